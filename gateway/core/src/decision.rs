@@ -1,0 +1,139 @@
+//! The question that is put to the policies, and the answer.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::caller::User;
+use crate::ids::PolicyId;
+use crate::json::Json;
+use crate::server::Server;
+
+/// What a caller wants to touch on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target<'a> {
+    /// A tool by name.
+    Tool(&'a str),
+    /// A resource by URI (for a template: its URI template).
+    Resource(&'a str),
+    /// A prompt by name.
+    Prompt(&'a str),
+}
+
+impl<'a> Target<'a> {
+    /// The name or URI.
+    pub fn name(self) -> &'a str {
+        match self {
+            Target::Tool(name) | Target::Resource(name) | Target::Prompt(name) => name,
+        }
+    }
+
+    /// `tool`, `resource` or `prompt`, as in audit rows.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Target::Tool(_) => "tool",
+            Target::Resource(_) => "resource",
+            Target::Prompt(_) => "prompt",
+        }
+    }
+}
+
+/// May `user` do this?
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub user: &'a User,
+    /// Where.
+    pub server: &'a Server,
+    /// What.
+    pub target: Target<'a>,
+    /// The call's arguments, where the question is about a call and not about a listing.
+    pub arguments: Option<Json<'a>>,
+    /// How it reached us.
+    pub circumstances: &'a Circumstances,
+    /// True once the people whom the matching confirm rules ask for have agreed.
+    pub confirmed: bool,
+}
+
+/// What a policy may read about the way a call reached us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The MCP client's name as it gives it (not proven); empty when unknown.
+    pub client: String,
+    /// The caller's address.
+    pub ip: IpAddr,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The policies' answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may pass.
+    Allow {
+        /// The allowing policies.
+        policies: Vec<PolicyId>,
+    },
+    /// It may not.
+    Deny(Denial),
+    /// It may pass once people have agreed.
+    Confirm(Demand),
+}
+
+/// Why it may not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// True when no policy allows this target to this person in any circumstances: then the target must
+    /// look as if it did not exist.
+    pub invisible: bool,
+    /// The policies that denied, or whose conditions did not hold.
+    pub policies: Vec<PolicyId>,
+    /// The first such policy's message.
+    pub message: Option<String>,
+}
+
+/// Who must agree to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// The confirm rules that matched.
+    pub policies: Vec<PolicyId>,
+    /// What to show to the person.
+    pub message: String,
+    /// Everyone who must agree; never empty, no duplicates.
+    pub approvers: Vec<Approver>,
+}
+
+/// Who agrees to a call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Approver {
+    /// The person behind the call.
+    Caller,
+    /// Any active member of the group, but never the caller.
+    Group(String),
+    /// That person (by e-mail), but never the caller.
+    User(String),
+}
+
+impl TryFrom<String> for Approver {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "caller" => Ok(Approver::Caller),
+            Some(("group", name)) if !name.is_empty() => Ok(Approver::Group(name.into())),
+            Some(("user", email)) if !email.is_empty() => Ok(Approver::User(email.to_lowercase())),
+            _ => Err(format!("\"{text}\" is not an approver: caller, group:NAME or user:EMAIL")),
+        }
+    }
+}
+
+impl From<Approver> for String {
+    fn from(approver: Approver) -> String {
+        match approver {
+            Approver::Caller => "caller".into(),
+            Approver::Group(name) => format!("group:{name}"),
+            Approver::User(email) => format!("user:{email}"),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The root key and the keys derived from it: one per purpose, so that a value made for one can never be
+//! used for another.
+
+use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
+use ring::hmac;
+
+/// 32 secret bytes from `keys.root_file`.
+#[derive(Clone)]
+pub struct RootKey([u8; 32]);
+
+/// What a derived key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Sealing `Mcp-Session-Id`.
+    Session,
+    /// Sealing `requestState` of our own elicitations.
+    RequestState,
+    /// Hashing API keys at rest.
+    ApiKey,
+    /// Chaining audit records.
+    AuditChain,
+    /// Sealing page cursors.
+    Cursor,
+}
+
+impl Purpose {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Purpose::Session => b"gateway/session/1",
+            Purpose::RequestState => b"gateway/request-state/1",
+            Purpose::ApiKey => b"gateway/api-key/1",
+            Purpose::AuditChain => b"gateway/audit-chain/1",
+            Purpose::Cursor => b"gateway/cursor/1",
+        }
+    }
+}
+
+/// The root key is not usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WeakKey {
+    /// Wrong length.
+    #[error("the root key has {0} bytes, expected exactly 32 random bytes")]
+    Length(usize),
+    /// Not random: repeated or printable bytes.
+    #[error("the root key is not random ({0}); make one with: head -c 32 /dev/urandom > root.key")]
+    NotRandom(&'static str),
+}
+
+impl RootKey {
+    /// Takes 32 random bytes; refuses what is obviously not random.
+    pub fn new(bytes: &[u8]) -> Result<RootKey, WeakKey> {
+        let key: [u8; 32] = bytes.try_into().map_err(|_| WeakKey::Length(bytes.len()))?;
+        let mut distinct = key.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        // 32 random bytes have fewer than 16 distinct values once in 10^13.
+        if distinct.len() < 16 {
+            return Err(WeakKey::NotRandom("few distinct bytes"));
+        }
+        if key.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+            return Err(WeakKey::NotRandom("printable text"));
+        }
+        if key.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)) {
+            return Err(WeakKey::NotRandom("a sequence"));
+        }
+        Ok(RootKey(key))
+    }
+
+    /// The key for one purpose.
+    pub fn derive(&self, purpose: Purpose) -> [u8; 32] {
+        struct Len;
+        impl KeyType for Len {
+            fn len(&self) -> usize {
+                32
+            }
+        }
+        let mut out = [0; 32];
+        let info = [purpose.label()];
+        let prk = Salt::new(HKDF_SHA256, b"gateway root").extract(&self.0);
+        // Expanding 32 bytes from SHA-256 cannot exceed HKDF's limit of 255 blocks.
+        let filled = prk.expand(&info, Len).and_then(|okm| okm.fill(&mut out));
+        debug_assert!(filled.is_ok());
+        out
+    }
+
+    /// A keyed hash of `message` under the key for `purpose`.
+    pub fn hash(&self, purpose: Purpose, message: &[u8]) -> [u8; 32] {
+        keyed_hash(&self.derive(purpose), message)
+    }
+}
+
+/// HMAC-SHA-256.
+pub fn keyed_hash(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
+    let mut out = [0; 32];
+    out.copy_from_slice(tag.as_ref());
+    out
+}
+
+impl std::fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RootKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_keys_are_refused() {
+        let text = b"this is a passphrase, not a key!";
+        let sequence: Vec<u8> = (100..132).collect();
+        for weak in [&[0u8; 32][..], &[7; 32], &[1; 31], &[], text, &sequence] {
+            assert!(RootKey::new(weak).is_err(), "{weak:?}");
+        }
+    }
+
+    #[test]
+    fn purposes_do_not_share_keys() {
+        let bytes: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(37) ^ 0xA5).collect();
+        let root = RootKey::new(&bytes).unwrap();
+        assert_ne!(root.derive(Purpose::Session), root.derive(Purpose::RequestState));
+        assert_eq!(root.derive(Purpose::ApiKey), root.derive(Purpose::ApiKey));
+    }
+}

@@ -1,0 +1,204 @@
+//! What the audit trail holds, as plain values: an [`Intent`] before a call leaves, an [`Event`] for what
+//! came of it, and events of their own for refusals, sign-ins and changes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::Timestamp;
+use crate::ids::{CallId, ConfirmationId, EventId, ServerId, UserId};
+use crate::reason::Reason;
+
+/// Who did what through what: the part that an intent and its event share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Subject {
+    /// The person; `None` when nobody could be identified.
+    pub actor_id: Option<UserId>,
+    /// The person's e-mail at the time.
+    pub actor_email: Option<String>,
+    /// `api_key` or `jwt`.
+    pub auth_method: Option<&'static str>,
+    /// The key's id or the token's issuer; never a secret.
+    pub credential: Option<String>,
+    /// The MCP client's name, as it gives it.
+    pub client_name: Option<String>,
+    /// The MCP client's version, as it gives it.
+    pub client_version: Option<String>,
+    /// The caller's address.
+    pub client_ip: Option<String>,
+    /// A short hash of the session handle.
+    pub session: Option<String>,
+    /// The JSON-RPC id, as JSON text.
+    pub request_id: Option<String>,
+    /// The server.
+    pub server_id: Option<ServerId>,
+    /// The server's slug at the time.
+    pub server_slug: Option<String>,
+    /// The MCP method or operation.
+    pub method: Option<String>,
+    /// `legacy` or `modern`.
+    pub era: Option<&'static str>,
+    /// `tool`, `resource`, `prompt`, `server`, `policy`, ...
+    pub resource_type: Option<&'static str>,
+    /// Tool or prompt name, resource URI, entity id.
+    pub resource_name: Option<String>,
+    /// The deciding policies.
+    pub policy_ids: Vec<String>,
+    /// The confirmation that let it pass.
+    pub confirmation_id: Option<ConfirmationId>,
+    /// What the scanners saw.
+    pub findings: Vec<Finding>,
+    /// The W3C trace id, as 32 hexadecimal digits.
+    pub trace_id: Option<String>,
+}
+
+/// Something that a scanner saw. Never holds what it found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable rule name, for instance `hidden_tag_characters`.
+    pub rule: &'static str,
+    /// Byte offset of the first occurrence in the body.
+    pub offset: usize,
+    /// How often.
+    pub count: usize,
+}
+
+/// A call that is about to leave.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// The call; also the intent row's id.
+    pub id: CallId,
+    /// When.
+    pub at: Timestamp,
+    /// Who does what.
+    pub subject: Arc<Subject>,
+    /// The call's arguments as sent, if they are to be kept.
+    pub arguments: Option<Bytes>,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The row's id.
+    pub id: EventId,
+    /// When.
+    pub at: Timestamp,
+    /// The exchange that it belongs to; the client saw this id as `correlation_id`.
+    pub call: CallId,
+    /// True when an intent row with `call` as its id stands before it: at most one event may.
+    pub concludes_intent: bool,
+    /// Who does what.
+    pub subject: Arc<Subject>,
+    /// What kind of event.
+    pub action: ActionType,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused or failed.
+    pub reason: Option<Reason>,
+    /// For operators: what was tried, on what. No secrets, no bodies.
+    pub detail: Option<String>,
+    /// From first byte in to last byte out, microseconds.
+    pub latency_us: Option<u64>,
+    /// Time spent with the upstream, microseconds.
+    pub upstream_us: Option<u64>,
+    /// Bytes of the request body.
+    pub request_bytes: Option<u64>,
+    /// Bytes of the answer's body.
+    pub response_bytes: Option<u64>,
+    /// Arguments, where no intent holds them, if they are to be kept.
+    pub arguments: Option<Bytes>,
+    /// The answer, or a change's before and after, if it is to be kept.
+    pub result: Option<Bytes>,
+    /// How many like it this row stands for; 1 unless a flood was aggregated.
+    pub count: u32,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Ok,
+    /// The upstream or the operation answered with an error.
+    Error,
+    /// Refused.
+    Denied,
+    /// The client went away or cancelled.
+    Cancelled,
+    /// Nobody knows: the gateway died, or the connection broke after the call had left.
+    Unknown,
+}
+
+impl Outcome {
+    /// The name in rows and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Error => "error",
+            Outcome::Denied => "denied",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+macro_rules! action_types {
+    ($($(#[$doc:meta])? $name:ident = $text:literal),+ $(,)?) => {
+        /// What kind of event an audit entry is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
+        pub enum ActionType { $($name),+ }
+
+        impl ActionType {
+            /// Every action type.
+            pub const ALL: &'static [ActionType] = &[$(ActionType::$name),+];
+
+            /// The name in rows, filters and answers.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ActionType::$name => $text),+ }
+            }
+        }
+    };
+}
+
+action_types! {
+    AuthSuccess = "auth_success",
+    AuthFailed = "auth_failed",
+    ToolCallSuccess = "tool_call_success",
+    ToolCallFailure = "tool_call_failure",
+    ResourceReadSuccess = "resource_read_success",
+    ResourceReadFailure = "resource_read_failure",
+    PromptGetSuccess = "prompt_get_success",
+    PromptGetFailure = "prompt_get_failure",
+    AccessDenied = "access_denied",
+    RequestRefused = "request_refused",
+    SecurityViolation = "security_violation",
+    SecurityDecision = "security_decision",
+    SessionStarted = "session_started",
+    SessionEnded = "session_ended",
+    ListingRead = "listing_read",
+    MessageRelayed = "message_relayed",
+    ConfirmationRequested = "confirmation_requested",
+    ConfirmationApproved = "confirmation_approved",
+    ConfirmationDeclined = "confirmation_declined",
+    OperationRead = "operation_read",
+    ServerCreated = "server_created",
+    ServerUpdated = "server_updated",
+    ServerDeleted = "server_deleted",
+    ServerEnabled = "server_enabled",
+    ServerDisabled = "server_disabled",
+    PolicyCreated = "policy_created",
+    PolicyUpdated = "policy_updated",
+    PolicyDeleted = "policy_deleted",
+    UserCreated = "user_created",
+    UserUpdated = "user_updated",
+    UserDeleted = "user_deleted",
+    GroupCreated = "group_created",
+    GroupUpdated = "group_updated",
+    GroupDeleted = "group_deleted",
+    ApiKeyCreated = "api_key_created",
+    ApiKeyRevoked = "api_key_revoked",
+}

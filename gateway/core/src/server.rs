@@ -1,0 +1,142 @@
+//! MCP servers behind the gateway.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use uuid::{Uuid, uuid};
+
+use crate::ids::{ServerId, Slug};
+
+/// The Runlayer MCP's fixed id.
+pub const RUNLAYER_ID: ServerId = ServerId(uuid!("d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5"));
+/// The Runlayer MCP's slug.
+pub const RUNLAYER_SLUG: &str = "runlayer";
+
+/// A server ("connector").
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Stable id.
+    pub id: ServerId,
+    /// Name in URLs and policies.
+    pub slug: Slug,
+    /// Shown to people.
+    pub title: String,
+    /// Shown to people.
+    pub description: String,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// How the gateway signs in there.
+    pub auth: UpstreamAuth,
+    /// Whether calls may go there.
+    pub status: ServerStatus,
+    /// Which eras it speaks; `None` until it was asked.
+    pub eras: Option<Eras>,
+    /// Its tools as last read; empty until then.
+    pub tools: Arc<Vec<Tool>>,
+}
+
+/// Where a server lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Streamable HTTP at this URL (`http` or `https`).
+    Http(String),
+    /// The Runlayer MCP, inside this process.
+    InProcess,
+}
+
+/// How the gateway authenticates towards a server.
+#[derive(Debug, Clone)]
+pub enum UpstreamAuth {
+    /// Not at all.
+    None,
+    /// A header with a secret value.
+    Header {
+        /// Header name, lower case.
+        name: String,
+        /// Where the value comes from; the value itself is never stored.
+        from: SecretSource,
+        /// The value, once resolved; `None` when the source is missing on this replica.
+        value: Option<SecretString>,
+    },
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// An environment variable of the gateway.
+    Env(String),
+    /// A file; trailing line breaks are cut off.
+    File(String),
+}
+
+/// Whether calls may go to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerStatus {
+    /// Calls pass.
+    Active,
+    /// Switched off by an admin.
+    Disabled,
+    /// Not finished.
+    Draft,
+    /// Broken; needs an admin.
+    Error,
+}
+
+impl ServerStatus {
+    /// Every status.
+    pub const ALL: [ServerStatus; 4] =
+        [ServerStatus::Active, ServerStatus::Disabled, ServerStatus::Draft, ServerStatus::Error];
+
+    /// The name in desired state, rows and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServerStatus::Active => "active",
+            ServerStatus::Disabled => "disabled",
+            ServerStatus::Draft => "draft",
+            ServerStatus::Error => "error",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(name: &str) -> Option<ServerStatus> {
+        ServerStatus::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// Which eras of MCP a server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eras {
+    /// `initialize` and sessions, up to 2025-11-25.
+    pub legacy: bool,
+    /// Stateless, 2026-07-28.
+    pub modern: bool,
+}
+
+/// A tool's definition as the upstream last gave it.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// Name, compared bytewise.
+    pub name: String,
+    /// The definition's exact JSON text.
+    pub definition: String,
+    /// SHA-256 of the canonical definition.
+    pub hash: [u8; 32],
+    /// Its boolean annotations that are true, for instance `destructiveHint`; sorted.
+    pub annotations: Vec<String>,
+}
+
+impl Server {
+    /// The tool of that name, as last read.
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// True for the id or the slug in a proxy URL.
+    pub fn answers_to(&self, id_or_slug: &str) -> bool {
+        self.slug.as_str() == id_or_slug
+            || Uuid::parse_str(id_or_slug).is_ok_and(|id| id == self.id.0)
+    }
+}
