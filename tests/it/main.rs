@@ -1,1 +1,11 @@
-//! x
+//! The integration tests: one binary, one file for each subject. Each test has a world of its own (see
+//! `gateway_tests::rig`) and is audited at its end.
+
+#[cfg(test)]
+mod bytes;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod rig_itself;
+#[cfg(test)]
+mod smoke;

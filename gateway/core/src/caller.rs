@@ -66,6 +66,8 @@ pub enum AuthMethod {
     ApiKey,
     /// A JWT of a configured issuer.
     Jwt,
+    /// An operator's command, next to the configuration.
+    CommandLine,
 }
 
 impl AuthMethod {
@@ -74,6 +76,7 @@ impl AuthMethod {
         match self {
             AuthMethod::ApiKey => "api_key",
             AuthMethod::Jwt => "jwt",
+            AuthMethod::CommandLine => "command_line",
         }
     }
 }

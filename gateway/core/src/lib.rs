@@ -9,6 +9,7 @@ pub mod decision;
 pub mod ids;
 pub mod json;
 pub mod keys;
+pub mod located;
 pub mod mcp;
 pub mod reason;
 pub mod record;

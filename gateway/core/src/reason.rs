@@ -6,6 +6,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// What arrived is not HTTP that can be read in only one way.
+    MalformedRequest,
     /// The body is not strict JSON.
     InvalidJson,
     /// The body is JSON, but not one JSON-RPC message.
@@ -96,7 +98,8 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 42] = [
+    pub const ALL: [Reason; 43] = [
+        Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
         Reason::BatchNotSupported,
@@ -178,6 +181,9 @@ impl Reason {
 
     fn row(self) -> (&'static str, u16, i32, &'static str) {
         match self {
+            Reason::MalformedRequest => {
+                ("malformed_request", 400, -31400, "The HTTP request is malformed or ambiguous")
+            }
             Reason::InvalidJson => ("invalid_json", 400, -32700, "The body is not strict JSON"),
             Reason::InvalidMessage => {
                 ("invalid_message", 400, -32600, "The body is not one JSON-RPC 2.0 message")

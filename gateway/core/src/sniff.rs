@@ -12,6 +12,12 @@ pub struct Ending {
     pub is_error: bool,
     /// `result.resultType` is `input_required`.
     pub input_required: bool,
+    /// An `id` member was seen.
+    pub id: bool,
+    /// A `method` member was seen: it is a request or a notification, not an answer.
+    pub method: bool,
+    /// The method ends in `list_changed`.
+    pub list_changed: bool,
     /// The text was one complete JSON value.
     pub complete: bool,
 }
@@ -19,7 +25,12 @@ pub struct Ending {
 impl Ending {
     /// True for a complete answer that carries a result which is not an error.
     pub fn is_ok(&self) -> bool {
-        self.complete && self.result && !self.error && !self.is_error
+        self.is_answer() && self.result && !self.error && !self.is_error
+    }
+
+    /// True for a complete answer to a request.
+    pub fn is_answer(&self) -> bool {
+        self.complete && !self.method && (self.result || self.error)
     }
 }
 
@@ -38,13 +49,23 @@ pub struct Sniffer {
 }
 
 /// A short text; longer ones are cut, which no word of interest is.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Word {
-    bytes: [u8; 16],
+    bytes: [u8; 64],
     len: usize,
 }
 
+impl Default for Word {
+    fn default() -> Word {
+        Word { bytes: [0; 64], len: 0 }
+    }
+}
+
 impl Word {
+    fn ends_with(&self, text: &str) -> bool {
+        self.bytes.get(..self.len).is_some_and(|bytes| bytes.ends_with(text.as_bytes()))
+    }
+
     fn push(&mut self, b: u8) {
         if let Some(slot) = self.bytes.get_mut(self.len) {
             *slot = b;
@@ -129,10 +150,15 @@ impl Sniffer {
         if self.depth == 1 {
             self.ending.result |= self.keys[0].is("result");
             self.ending.error |= self.keys[0].is("error");
+            self.ending.id |= self.keys[0].is("id");
+            self.ending.method |= self.keys[0].is("method");
         }
     }
 
     fn scalar_ends(&mut self) {
+        if self.depth == 1 && self.keys[0].is("method") && !self.expect_key {
+            self.ending.list_changed |= self.word.ends_with("/list_changed");
+        }
         if self.depth == 2 && self.keys[0].is("result") && !self.expect_key {
             self.ending.is_error |= self.keys[1].is("isError") && self.word.is("true");
             self.ending.input_required |=
@@ -157,11 +183,21 @@ mod tests {
     #[test]
     fn endings_at_every_cut() {
         let ok = Ending { result: true, complete: true, ..Ending::default() };
+        let with_id = Ending { id: true, ..ok };
+        let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
         let cases = [
-            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, ok),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, with_id),
+            (
+                changed,
+                Ending { method: true, list_changed: true, complete: true, ..Ending::default() },
+            ),
+            (
+                r#"{"id":1,"method":"ping"}"#,
+                Ending { method: true, id: true, complete: true, ..Ending::default() },
+            ),
             (
                 r#"{"result":{"isError": true ,"content":[{"isError":false}]},"id":1}"#,
-                Ending { is_error: true, ..ok },
+                Ending { is_error: true, ..with_id },
             ),
             (
                 r#"{"result":{"structuredContent":{"isError":true,"error":1},"content":[{"error":"\"}"}]}}"#,

@@ -1,1 +1,31 @@
-//! Placeholder.
+//! Governance: what may be done, by whom, and every operation once.
+//!
+//! It knows nothing of HTTP, MCP framing or SQL. [`Governance`] holds the catalogue as an immutable
+//! [`Snapshot`], identifies callers, decides, keeps people's agreements, and performs the control plane's
+//! operations ([`perform`]). The data plane (`proxy`) and the control plane (`control`) share it and
+//! nothing else. What it needs from outside is in [`ports`].
+
+pub mod confirmations;
+mod decide;
+pub mod desired_state;
+mod governance;
+mod identity;
+mod learn;
+pub mod operations;
+pub mod perform;
+pub mod ports;
+mod refresh;
+mod settings;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+
+pub use confirmations::Confirmations;
+pub use governance::{Governance, Parts, command_line};
+pub use identity::{Presented, Unidentified};
+pub use operations::{OPERATIONS, Operation, OperationSpec};
+pub use perform::{Answer, Face, Origin, Refused};
+pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
+pub use refresh::RefreshError;
+pub use settings::{GovernanceSettings, Issuer};
+pub use snapshot::{Snapshot, SnapshotError};

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The store: the only place that speaks SQL, one noun a file.
+//!
+//! It knows nothing of HTTP, MCP or policies: it keeps what others decided. Everything goes through a
+//! [`Store`]; without a database URL that is a private Postgres of ours ([`private_postgres`]). What
+//! replicas share is read at once as a [`catalogue::Catalogue`], and [`notify`] says when it changed.
+//! The audit trail's writer and readers live in [`audit`].
+
+pub mod api_key;
+pub mod audit;
+pub mod catalogue;
+pub mod confirmation;
+pub mod desired_state;
+pub mod error;
+pub mod notify;
+pub mod policy;
+pub mod pool;
+pub mod private_postgres;
+pub mod server;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tool;
+pub mod user;
+
+pub use error::StoreError;
+pub use pool::{Store, StoreSettings};

@@ -27,14 +27,8 @@ pub const PARAM_PREFIX: &str = "mcp-param-";
 #[error("{0}")]
 pub struct Mismatch(pub String);
 
-/// Compares a modern request's headers with its body. `schema` is the called tool's definition where it
-/// is known: its `x-mcp-header` members say which arguments are repeated as `Mcp-Param-*`.
-pub fn compare(
-    headers: &HeaderMap,
-    call: &Call,
-    body: &str,
-    definition: Option<Json<'_>>,
-) -> Result<(), Mismatch> {
+/// Compares a modern request's standard headers with its body.
+pub fn compare(headers: &HeaderMap, call: &Call) -> Result<(), Mismatch> {
     expect(headers, &PROTOCOL_VERSION, call.version.as_deref().unwrap_or_default())?;
     expect(headers, &METHOD, &call.method_name)?;
     let named = matches!(
@@ -42,12 +36,37 @@ pub fn compare(
         Some(Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Task)
     );
     match &call.target {
-        Some(target) if named => expect(headers, &NAME, target)?,
-        _ => {}
+        Some(target) if named => expect(headers, &NAME, target),
+        _ => Ok(()),
     }
-    if call.method == Some(Method::CallTool) {
-        let arguments = call.arguments.clone().map(|span| Json::checked_before(&body[span]));
-        compare_params(headers, arguments, definition)?;
+}
+
+/// Compares `Mcp-Param-*` with a tool call's arguments: the definition's `x-mcp-header` members say which
+/// of them a header must repeat, with the same value.
+pub fn compare_params(
+    headers: &HeaderMap,
+    arguments: Option<Json<'_>>,
+    definition: Option<Json<'_>>,
+) -> Result<(), Mismatch> {
+    let Some(schema) = definition.and_then(|d| d.get("inputSchema")) else { return Ok(()) };
+    let mut annotated = Vec::new();
+    collect_annotated(schema, &mut Vec::new(), &mut annotated);
+    for (suffix, path) in annotated {
+        let name = format!("{PARAM_PREFIX}{}", suffix.to_ascii_lowercase());
+        let Ok(name) = HeaderName::try_from(name) else { continue };
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let value = arguments.and_then(|a| a.at(&path)).filter(|v| v.kind() != Kind::Null);
+        match (single(headers, &name)?, value) {
+            (None, None) => {}
+            (Some(_), None) => {
+                return Err(Mismatch(format!("{name}: the body has no such argument")));
+            }
+            (None, Some(_)) => return Err(Mismatch(format!("{name}: missing"))),
+            (Some(found), Some(value)) if same(&found, value) => {}
+            (Some(_), Some(_)) => {
+                return Err(Mismatch(format!("{name}: differs from the argument")));
+            }
+        }
     }
     Ok(())
 }
@@ -81,35 +100,6 @@ fn expect(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> Result<(), Mi
         Some(found) if found == wanted => Ok(()),
         Some(_) => Err(Mismatch(format!("{name}: differs from the body"))),
     }
-}
-
-/// Every annotated argument must be repeated, with the same value.
-fn compare_params(
-    headers: &HeaderMap,
-    arguments: Option<Json<'_>>,
-    definition: Option<Json<'_>>,
-) -> Result<(), Mismatch> {
-    let Some(schema) = definition.and_then(|d| d.get("inputSchema")) else { return Ok(()) };
-    let mut annotated = Vec::new();
-    collect_annotated(schema, &mut Vec::new(), &mut annotated);
-    for (suffix, path) in annotated {
-        let name = format!("{PARAM_PREFIX}{}", suffix.to_ascii_lowercase());
-        let Ok(name) = HeaderName::try_from(name) else { continue };
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let value = arguments.and_then(|a| a.at(&path)).filter(|v| v.kind() != Kind::Null);
-        match (single(headers, &name)?, value) {
-            (None, None) => {}
-            (Some(_), None) => {
-                return Err(Mismatch(format!("{name}: the body has no such argument")));
-            }
-            (None, Some(_)) => return Err(Mismatch(format!("{name}: missing"))),
-            (Some(found), Some(value)) if same(&found, value) => {}
-            (Some(_), Some(_)) => {
-                return Err(Mismatch(format!("{name}: differs from the argument")));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Finds `x-mcp-header` in a schema's properties, however deep.
@@ -163,7 +153,9 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        compare(&map, &call, &body, Some(Json::checked_before(DEFINITION)))
+        let arguments = call.arguments.clone().map(|span| Json::checked_before(&body[span]));
+        compare(&map, &call)?;
+        compare_params(&map, arguments, Some(Json::checked_before(DEFINITION)))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::json::{Json, JsonError, Kind};
+use crate::json::{Json, Kind};
 use crate::reason::Reason;
 
 use super::{Era, MODERN_VERSION, Method, meta};
@@ -72,7 +72,7 @@ pub struct Flaw {
 pub fn understand(body: &[u8], version_header: Option<&str>) -> Result<Call, Flaw> {
     let header_era = if version_header == Some(MODERN_VERSION) { Era::Modern } else { Era::Legacy };
     let flaw = |reason, detail: String| Flaw { reason, detail, id: None, era: header_era };
-    let json = Json::parse(body).map_err(|e| flaw(reason_of(&e), e.to_string()))?;
+    let json = Json::parse(body).map_err(|e| flaw(Reason::InvalidJson, e.to_string()))?;
     if json.kind() == Kind::Array {
         return Err(flaw(Reason::BatchNotSupported, "the body is an array".into()));
     }
@@ -81,10 +81,6 @@ pub fn understand(body: &[u8], version_header: Option<&str>) -> Result<Call, Fla
     }
     let text = std::str::from_utf8(body).map_err(|e| flaw(Reason::InvalidJson, e.to_string()))?;
     Envelope::read(json, header_era)?.into_call(text, header_era)
-}
-
-fn reason_of(_error: &JsonError) -> Reason {
-    Reason::InvalidJson
 }
 
 /// The members of the JSON-RPC envelope.

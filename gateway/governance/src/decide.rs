@@ -1,0 +1,92 @@
+//! Verdicts, with a memory for those that nothing but a new catalogue could change.
+//!
+//! The policies say which answers may be kept; the key holds the snapshot's generation, so that a new
+//! one forgets everything. A question about a person or server of another snapshot is not remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_core::caller::User;
+use gateway_core::decision::{Circumstances, Question, Target, Verdict};
+use gateway_core::ids::{ServerId, UserId};
+use gateway_core::server::Server;
+use moka::sync::Cache;
+
+use crate::snapshot::Snapshot;
+
+/// Most answers that are remembered.
+const REMEMBERED: u64 = 200_000;
+/// Answers that nobody asked for in this time are forgotten.
+const IDLE: Duration = Duration::from_secs(300);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    generation: u64,
+    user: UserId,
+    server: ServerId,
+    kind: &'static str,
+    name: Box<str>,
+}
+
+/// Remembered verdicts and listings.
+pub(crate) struct Decider {
+    verdicts: Cache<Key, Arc<Verdict>>,
+    listings: Cache<Key, bool>,
+}
+
+impl Decider {
+    pub(crate) fn new() -> Decider {
+        Decider {
+            verdicts: Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build(),
+            listings: Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build(),
+        }
+    }
+
+    /// The verdict on `question`.
+    pub(crate) fn decide(&self, snapshot: &Snapshot, question: &Question<'_>) -> Verdict {
+        let key = key(snapshot, question.user, question.server, question.target);
+        if let Some(known) = key.as_ref().and_then(|key| self.verdicts.get(key)) {
+            return (*known).clone();
+        }
+        let decided = snapshot.policies.decide(question);
+        if let (true, Some(key)) = (decided.cacheable, key) {
+            self.verdicts.insert(key, Arc::new(decided.verdict.clone()));
+        }
+        decided.verdict
+    }
+
+    /// Whether a listing shows `target`.
+    pub(crate) fn listed(
+        &self,
+        snapshot: &Snapshot,
+        user: &User,
+        (server, target): (&Server, Target<'_>),
+        circumstances: &Circumstances,
+    ) -> bool {
+        let key = key(snapshot, user, server, target);
+        if let Some(known) = key.as_ref().and_then(|key| self.listings.get(key)) {
+            return known;
+        }
+        let answer = snapshot.policies.listed(user, server, target, circumstances);
+        if let (true, Some(key)) = (answer.cacheable, key) {
+            self.listings.insert(key, answer.listed);
+        }
+        answer.listed
+    }
+}
+
+/// `None` when the person or the server is not the snapshot's own: then the answer is this question's
+/// alone.
+fn key(snapshot: &Snapshot, user: &User, server: &Server, target: Target<'_>) -> Option<Key> {
+    let own_server = snapshot.server_by_id(server.id)?;
+    let own_user = snapshot.user(user.id)?;
+    let same = std::ptr::eq(Arc::as_ptr(own_server), server)
+        && (std::ptr::eq(Arc::as_ptr(own_user), user) || **own_user == *user);
+    same.then(|| Key {
+        generation: snapshot.generation,
+        user: user.id,
+        server: server.id,
+        kind: target.kind(),
+        name: target.name().into(),
+    })
+}

@@ -1,0 +1,259 @@
+//! [`Governance`]: everything that decides, in one value that both planes share.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gateway_core::caller::{AuthMethod, Caller, Role, User};
+use gateway_core::decision::{Circumstances, Question, Target, Verdict};
+use gateway_core::ids::{CallId, ServerId, UserId};
+use gateway_core::keys::{Purpose, RootKey};
+use gateway_core::reason::Reason;
+use gateway_core::seal::Sealer;
+use gateway_core::server::Server;
+use gateway_core::{Clock, Timestamp};
+use gateway_store::Store;
+use gateway_store::audit::Trail;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::confirmations::Confirmations;
+use crate::decide::Decider;
+use crate::identity::{Identity, Presented, Unidentified};
+use crate::learn::Learner;
+use crate::perform::{Face, Origin};
+use crate::ports::{Fetch, Random, Upstreams, uuid7};
+use crate::refresh::{Current, RefreshError};
+use crate::settings::GovernanceSettings;
+use crate::snapshot::Snapshot;
+
+/// What governance is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The audit trail.
+    pub trail: Trail,
+    /// What stays the same while the gateway runs.
+    pub settings: GovernanceSettings,
+    /// The way to upstream servers.
+    pub upstreams: Arc<dyn Upstreams>,
+    /// The way to issuers of tokens.
+    pub fetch: Arc<dyn Fetch>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// Everything that decides. Shared; lives as long as the gateway.
+pub struct Governance {
+    pub(crate) settings: GovernanceSettings,
+    pub(crate) store: Store,
+    pub(crate) current: Arc<Current>,
+    pub(crate) upstreams: Arc<dyn Upstreams>,
+    pub(crate) cursors: Sealer,
+    trail: Trail,
+    identity: Arc<Identity>,
+    decider: Decider,
+    learner: Arc<Learner>,
+    confirmations: Confirmations,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Governance {
+    /// Loads the first snapshot and keeps it current until `shutdown`.
+    pub async fn start(
+        parts: Parts,
+        shutdown: CancellationToken,
+    ) -> Result<Arc<Governance>, RefreshError> {
+        let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
+        let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
+        let current = Arc::new(current);
+        let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
+        let (learner, suspects) = Learner::new(
+            store.clone(),
+            Arc::clone(&upstreams),
+            Arc::clone(&clock),
+            Arc::clone(&current),
+        );
+        let learner = Arc::new(learner);
+        let confirmations = Confirmations::new(
+            store.clone(),
+            trail.clone(),
+            (Arc::clone(&clock), Arc::clone(&random)),
+            Arc::clone(&current),
+            settings.confirmation_lifetime,
+        );
+        let governance = Arc::new(Governance {
+            cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
+            decider: Decider::new(),
+            tasks: Mutex::default(),
+            settings,
+            store,
+            current,
+            upstreams,
+            trail,
+            identity,
+            learner,
+            confirmations,
+            clock,
+            random,
+        });
+        governance.follow(suspects, shutdown);
+        Ok(governance)
+    }
+
+    fn follow(
+        self: &Arc<Self>,
+        suspects: tokio::sync::mpsc::Receiver<ServerId>,
+        shutdown: CancellationToken,
+    ) {
+        let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
+        let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
+        let token = [shutdown.clone(), shutdown.clone(), shutdown];
+        let [following, learning, keeping] = token;
+        let again = self.settings.refresh;
+        let tasks = vec![
+            tokio::spawn(async move { current.follow(&settings, following).await }),
+            tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
+            tokio::spawn(async move { identity.follow(keeping).await }),
+        ];
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// Waits for the background tasks, after the token given to [`Governance::start`] was cancelled.
+    pub async fn stopped(&self) {
+        let tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // A panicked task was reported when it panicked.
+            let _ = task.await;
+        }
+    }
+
+    /// The catalogue as it is now. Take it once per exchange.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.snapshot()
+    }
+
+    /// False when the snapshot could not be confirmed for too long: then everything is refused with
+    /// [`Reason::CatalogueStale`].
+    pub fn is_fresh(&self) -> bool {
+        self.current.is_fresh()
+    }
+
+    /// Reads the catalogue now; for those who just changed it.
+    pub async fn refresh(&self) -> Result<Arc<Snapshot>, RefreshError> {
+        self.current.refresh().await
+    }
+
+    /// Who presents these credentials.
+    pub async fn identify(&self, presented: Presented<'_>) -> Result<Caller, Unidentified> {
+        if !self.is_fresh() {
+            let detail = "the catalogue could not be refreshed in time";
+            return Err(Unidentified::new(Reason::CatalogueStale, detail));
+        }
+        self.identity.identify(&self.snapshot(), presented).await
+    }
+
+    /// May it pass? Never errs; what cannot be evaluated is denied.
+    pub fn decide(&self, snapshot: &Snapshot, question: &Question<'_>) -> Verdict {
+        self.decider.decide(snapshot, question)
+    }
+
+    /// Whether a listing shows `target`: if and only if some call of it could pass.
+    pub fn listed(
+        &self,
+        snapshot: &Snapshot,
+        user: &User,
+        server: &Server,
+        target: Target<'_>,
+        circumstances: &Circumstances,
+    ) -> bool {
+        self.decider.listed(snapshot, user, (server, target), circumstances)
+    }
+
+    /// Whether the person may do anything on the server. False: it must look absent.
+    pub fn may_enter(
+        &self,
+        snapshot: &Snapshot,
+        user: &User,
+        server: &Server,
+        _circumstances: &Circumstances,
+    ) -> bool {
+        snapshot.policies.may_enter(user, server)
+    }
+
+    /// Reads a server's eras and tools now (shared among those who ask, at most once a second), stores
+    /// them, and gives the snapshot that knows them. With `tool`: unless that tool is known by now.
+    pub async fn learn(&self, server: &Server, tool: Option<&str>) -> Arc<Snapshot> {
+        self.learner.learn(server, tool).await
+    }
+
+    /// A server said that its listings changed: it is read again soon.
+    pub fn suspect(&self, server: ServerId) {
+        self.learner.suspect(server);
+    }
+
+    /// People's agreements to calls.
+    pub fn confirmations(&self) -> &Confirmations {
+        &self.confirmations
+    }
+
+    /// The audit trail.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// The present.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Randomness.
+    pub fn random(&self) -> &dyn Random {
+        &*self.random
+    }
+
+    /// The root key, for purposes of other floors.
+    pub fn root_key(&self) -> &RootKey {
+        &self.settings.root_key
+    }
+
+    /// A new UUIDv7 of that instant.
+    pub fn next_id(&self, at: Timestamp) -> Uuid {
+        uuid7(at, &*self.random)
+    }
+
+    /// The governed URL of a server, as clients use it.
+    pub fn proxy_url(&self, server: ServerId) -> String {
+        let base = self.settings.public_url.as_str().trim_end_matches('/');
+        format!("{base}/api/v1/proxy/{server}/mcp")
+    }
+
+    /// The origin of an operation that an operator performs on the command line.
+    pub fn command_line_origin(&self) -> Origin {
+        Origin {
+            call: CallId(self.next_id(self.clock.now())),
+            client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client_name: None,
+            face: Face::CommandLine,
+        }
+    }
+}
+
+/// The operator who runs a command next to the configuration and the root key: whoever can do that holds
+/// every right already. Nobody on the network can become this caller.
+pub fn command_line() -> Caller {
+    let user = User {
+        id: UserId(Uuid::nil()),
+        email: String::new(),
+        name: "command line".into(),
+        roles: vec![Role::SuperAdmin],
+        groups: vec![],
+        active: true,
+    };
+    Caller { user: Arc::new(user), auth: AuthMethod::CommandLine, credential: "operator".into() }
+}

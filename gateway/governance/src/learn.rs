@@ -1,0 +1,195 @@
+//! What upstream servers say about themselves: read when needed, stored for every replica.
+//!
+//! One read at a time per server and at most one a second, however many calls ask for it. Policies that
+//! select tools by annotation and confirmations that are bound to a definition rest on what is read here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use gateway_core::ids::ServerId;
+use gateway_core::json::{Json, Kind};
+use gateway_core::server::{Server, ServerStatus, Tool};
+use gateway_core::{Clock, Timestamp};
+use gateway_store::Store;
+use ring::digest::{SHA256, digest};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{Probed, Upstreams};
+use crate::refresh::Current;
+use crate::snapshot::Snapshot;
+
+/// Least time between two reads of one server.
+const PAUSE: time::Duration = time::Duration::seconds(1);
+/// Longest time for one read.
+const PROBE_DEADLINE: Duration = Duration::from_secs(15);
+/// Servers whose re-reading may be waiting at once.
+const SUSPECTS: usize = 1024;
+
+/// Reads servers and stores what they say.
+pub(crate) struct Learner {
+    store: Store,
+    upstreams: Arc<dyn Upstreams>,
+    clock: Arc<dyn Clock>,
+    current: Arc<Current>,
+    // One lock per server, held across a read on purpose: those who need the same answer share it.
+    last_read: StdMutex<HashMap<ServerId, Arc<Mutex<Option<Timestamp>>>>>,
+    suspects: mpsc::Sender<ServerId>,
+}
+
+impl Learner {
+    pub(crate) fn new(
+        store: Store,
+        upstreams: Arc<dyn Upstreams>,
+        clock: Arc<dyn Clock>,
+        current: Arc<Current>,
+    ) -> (Learner, mpsc::Receiver<ServerId>) {
+        let (suspects, received) = mpsc::channel(SUSPECTS);
+        let last_read = StdMutex::default();
+        (Learner { store, upstreams, clock, current, last_read, suspects }, received)
+    }
+
+    /// Reads `server` now, unless that was done within the last second or `tool` is known by now.
+    pub(crate) async fn learn(&self, server: &Server, tool: Option<&str>) -> Arc<Snapshot> {
+        let lock = self.lock_of(server.id);
+        let mut last = lock.lock().await;
+        let snapshot = self.current.snapshot();
+        let known = tool.is_some_and(|tool| {
+            snapshot.server_by_id(server.id).is_some_and(|now| now.tool(tool).is_some())
+        });
+        let now = self.clock.now();
+        if known || last.is_some_and(|last| now < last + PAUSE) {
+            return snapshot;
+        }
+        *last = Some(now);
+        if let Err(trouble) = self.read(server, now).await {
+            tracing::warn!(server = %server.slug, trouble, "reading a server's tools failed");
+        }
+        self.current.snapshot()
+    }
+
+    /// Has `server` read soon, by the task behind [`Learner::follow`].
+    pub(crate) fn suspect(&self, server: ServerId) {
+        // A full queue means that much is being read anyway, and the regular round comes to it too.
+        let _ = self.suspects.try_send(server);
+    }
+
+    /// Reads suspects, and now and then everybody, until `shutdown`.
+    pub(crate) async fn follow(
+        &self,
+        mut suspects: mpsc::Receiver<ServerId>,
+        again: Duration,
+        shutdown: CancellationToken,
+    ) {
+        let mut again = tokio::time::interval_at(tokio::time::Instant::now() + again, again);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let due = tokio::select! {
+                () = shutdown.cancelled() => return,
+                suspect = suspects.recv() => suspect.into_iter().collect(),
+                _ = again.tick() => self.active(),
+            };
+            for id in due {
+                let snapshot = self.current.snapshot();
+                if let Some(server) = snapshot.server_by_id(id) {
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        _ = self.learn_after_pause(server) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// A sign of change right after a read must not be lost to the pause between reads.
+    async fn learn_after_pause(&self, server: &Server) {
+        let lock = self.lock_of(server.id);
+        let last = *lock.lock().await;
+        let rest = last.map(|last| last + PAUSE - self.clock.now());
+        if let Some(Ok(rest)) = rest.map(Duration::try_from) {
+            tokio::time::sleep(rest).await;
+        }
+        self.learn(server, None).await;
+    }
+
+    fn active(&self) -> Vec<ServerId> {
+        let snapshot = self.current.snapshot();
+        let active = snapshot.servers.iter().filter(|s| s.status == ServerStatus::Active);
+        active.map(|server| server.id).collect()
+    }
+
+    fn lock_of(&self, server: ServerId) -> Arc<Mutex<Option<Timestamp>>> {
+        let mut locks = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(server).or_default())
+    }
+
+    async fn read(&self, server: &Server, now: Timestamp) -> Result<(), String> {
+        let probe = self.upstreams.probe(server);
+        let Probed { eras, tools } = match tokio::time::timeout(PROBE_DEADLINE, probe).await {
+            Ok(Ok(probed)) => probed,
+            Ok(Err((reason, detail))) => return Err(format!("{reason}: {detail}")),
+            Err(_) => return Err("no answer in time".into()),
+        };
+        let tools: Vec<Tool> = tools.into_iter().filter_map(read_tool).collect();
+        let stored = self.store.learn(server.id, eras, &tools, now).await;
+        let learned = stored.map_err(|e| e.to_string())?;
+        if let Some(learned) = learned.filter(|learned| !learned.is_nothing()) {
+            tracing::info!(
+                server = %server.slug,
+                added = learned.added.len(),
+                changed = learned.changed.len(),
+                removed = learned.removed.len(),
+                "a server's tools changed"
+            );
+            self.current.refresh().await.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// A tool from its definition's JSON text; `None` when it has no usable name.
+pub(crate) fn read_tool(definition: String) -> Option<Tool> {
+    let json = Json::parse(definition.as_bytes()).ok()?;
+    let name = json.get("name")?.as_str()?.into_owned();
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, json.canonical().as_bytes()).as_ref());
+    let annotations = json.get("annotations").filter(|value| value.kind() == Kind::Object);
+    let mut annotations: Vec<String> = annotations
+        .into_iter()
+        .flat_map(|annotations| annotations.members())
+        .filter(|member| member.value.as_bool() == Some(true))
+        .map(|member| member.key.into_owned())
+        .collect();
+    annotations.sort_unstable();
+    Some(Tool { name, definition, hash, annotations })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_read() {
+        let text = r#" {"name":"pay","annotations":{"title":"x","readOnlyHint":false,"destructiveHint":true}} "#;
+        let tool = read_tool(text.into()).unwrap();
+        assert_eq!(tool.name, "pay");
+        assert_eq!(tool.definition, text);
+        assert_eq!(tool.annotations, ["destructiveHint"]);
+    }
+
+    #[test]
+    fn the_hash_sees_content_and_not_spelling() {
+        let hash = |text: &str| read_tool(text.into()).unwrap().hash;
+        let one = hash(r#"{"name":"a","description":"x"}"#);
+        assert_eq!(one, hash(r#"{ "description":"\u0078", "name":"a" }"#));
+        assert_ne!(one, hash(r#"{"name":"a","description":"y"}"#));
+    }
+
+    #[test]
+    fn what_has_no_name_is_no_tool() {
+        for text in ["", "{", "[]", "{}", r#"{"name":1}"#, r#"{"name":"a","name":"a"}"#, "null"] {
+            assert!(read_tool(text.into()).is_none(), "{text}");
+        }
+    }
+}

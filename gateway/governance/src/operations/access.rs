@@ -1,0 +1,159 @@
+//! Why somebody may or may not do something.
+
+use gateway_core::decision::{Circumstances, Question, Target};
+use gateway_core::json::Json;
+use gateway_core::reason::Reason;
+use gateway_core::server::Server;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::answer;
+use super::run::Run;
+use crate::perform::{Answer, Refused};
+
+/// Of `explain_access`. Name one of `tool`, `resource` and `prompt`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainAccess {
+    /// Whose access: an e-mail address or a user id; yourself if absent.
+    #[serde(default)]
+    pub principal: Option<String>,
+    /// The server's id or slug.
+    pub server_id: String,
+    /// The tool's name.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// The resource's URI.
+    #[serde(default)]
+    pub resource: Option<String>,
+    /// The prompt's name.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The call's arguments, where policies look at them.
+    #[serde(default)]
+    pub arguments: Option<Map<String, Value>>,
+    /// The MCP client's name, where policies look at it.
+    #[serde(default)]
+    pub client_name: Option<String>,
+}
+
+/// A verdict with its grounds.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Explained {
+    /// Whose access.
+    pub principal: String,
+    /// Where.
+    pub server: String,
+    /// To what, as `tool:NAME`.
+    pub target: String,
+    /// `allow`, `deny` or `confirm`.
+    pub verdict: &'static str,
+    /// One sentence.
+    pub reason: String,
+    /// The deciding policy's own message.
+    pub message: Option<String>,
+    /// Who must agree first.
+    pub approvers: Vec<String>,
+    /// The policies about this person and this server.
+    pub policies: Vec<ExplainedPolicy>,
+}
+
+/// One policy's part.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ExplainedPolicy {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `allow`, `deny`, `confirm` or `cedar`.
+    pub effect: &'static str,
+    /// True when the verdict rests on it.
+    pub deciding: bool,
+    /// Why it holds or does not.
+    pub why: String,
+}
+
+impl ExplainAccess {
+    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+        let target = self.target()?;
+        let admin = run.may(false);
+        let user = match &self.principal {
+            None => Some(run.caller.user.clone()),
+            Some(name) => run.person(name).filter(|user| admin || user.id == run.user().id),
+        };
+        let Some(user) = user else {
+            run.authorize(self.principal.is_none())?;
+            return Err(Refused::new(Reason::EntityNotFound, "principal: no such person"));
+        };
+        run.authorize(user.id == run.user().id)?;
+        let server = run.server(&self.server_id)?;
+        let circumstances = Circumstances {
+            client: self.client_name.clone().unwrap_or_else(|| run.circumstances().client),
+            ..run.circumstances()
+        };
+        let arguments = Value::Object(self.arguments.clone().unwrap_or_default()).to_string();
+        let arguments = Json::parse(arguments.as_bytes())
+            .map_err(|e| Refused::params(format!("arguments: {e}")))?;
+        let question = Question {
+            user: &user,
+            server: &server,
+            target,
+            arguments: Some(arguments),
+            circumstances: &circumstances,
+            confirmed: false,
+        };
+        answer(&explained(run, &question, admin))
+    }
+
+    fn target(&self) -> Result<Target<'_>, Refused> {
+        match (&self.tool, &self.resource, &self.prompt) {
+            (Some(tool), None, None) => Ok(Target::Tool(tool)),
+            (None, Some(resource), None) => Ok(Target::Resource(resource)),
+            (None, None, Some(prompt)) => Ok(Target::Prompt(prompt)),
+            _ => Err(Refused::params("expected exactly one of tool, resource and prompt")),
+        }
+    }
+}
+
+/// To those who do not administer policies, what they may never use and what does not exist look alike.
+fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
+    let explanation = run.snapshot.policies.explain(question);
+    let hidden = !admin && (explanation.invisible || unknown(question.server, question.target));
+    let about = Explained {
+        principal: question.user.email.clone(),
+        server: question.server.slug.to_string(),
+        target: format!("{}:{}", question.target.kind(), question.target.name()),
+        verdict: "deny",
+        reason: "There is no such thing on this server, or no policy allows it".into(),
+        message: None,
+        approvers: vec![],
+        policies: vec![],
+    };
+    if hidden {
+        return about;
+    }
+    let policy = |part: policies::Considered| ExplainedPolicy {
+        id: part.id.to_string(),
+        name: part.name,
+        effect: part.effect,
+        deciding: part.deciding,
+        why: part.why,
+    };
+    Explained {
+        verdict: explanation.verdict,
+        reason: explanation.reason,
+        message: explanation.message,
+        approvers: explanation.approvers.into_iter().map(String::from).collect(),
+        policies: explanation.policies.into_iter().map(policy).collect(),
+        ..about
+    }
+}
+
+/// A tool that the server, whose tools have been read, does not have.
+fn unknown(server: &Server, target: Target<'_>) -> bool {
+    match target {
+        Target::Tool(name) => server.eras.is_some() && server.tool(name).is_none(),
+        Target::Resource(_) | Target::Prompt(_) => false,
+    }
+}

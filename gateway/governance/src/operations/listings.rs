@@ -1,0 +1,178 @@
+//! What a server offers, read through the gateway, so that the policies' filter applies.
+//!
+//! Rows are short: a tool's whole schema costs a model thousands of tokens, and its client has it anyway.
+
+use std::sync::Arc;
+
+use gateway_core::decision::{Circumstances, Question, Target};
+use gateway_core::json::Json;
+use gateway_core::mcp::Listing;
+use gateway_core::reason::Reason;
+use gateway_core::server::{Server, ServerStatus};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::answer;
+use super::run::Run;
+use crate::perform::{Answer, Refused};
+
+/// What is listed, and which page of it.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListOnServer {
+    /// The server's id or slug.
+    pub server_id: String,
+    /// Rows per page, 1 to 200; 50 if absent.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// Something that a server offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Item {
+    /// A tool's or prompt's name, a resource's URI, a resource template's URI template.
+    pub name: String,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// For people and models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A tool's annotations that are true, for instance `destructiveHint`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<String>,
+    /// True for a resource template.
+    #[serde(skip_serializing_if = "is_false")]
+    pub template: bool,
+    /// Whether you may use it, with some arguments or once people agree.
+    pub allowed: bool,
+    /// For admins, of what is withheld: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_withheld: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+macro_rules! listing_operations {
+    ($($(#[$doc:meta])* $name:ident = $listings:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub ListOnServer);
+
+        impl From<ListOnServer> for $name {
+            fn from(arguments: ListOnServer) -> $name {
+                $name(arguments)
+            }
+        }
+
+        impl $name {
+            pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+                self.0.list(run, &$listings).await
+            }
+        }
+    )+};
+}
+
+listing_operations! {
+    /// Of `list_server_tools`.
+    ListServerTools = [Listing::Tools];
+    /// Of `list_server_resources`: resources and resource templates.
+    ListServerResources = [Listing::Resources, Listing::ResourceTemplates];
+    /// Of `list_server_prompts`.
+    ListServerPrompts = [Listing::Prompts];
+}
+
+impl ListOnServer {
+    async fn list(self, run: &Run<'_>, listings: &[Listing]) -> Result<Answer, Refused> {
+        let server = run.server(&self.server_id)?;
+        if server.status != ServerStatus::Active {
+            let detail = format!("{} is {}", server.slug, server.status.as_str());
+            return Err(Refused::new(Reason::ServerDisabled, detail));
+        }
+        let admin = run.may(false);
+        let mut items = Vec::new();
+        for listing in listings {
+            let raw = match run.governance.upstreams.list(&server, *listing, &run.caller).await {
+                Ok(raw) => raw,
+                // Servers without templates need not know the method.
+                Err(_) if *listing == Listing::ResourceTemplates => Vec::new(),
+                Err((reason, detail)) => {
+                    return Err(Refused::new(reason, format!("{}: {detail}", server.slug)));
+                }
+            };
+            let page = Filter { run, server: &server, listing: *listing, admin };
+            items.extend(raw.iter().filter_map(|text| page.item(text)));
+        }
+        answer(&run.page(items, self.limit, self.cursor.as_deref())?)
+    }
+}
+
+struct Filter<'a> {
+    run: &'a Run<'a>,
+    server: &'a Arc<Server>,
+    listing: Listing,
+    admin: bool,
+}
+
+impl Filter<'_> {
+    /// The row for one raw item; `None` when it is not the caller's to see.
+    fn item(&self, raw: &str) -> Option<Item> {
+        let json = Json::parse(raw.as_bytes()).ok()?;
+        let text = |member: &str| Some(json.get(member)?.as_str()?.into_owned());
+        let name = text(self.listing.key())?;
+        let target = target(self.listing, &name);
+        let circumstances = self.run.circumstances();
+        let (governance, snapshot) = (self.run.governance, &self.run.snapshot);
+        let user = self.run.user();
+        let allowed = governance.listed(snapshot, user, self.server, target, &circumstances);
+        if !allowed && !self.admin {
+            return None;
+        }
+        Some(Item {
+            title: text("title"),
+            description: text("description"),
+            annotations: true_annotations(json),
+            template: self.listing == Listing::ResourceTemplates,
+            allowed,
+            why_withheld: (!allowed).then(|| self.why(target, &circumstances)),
+            name,
+        })
+    }
+
+    fn why(&self, target: Target<'_>, circumstances: &Circumstances) -> String {
+        let question = Question {
+            user: self.run.user(),
+            server: self.server,
+            target,
+            arguments: None,
+            circumstances,
+            confirmed: false,
+        };
+        self.run.snapshot.policies.explain(&question).reason
+    }
+}
+
+fn target(listing: Listing, name: &str) -> Target<'_> {
+    match listing {
+        Listing::Tools => Target::Tool(name),
+        Listing::Resources | Listing::ResourceTemplates => Target::Resource(name),
+        Listing::Prompts => Target::Prompt(name),
+    }
+}
+
+fn true_annotations(item: Json<'_>) -> Vec<String> {
+    let annotations = item.get("annotations");
+    annotations
+        .into_iter()
+        .flat_map(|annotations| annotations.members())
+        .filter(|member| member.value.as_bool() == Some(true))
+        .map(|member| member.key.into_owned())
+        .collect()
+}

@@ -1,0 +1,213 @@
+//! Every operation of the control plane, once; one file a noun.
+//!
+//! [`OPERATIONS`] is the table that faces and their coverage tests are made from. An operation reads and
+//! answers, or plans a [`Change`] that [`crate::perform`] makes once it is authorised and recorded.
+//! Adding one: its arguments and its function in the noun's file, a variant and a row here, a row in
+//! `policies/default/platform.cedar`.
+
+pub mod access;
+pub mod api_keys;
+pub mod audit;
+pub mod confirmations;
+mod install;
+pub mod listings;
+pub mod policies;
+mod run;
+pub mod servers;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use gateway_core::Timestamp;
+use gateway_core::ids::{ConfirmationId, KeyId, UserId};
+use gateway_core::reason::Reason;
+use gateway_core::server::{Server, ServerStatus};
+use gateway_store::api_key::StoredKey;
+use schemars::{JsonSchema, Schema, schema_for};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
+
+pub use install::{InstallLinks, install_links};
+pub use run::Page;
+pub(crate) use run::Run;
+
+use crate::perform::{Answer, Planned, Refused};
+use access::ExplainAccess;
+use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
+use audit::{GetAuditLog, ListAuditLogs};
+use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
+use listings::{ListServerPrompts, ListServerResources, ListServerTools};
+use policies::{ListPolicies, ListServerPolicies};
+use servers::{GetServer, ListServers, SetServerStatus};
+
+/// One row of [`OPERATIONS`].
+#[derive(Clone, Copy)]
+pub struct OperationSpec {
+    /// Its name on every face, and the action in `policies/default/platform.cedar`.
+    pub name: &'static str,
+    /// True when it changes something.
+    pub mutates: bool,
+    /// False for what only the command line does: no model handles keys.
+    pub on_faces: bool,
+    /// The JSON Schema of its arguments.
+    pub arguments: fn() -> Schema,
+    /// The JSON Schema of its answer.
+    pub answer: fn() -> Schema,
+    /// Reads its arguments, strictly.
+    pub read: fn(Value) -> Result<Operation, Refused>,
+}
+
+impl std::fmt::Debug for OperationSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OperationSpec").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The row of that name.
+pub fn spec(name: &str) -> Option<&'static OperationSpec> {
+    OPERATIONS.iter().find(|spec| spec.name == name)
+}
+
+fn read<A: DeserializeOwned>(arguments: Value) -> Result<A, Refused> {
+    serde_json::from_value(arguments).map_err(|e| Refused::new(Reason::InvalidParams, e.to_string()))
+}
+
+fn schema<T: JsonSchema>() -> Schema {
+    schema_for!(T)
+}
+
+/// What an operation does first.
+pub(crate) enum Step {
+    /// It only reads, and has read.
+    Answer(Answer),
+    /// It changes something, and may.
+    Change(Box<Planned>),
+}
+
+macro_rules! operations {
+    ($($variant:ident($arguments:ident) -> $answer:ty: $name:literal $kind:ident $faces:ident,)+) => {
+        /// An operation with its arguments.
+        #[derive(Debug, Clone)]
+        pub enum Operation {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                $variant($arguments),
+            )+
+        }
+
+        /// Every operation.
+        pub const OPERATIONS: &[OperationSpec] = &[$(OperationSpec {
+            name: $name,
+            mutates: operations!(@mutates $kind),
+            on_faces: operations!(@faces $faces),
+            arguments: schema::<$arguments>,
+            answer: schema::<$answer>,
+            read: |arguments| read(arguments).map(Operation::$variant),
+        }),+];
+
+        impl Operation {
+            /// Its name.
+            pub fn name(&self) -> &'static str {
+                match self { $(Operation::$variant(_) => $name),+ }
+            }
+
+            /// True when it changes something.
+            pub fn mutates(&self) -> bool {
+                match self { $(Operation::$variant(_) => operations!(@mutates $kind)),+ }
+            }
+
+            /// Authorises and reads, or authorises and plans a change.
+            pub(crate) async fn step(self, run: &Run<'_>) -> Result<Step, Refused> {
+                match self { $(
+                    Operation::$variant(arguments) => operations!(@step $kind arguments run)
+                ),+ }
+            }
+        }
+    };
+    (@mutates reads) => { false };
+    (@mutates changes) => { true };
+    (@faces everywhere) => { true };
+    (@faces command_line) => { false };
+    (@step reads $arguments:ident $run:ident) => {
+        $arguments.answer($run).await.map(Step::Answer)
+    };
+    (@step changes $arguments:ident $run:ident) => {
+        $arguments.plan($run).await.map(|planned| Step::Change(Box::new(planned)))
+    };
+}
+
+operations! {
+    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
+    GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
+    ListServerTools(ListServerTools) -> Page<listings::Item>: "list_server_tools" reads everywhere,
+    ListServerResources(ListServerResources) -> Page<listings::Item>: "list_server_resources" reads everywhere,
+    ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
+    ListAuditLogs(ListAuditLogs) -> Page<audit::Entry>: "list_audit_logs" reads everywhere,
+    GetAuditLog(GetAuditLog) -> audit::Detail: "get_audit_log" reads everywhere,
+    ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" reads everywhere,
+    ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" reads everywhere,
+    ExplainAccess(ExplainAccess) -> access::Explained: "explain_access" reads everywhere,
+    ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
+    GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
+    DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" changes everywhere,
+    SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
+    CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
+    ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
+    RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" changes command_line,
+}
+
+/// A change that is allowed, with everything that it takes.
+pub(crate) enum Change {
+    /// Of `set_server_status`.
+    ServerStatus { server: Arc<Server>, after: ServerStatus },
+    /// Of `decide_confirmation`.
+    Confirmation { id: ConfirmationId, approve: bool },
+    /// Of `create_api_key`.
+    NewKey { key: SecretString, stored: StoredKey },
+    /// Of `revoke_api_key`.
+    RevokeKey { id: KeyId, whose: Option<UserId> },
+}
+
+impl Change {
+    /// Makes it, in one transaction.
+    pub(crate) async fn apply(self, run: &Run<'_>) -> Result<Answer, Refused> {
+        match self {
+            Change::ServerStatus { server, after } => servers::set_status(run, &server, after).await,
+            Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
+            Change::NewKey { key, stored } => {
+                api_keys::create(run, key.expose_secret().to_owned(), stored).await
+            }
+            Change::RevokeKey { id, whose } => api_keys::revoke(run, id, whose).await,
+        }
+    }
+}
+
+fn answer<T: Serialize>(value: &T) -> Result<Answer, Refused> {
+    let value = serde_json::to_value(value)
+        .map_err(|e| Refused::new(Reason::Internal, format!("the answer cannot be written: {e}")))?;
+    Ok(Answer { value, note: None })
+}
+
+/// Reads an instant that is called `name`.
+fn instant(name: &'static str) -> impl Fn(&str) -> Result<Timestamp, Refused> {
+    move |text| {
+        let read = Timestamp::parse(text, &Rfc3339);
+        let read = read.map(|at| at.to_offset(time::UtcOffset::UTC));
+        read.map_err(|_| Refused::params(format!("{name}: expected RFC 3339, as 2026-01-31T12:00:00Z")))
+    }
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+/// Makes a change count on this replica before it is answered; others hear of it by themselves.
+async fn seen_here(run: &Run<'_>) {
+    if let Err(error) = run.governance.current.refresh().await {
+        tracing::warn!(%error, "a change is committed, but not seen here yet");
+    }
+}

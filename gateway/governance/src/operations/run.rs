@@ -1,0 +1,158 @@
+//! What every operation has at hand: the caller as the snapshot knows them, and pages.
+
+use std::sync::Arc;
+
+use gateway_core::caller::{AuthMethod, Caller, User};
+use gateway_core::decision::Circumstances;
+use gateway_core::ids::UserId;
+use gateway_core::reason::Reason;
+use gateway_core::server::Server;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::governance::Governance;
+use crate::perform::{Origin, Refused};
+use crate::snapshot::Snapshot;
+
+/// Rows of a page when nobody says otherwise.
+const USUAL_LIMIT: u32 = 50;
+/// Most rows of a page.
+const MOST: u32 = 200;
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Page<T> {
+    /// The rows.
+    pub data: Vec<T>,
+    /// Gives the next page as `cursor`; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// One operation's surroundings.
+pub(crate) struct Run<'a> {
+    pub(crate) governance: &'a Governance,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) caller: Caller,
+    pub(crate) origin: &'a Origin,
+    pub(crate) operation: &'static str,
+}
+
+impl<'a> Run<'a> {
+    /// Roles and groups count as they are now, not as they were when the caller was identified.
+    pub(crate) fn new(
+        governance: &'a Governance,
+        caller: &Caller,
+        origin: &'a Origin,
+        operation: &'static str,
+    ) -> Result<Run<'a>, Refused> {
+        if !governance.is_fresh() {
+            let detail = "the catalogue could not be refreshed in time; try again later";
+            return Err(Refused::new(Reason::CatalogueStale, detail));
+        }
+        let snapshot = governance.snapshot();
+        let mut caller = caller.clone();
+        if caller.auth != AuthMethod::CommandLine {
+            let user = snapshot.user(caller.user.id).filter(|user| user.active);
+            let gone = || Refused::new(Reason::CredentialInvalid, "you are no active user any more");
+            caller.user = Arc::clone(user.ok_or_else(gone)?);
+        }
+        Ok(Run { governance, snapshot, caller, origin, operation })
+    }
+
+    pub(crate) fn user(&self) -> &User {
+        &self.caller.user
+    }
+
+    /// Whether the caller's roles allow this operation; `owns`: on what is their own.
+    pub(crate) fn may(&self, owns: bool) -> bool {
+        self.snapshot.policies.authorize(self.user(), self.operation, owns)
+    }
+
+    /// The same, as a refusal.
+    pub(crate) fn authorize(&self, owns: bool) -> Result<(), Refused> {
+        if self.may(owns) {
+            return Ok(());
+        }
+        let detail = format!("{}: ask an administrator, your roles do not include it", self.operation);
+        Err(Refused::new(Reason::RoleMissing, detail))
+    }
+
+    /// Whether the caller may use the server at all.
+    pub(crate) fn may_enter(&self, server: &Server) -> bool {
+        self.snapshot.policies.may_enter(self.user(), server)
+    }
+
+    /// The server of that id or slug, if the caller may enter it or administers servers.
+    pub(crate) fn server(&self, id_or_slug: &str) -> Result<Arc<Server>, Refused> {
+        let server = self.snapshot.server(id_or_slug);
+        match server.filter(|server| self.may(self.may_enter(server))) {
+            Some(server) => Ok(Arc::clone(server)),
+            None => Err(Refused::new(
+                Reason::ServerNotFound,
+                "no such server, or none that you may use; list_servers names yours",
+            )),
+        }
+    }
+
+    /// How policies see the caller in this moment.
+    pub(crate) fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            client: self.origin.client_name.clone().unwrap_or_default(),
+            ip: self.origin.client_ip,
+            now: self.governance.clock().now(),
+        }
+    }
+
+    /// A person by address or id, for those who may know.
+    pub(crate) fn person(&self, name: &str) -> Option<Arc<User>> {
+        let name = name.strip_prefix("user:").unwrap_or(name);
+        let by_id = name.parse::<UserId>().ok().and_then(|id| self.snapshot.user(id));
+        by_id.or_else(|| self.snapshot.user_by_email(name)).cloned()
+    }
+
+    /// One page of a list that is at hand whole.
+    pub(crate) fn page<T>(
+        &self,
+        rows: Vec<T>,
+        limit: Option<u32>,
+        cursor: Option<&str>,
+    ) -> Result<Page<T>, Refused> {
+        let limit = page_limit(limit)? as usize;
+        let start: usize = match cursor {
+            Some(cursor) => self.open_cursor(cursor)?.parse().map_err(|_| wrong_cursor())?,
+            None => 0,
+        };
+        let more = rows.len() > start.saturating_add(limit);
+        let next_cursor = more.then(|| self.seal_cursor(&(start + limit).to_string()));
+        Ok(Page { data: rows.into_iter().skip(start).take(limit).collect(), next_cursor })
+    }
+
+    /// Where a page ends, readable for us alone and good for this person and operation alone.
+    pub(crate) fn seal_cursor(&self, place: &str) -> String {
+        let mut nonce = [0; 12];
+        self.governance.random().fill(&mut nonce);
+        self.governance.cursors.seal(nonce, &self.cursor_context(), place.as_bytes())
+    }
+
+    pub(crate) fn open_cursor(&self, cursor: &str) -> Result<String, Refused> {
+        let opened = self.governance.cursors.open(&self.cursor_context(), cursor);
+        let place = opened.map_err(|_| wrong_cursor())?;
+        String::from_utf8(place).map_err(|_| wrong_cursor())
+    }
+
+    fn cursor_context(&self) -> Vec<u8> {
+        [self.operation.as_bytes(), b"\0", self.user().id.0.as_bytes()].concat()
+    }
+}
+
+/// The number of rows asked for.
+pub(crate) fn page_limit(limit: Option<u32>) -> Result<u32, Refused> {
+    match limit.unwrap_or(USUAL_LIMIT) {
+        limit @ 1..=MOST => Ok(limit),
+        _ => Err(Refused::params(format!("limit: expected 1 to {MOST}"))),
+    }
+}
+
+fn wrong_cursor() -> Refused {
+    Refused::params("cursor: expected next_cursor of the page before, unchanged")
+}

@@ -1,0 +1,122 @@
+//! What governance needs from outside: upstream servers, guarded HTTP, time and randomness.
+//!
+//! Everything here is a trait, so that this crate knows nothing of sockets and tests decide what the
+//! world answers. The server crate implements them over its pooled, guarded upstream leg.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_core::caller::Caller;
+use gateway_core::mcp::Listing;
+use gateway_core::reason::Reason;
+use gateway_core::server::{Eras, Server};
+use gateway_core::{Clock, Timestamp};
+use ring::rand::SecureRandom;
+use url::Url;
+use uuid::Uuid;
+
+/// What an upstream said when it was asked who it is.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    /// The eras it answers.
+    pub eras: Eras,
+    /// Its tools: each the exact JSON text of one definition.
+    pub tools: Vec<String>,
+}
+
+/// Asks upstream servers on the gateway's own account.
+#[async_trait]
+pub trait Upstreams: Send + Sync + 'static {
+    /// Finds out which eras `server` speaks and reads all its tools.
+    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)>;
+
+    /// Reads a whole listing of `server` as `caller` would get it before any filter: raw JSON items.
+    async fn list(
+        &self,
+        server: &Server,
+        listing: Listing,
+        caller: &Caller,
+    ) -> Result<Vec<String>, (Reason, String)>;
+}
+
+/// A guarded HTTP GET: addresses checked, no redirects, a deadline, 200 only.
+#[async_trait]
+pub trait Fetch: Send + Sync + 'static {
+    /// The body of `url`, at most `limit` bytes; the error says what went wrong.
+    async fn get(&self, url: &Url, limit: usize) -> Result<Bytes, String>;
+}
+
+/// For commands that talk to no upstream (`gateway key`, `gateway apply`): every question fails.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Offline;
+
+#[async_trait]
+impl Upstreams for Offline {
+    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
+        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".into()))
+    }
+
+    async fn list(
+        &self,
+        _server: &Server,
+        _listing: Listing,
+        _caller: &Caller,
+    ) -> Result<Vec<String>, (Reason, String)> {
+        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".into()))
+    }
+}
+
+#[async_trait]
+impl Fetch for Offline {
+    async fn get(&self, _url: &Url, _limit: usize) -> Result<Bytes, String> {
+        Err("this command reaches no other host".into())
+    }
+}
+
+/// Where randomness comes from, so that tests decide it.
+pub trait Random: Send + Sync + 'static {
+    /// Fills `out` with random bytes.
+    fn fill(&self, out: &mut [u8]);
+}
+
+/// The operating system's randomness.
+#[derive(Debug)]
+pub struct SystemRandom(ring::rand::SystemRandom);
+
+impl SystemRandom {
+    /// A source; opening it costs nothing.
+    pub fn new() -> SystemRandom {
+        SystemRandom(ring::rand::SystemRandom::new())
+    }
+}
+
+impl Default for SystemRandom {
+    fn default() -> SystemRandom {
+        SystemRandom::new()
+    }
+}
+
+impl Random for SystemRandom {
+    fn fill(&self, out: &mut [u8]) {
+        #[expect(clippy::expect_used, reason = "without randomness nothing here is safe to continue")]
+        self.0.fill(out).expect("the operating system gives random bytes");
+    }
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now_utc()
+    }
+}
+
+/// A UUIDv7 of `now`: sorts by time, 74 random bits.
+pub fn uuid7(now: Timestamp, random: &dyn Random) -> Uuid {
+    let mut bytes = [0; 10];
+    random.fill(&mut bytes);
+    let millis = (now.unix_timestamp_nanos() / 1_000_000).max(0);
+    uuid::Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or(0), &bytes)
+        .into_uuid()
+}

@@ -1,0 +1,75 @@
+//! What governance is told at start: it reads no configuration itself.
+
+use std::time::Duration;
+
+use gateway_core::keys::RootKey;
+use url::Url;
+
+/// Everything that stays the same while the gateway runs.
+#[derive(Debug, Clone)]
+pub struct GovernanceSettings {
+    /// The root key; each purpose derives its own.
+    pub root_key: RootKey,
+    /// Where clients reach the gateway, for proxy URLs and install links.
+    pub public_url: Url,
+    /// Issuers whose JWTs are taken.
+    pub issuers: Vec<Issuer>,
+    /// How old an issuer's keys may be before they are read again.
+    pub jwks_max_age: Duration,
+    /// Least time between two reads of an issuer's keys that unknown key ids cause.
+    pub jwks_min_refetch: Duration,
+    /// How often the catalogue's version is polled, should a notification be lost.
+    pub poll: Duration,
+    /// How often servers' tools are read again without any sign of change.
+    pub refresh: Duration,
+    /// How old the snapshot may be, unconfirmed, before everything is refused.
+    pub max_age: Duration,
+    /// How long a request for a confirmation lives.
+    pub confirmation_lifetime: Duration,
+}
+
+impl GovernanceSettings {
+    /// The usual values, no issuers.
+    pub fn new(root_key: RootKey, public_url: Url) -> GovernanceSettings {
+        GovernanceSettings {
+            root_key,
+            public_url,
+            issuers: Vec::new(),
+            jwks_max_age: Duration::from_secs(600),
+            jwks_min_refetch: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            refresh: Duration::from_secs(60),
+            max_age: Duration::from_secs(60),
+            confirmation_lifetime: Duration::from_secs(300),
+        }
+    }
+}
+
+/// An issuer of JWTs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// Exactly as in `iss`.
+    pub issuer: String,
+    /// Exactly as in `aud`.
+    pub audience: String,
+    /// Where its keys are; `None`: by discovery below `issuer`.
+    pub jwks_url: Option<Url>,
+    /// The claim with the person's e-mail address; `email` must be vouched for by `email_verified`, any
+    /// other claim is the operator's own choice and taken as it is.
+    pub email_claim: String,
+    /// Claims that must be there besides exp, iss, aud and sub.
+    pub required_claims: Vec<String>,
+}
+
+impl Issuer {
+    /// With keys by discovery, `email`, and nothing else required.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Issuer {
+        Issuer {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            jwks_url: None,
+            email_claim: "email".into(),
+            required_claims: Vec::new(),
+        }
+    }
+}

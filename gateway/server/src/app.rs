@@ -1,0 +1,228 @@
+//! Builds the gateway from its configuration, runs it, and takes it down again. The only place that knows
+//! every part. Several may run in one process (tests, the demo): nothing here is global.
+//!
+//! `dispatch` sends each exchange to its face, `settings` translates the configuration for each floor.
+
+mod dispatch;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_core::Clock;
+use gateway_core::keys::RootKey;
+use gateway_core::located::Problem;
+use gateway_governance::{
+    Fetch, Governance, Offline, Parts, Random, RefreshError, SystemClock, SystemRandom, Upstreams,
+};
+use gateway_store::audit::Trail;
+use gateway_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::config::{Config, read_root_key};
+use crate::control::health::{Admin, Health};
+use crate::control::metadata::Metadata;
+use crate::control::rest::Rest;
+use crate::control::tools;
+use crate::edge::Edge;
+use crate::proxy::Proxy;
+use crate::proxy::plumbing::{Plumbing, StartError};
+use crate::upstream::{Guard, Leg};
+use dispatch::{Dispatch, Faces};
+pub(crate) use settings::store as store_settings;
+
+/// How long the last records may take to reach Postgres when the gateway stops; after that they are in
+/// the spool on disk.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+
+/// The gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration names something that is not usable.
+    #[error(transparent)]
+    Config(#[from] Problem),
+    /// The database.
+    #[error("database: {0}")]
+    Store(#[from] StoreError),
+    /// The clients' listener.
+    #[error("server.listen: {0}")]
+    Listen(#[from] StartError),
+    /// The admin listener.
+    #[error("server.admin_listen: cannot listen on {0}: {1}")]
+    Admin(SocketAddr, std::io::Error),
+    /// The first snapshot.
+    #[error("the catalogue cannot be read: {0}")]
+    Catalogue(#[from] RefreshError),
+}
+
+/// What serves and what commands use alike: the database, the trail, and what decides.
+pub struct Base {
+    /// The database.
+    pub store: Store,
+    /// The audit trail.
+    pub trail: Trail,
+    /// What decides.
+    pub governance: Arc<Governance>,
+    shutdown: CancellationToken,
+}
+
+impl Base {
+    /// Opens everything for a command that reaches no upstream.
+    pub async fn offline(config: &Config) -> Result<Base, AppError> {
+        let root = root_key(config)?;
+        let public_url = config.server.public_url.clone();
+        Base::open(config, root, public_url, (Arc::new(Offline), Arc::new(Offline))).await
+    }
+
+    async fn open(
+        config: &Config,
+        root: RootKey,
+        public_url: Url,
+        (upstreams, fetch): (Arc<dyn Upstreams>, Arc<dyn Fetch>),
+    ) -> Result<Base, AppError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let store = Store::open(&settings::store(config)).await?;
+        let trail_settings = settings::trail(config, &root, clock.clone(), &*random);
+        let trail = Trail::start(&store, trail_settings).await?;
+        let shutdown = CancellationToken::new();
+        let parts = Parts {
+            store: store.clone(),
+            trail: trail.clone(),
+            settings: settings::governance(config, root, public_url),
+            upstreams,
+            fetch,
+            clock,
+            random,
+        };
+        let governance = Governance::start(parts, shutdown.clone()).await?;
+        Ok(Base { store, trail, governance, shutdown })
+    }
+
+    /// Writes what is queued and closes the database.
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        self.governance.stopped().await;
+        if !self.trail.flush(FLUSH_WITHIN).await {
+            tracing::warn!("the last audit records wait in the spool");
+        }
+        self.trail.stop().await;
+        self.store.close().await;
+    }
+}
+
+/// A running gateway.
+pub struct App {
+    base: Base,
+    plumbing: Plumbing,
+    admin: Admin,
+    health: Arc<Health>,
+    public_url: Url,
+    drain: Duration,
+}
+
+impl App {
+    /// Starts everything; when it returns, the gateway answers.
+    pub async fn start(config: Config) -> Result<App, AppError> {
+        // A second one in the same process finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let root = root_key(&config)?;
+        let guard = Arc::new(Guard::new(config.egress.allow_cidrs.clone()));
+        // Bound first: the address is known, and a taken one is told, before anything else happens.
+        // Until the faces are there, everything is refused with 503.
+        let dispatch = Arc::new(Dispatch::new());
+        let plumbing =
+            Plumbing::start(&settings::listen(&config), settings::plumbing(&config), dispatch.clone())?;
+        let public_url = settings::public_url(&config, plumbing.address());
+        guard.forbid(plumbing.address());
+        settings::forbid_database(&config, &guard).await;
+        let leg = Arc::new(Leg::new(guard.clone(), settings::leg(&config)));
+        let base =
+            Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone())).await?;
+        leg.set_local(tools::local(base.governance.clone()));
+        dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
+        let health = Arc::new(Health::new(base.store.clone(), base.governance.clone()));
+        let listen = config.server.admin_listen;
+        let admin = Admin::start(listen, health.clone())
+            .await
+            .map_err(|error| AppError::Admin(listen, error))?;
+        guard.forbid(admin.address());
+        tracing::info!(
+            listen = %plumbing.address(),
+            admin = %admin.address(),
+            public_url = %public_url,
+            "the gateway is up"
+        );
+        Ok(App { base, plumbing, admin, health, public_url, drain: config.server.drain })
+    }
+
+    /// Where clients reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.plumbing.address()
+    }
+
+    /// Health and metrics.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// `server.public_url`, with the port that was bound.
+    pub fn public_url(&self) -> &Url {
+        &self.public_url
+    }
+
+    /// What decides, for tests and the demo.
+    pub fn governance(&self) -> &Arc<Governance> {
+        &self.base.governance
+    }
+
+    /// The database, for tests and the demo.
+    pub fn store(&self) -> &Store {
+        &self.base.store
+    }
+
+    /// Runs until `signal`, then stops.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) {
+        signal.await;
+        tracing::info!("stopping: running calls finish, new ones are refused");
+        self.stop().await;
+    }
+
+    /// Not ready any more; running calls get `server.drain` to finish; then records are flushed and
+    /// everything is closed.
+    pub async fn stop(self) {
+        self.health.drain();
+        if !self.plumbing.drain(self.drain).await {
+            tracing::warn!("some calls did not finish in time and were cut");
+        }
+        self.base.close().await;
+        self.admin.stop().await;
+        tracing::info!("the gateway has stopped");
+    }
+}
+
+fn faces(
+    config: &Config,
+    base: &Base,
+    leg: Arc<Leg>,
+    public_url: &Url,
+    bound: SocketAddr,
+) -> Faces {
+    let governance = base.governance.clone();
+    let names = settings::listening_names(bound);
+    let edge = Arc::new(Edge::new(public_url, &names, &config.server.allowed_hosts));
+    let metadata = Metadata {
+        public_url: edge.public_url().to_owned(),
+        issuers: config.identity.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+    };
+    let rest = Rest::new(governance.clone(), metadata);
+    let root = governance.root_key().clone();
+    let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
+    Faces { edge, proxy, rest }
+}
+
+fn root_key(config: &Config) -> Result<RootKey, Problem> {
+    read_root_key(&config.keys.root_file)
+}

@@ -1,0 +1,94 @@
+//! The configuration: one TOML file, a section each, read once at start.
+//!
+//! [`sections`] holds the keys with their comments and defaults, [`load`] puts file and environment
+//! together, `validate` checks what no single key can know, [`show`] prints. What may change while
+//! the gateway runs is not here: it lives in Postgres.
+
+mod load;
+mod root_key;
+pub mod section;
+pub mod sections;
+pub mod setting;
+mod show;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use gateway_core::located::Problem;
+pub use root_key::{make_root_key, read_root_key};
+pub use sections::{
+    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Server,
+    Telemetry,
+};
+pub use setting::{Format, Size};
+
+use std::path::{Path, PathBuf};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[database]`
+    pub database: Database,
+    /// `[egress]`
+    pub egress: Egress,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[identity]`
+    pub identity: Identity,
+    /// `[audit]`
+    pub audit: Audit,
+    /// `[confirm]`
+    pub confirm: Confirm,
+    /// `[catalogue]`
+    pub catalogue: Catalogue,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Runs the same code for every section, in the order in which they are shown.
+macro_rules! each_section {
+    ($each:ident) => {
+        $each!(
+            server, database, egress, keys, identity, audit, confirm, catalogue, limits, telemetry,
+            log
+        )
+    };
+}
+pub(crate) use each_section;
+
+/// The configuration is not usable: everything that is wrong with it, in the order of the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Refused(pub Vec<Problem>);
+
+impl Config {
+    /// Reads `path`, lays `GATEWAY__SECTION__KEY` of `environment` over it, reads the secrets that
+    /// `*_file` keys name, and checks everything.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, Refused> {
+        load::load(path, environment)
+    }
+
+    /// The effective configuration as TOML, secrets hidden.
+    pub fn describe(&self) -> String {
+        show::describe(self)
+    }
+
+    /// The text of `config/gateway.toml`: every key with its comment and default.
+    pub fn template() -> String {
+        show::template()
+    }
+
+    /// Where outcomes wait while Postgres is away.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.audit.spool_dir.clone().unwrap_or_else(|| self.database.data_dir.join("spool"))
+    }
+}

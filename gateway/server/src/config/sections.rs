@@ -1,0 +1,203 @@
+//! Every section with its keys, comments and defaults. The comments are those of `config/gateway.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+use super::section::section;
+use super::setting::{Format, Share, Size};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[expect(clippy::expect_used, reason = "the texts are constants and a test reads them")]
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("the default is an address")
+}
+
+#[expect(clippy::expect_used, reason = "the texts are constants and a test reads them")]
+fn url(text: &str) -> Url {
+    text.parse().expect("the default is a URL")
+}
+
+section! {
+    /// Where the gateway listens and how it is reached.
+    pub struct Server {
+        /// MCP, REST, OAuth, console. Port 0 takes a free one.
+        listen: SocketAddr = addr("127.0.0.1:8080");
+        /// Health and metrics; keep it away from clients.
+        admin_listen: SocketAddr = addr("127.0.0.1:9090");
+        /// The gateway as clients see it; Host and Origin are checked against it. Port 0 is the listener's.
+        public_url: Url = url("http://127.0.0.1:8080");
+        /// Further names that clients may use, host or host:port, checked in Host and Origin.
+        allowed_hosts: Vec<String> = Vec::new();
+        /// The longest request body.
+        max_body: Size = Size(4 << 20);
+        /// The longest request head, all headers together.
+        max_headers: Size = Size(32 << 10);
+        /// The time that a client has to send its request.
+        body_timeout: Duration = 30 * SECOND;
+        /// On SIGTERM: the time that running calls get to finish.
+        drain: Duration = 20 * SECOND;
+        /// TLS on `listen`: the certificate chain and its key, PEM. Both or neither.
+        tls_cert_file: Option<PathBuf> = None, like "\"/etc/gateway/tls.crt\"";
+        /// See tls_cert_file.
+        tls_key_file: Option<PathBuf> = None, like "\"/etc/gateway/tls.key\"";
+    }
+}
+
+section! {
+    /// Where everything lives that must last. Paths are relative to the working directory.
+    pub struct Database {
+        /// A Postgres (14 or later). Absent: a private Postgres of the gateway's own in data_dir.
+        url: Option<SecretString> = None, like "\"postgres://gateway@db.example.com/gateway\"";
+        /// A file that holds the url.
+        url_file: Option<PathBuf> = None, like "\"/run/secrets/database-url\"";
+        /// The url for migrations, where their role differs from the one that serves.
+        migrate_url: Option<SecretString> = None, like "\"postgres://owner@db.example.com/gateway\"";
+        /// A file that holds the migrate_url.
+        migrate_url_file: Option<PathBuf> = None, like "\"/run/secrets/database-migrate-url\"";
+        /// The private Postgres, and the audit trail's spool.
+        data_dir: PathBuf = "./data".into();
+        /// Bring the schema up to date at start.
+        migrate: bool = true;
+        /// Connections that this replica opens at most.
+        max_connections: u32 = 16;
+        /// How long a request waits for a connection.
+        acquire_timeout: Duration = 2 * SECOND;
+    }
+}
+
+section! {
+    /// Where upstream servers and issuers may live.
+    pub struct Egress {
+        /// Networks beyond public addresses. Metadata, link-local and our own listeners never.
+        allow_cidrs: Vec<IpNet> = Vec::new(), like "[\"127.0.0.0/8\", \"10.0.0.0/8\"]";
+    }
+}
+
+section! {
+    /// The root key: 32 random bytes, from which every purpose derives its own.
+    pub struct Keys {
+        /// Make it with: head -c 32 /dev/urandom > root.key. Only the demo makes its own.
+        root_file: PathBuf = "./data/root.key".into();
+    }
+}
+
+section! {
+    /// Who is believed besides the gateway's own API keys.
+    pub struct Identity {
+        /// JWTs of other issuers: tables of issuer, audience, jwks_url (default: by discovery), email_claim
+        /// (default: email, which email_verified must vouch for) and required_claims.
+        issuers: Vec<Issuer> = Vec::new(), like "[{ issuer = \"https://idp.example.com\", audience = \"https://mcp.example.com\" }]";
+    }
+}
+
+section! {
+    /// One issuer of JWTs.
+    pub struct Issuer {
+        /// The exact value of the `iss` claim.
+        issuer: String = String::new();
+        /// The exact value of the `aud` claim.
+        audience: String = String::new();
+        /// Where its keys are; default: by discovery.
+        jwks_url: Option<Url> = None;
+        /// The claim that holds the person's e-mail address.
+        email_claim: String = "email".into();
+        /// Claims that must be there besides iss, aud, exp and sub.
+        required_claims: Vec<String> = Vec::new();
+    }
+}
+
+section! {
+    /// The audit trail: no record, no call.
+    pub struct Audit {
+        /// How long a call waits for its record before it is refused.
+        deadline: Duration = 2 * SECOND;
+        /// Keep arguments and results.
+        keep_payloads: bool = true;
+        /// The longest argument or result that is kept whole.
+        payload_limit: Size = Size(256 << 10);
+        /// Records that may wait to be written.
+        queue: u32 = 8192;
+        /// While Postgres is away: write intents to disk and let calls pass. Needs a persistent volume.
+        spool: bool = false;
+        /// Where outcomes wait while Postgres is away; default: the folder spool in database.data_dir.
+        spool_dir: Option<PathBuf> = None, like "\"/var/lib/gateway/spool\"";
+    }
+}
+
+section! {
+    /// Calls that a person must agree to.
+    pub struct Confirm {
+        /// How long a request for agreement, and an agreement, lasts.
+        expires: Duration = 300 * SECOND;
+    }
+}
+
+section! {
+    /// The snapshot of servers, people and policies that decisions are made on.
+    pub struct Catalogue {
+        /// Changes arrive at once by NOTIFY; this is how often the gateway looks besides.
+        poll: Duration = SECOND;
+        /// A snapshot that could not be confirmed for so long is not trusted: calls are refused.
+        max_age: Duration = 60 * SECOND;
+        /// How often the tools of a server are read again.
+        refresh: Duration = 60 * SECOND;
+    }
+}
+
+section! {
+    /// Deadlines and bounds of the way to the upstream.
+    pub struct Limits {
+        /// To connect, TLS included.
+        connect: Duration = 5 * SECOND;
+        /// To the first byte of the answer.
+        first_byte: Duration = 60 * SECOND;
+        /// Between two pieces of a JSON answer.
+        idle: Duration = 60 * SECOND;
+        /// Between two events of a stream.
+        stream_idle: Duration = 3600 * SECOND;
+        /// For a whole call that is not a stream.
+        total: Duration = 300 * SECOND;
+        /// How long a session handle of the older protocol versions works.
+        session: Duration = 86_400 * SECOND;
+        /// The longest listing, and the longest single event, that an upstream may answer with.
+        upstream_listing: Size = Size(16 << 20);
+        /// Calls in flight on this replica; more are refused.
+        in_flight: u32 = 4096;
+        /// Calls that wait for one server; more are refused, so that a slow one hurts only itself.
+        per_server: u32 = 1024;
+        /// Client connections to this replica; more are closed at once.
+        connections: u32 = 20_000;
+    }
+}
+
+section! {
+    /// Traces by OTLP over HTTP.
+    pub struct Telemetry {
+        /// The collector; absent: no export.
+        otlp_endpoint: Option<Url> = None, like "\"http://127.0.0.1:4318\"";
+        /// The Authorization header for it.
+        otlp_authorization: Option<SecretString> = None, like "\"Bearer ...\"";
+        /// A file that holds the otlp_authorization.
+        otlp_authorization_file: Option<PathBuf> = None, like "\"/run/secrets/otlp\"";
+        /// The name under which the gateway appears.
+        service_name: String = "gateway".into();
+        /// The share of traces that is exported, unless the client's traceparent decides.
+        sample: Share = Share(1.0);
+    }
+}
+
+section! {
+    /// Log lines, on stderr. Never bodies, tokens or arguments.
+    pub struct Log {
+        /// human or json.
+        format: Format = Format::Human;
+        /// What is logged, as tracing's EnvFilter reads it.
+        filter: String = "info".into();
+    }
+}

@@ -1,0 +1,105 @@
+//! Checks what no single key can know.
+
+use std::time::Duration;
+
+use gateway_core::located::Problem;
+
+use super::load::Places;
+use super::{Config, Issuer};
+
+pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    let mut refuse = |key: &str, message: &str| wrong.push((key.into(), message.into()));
+    let server = &config.server;
+    if server.listen == server.admin_listen && server.listen.port() != 0 {
+        refuse("server.admin_listen", "the same as server.listen; health and metrics need their own");
+    }
+    let url = &server.public_url;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        refuse("server.public_url", "expected scheme, host and port only");
+    }
+    match (&server.tls_cert_file, &server.tls_key_file) {
+        (Some(_), None) => refuse("server.tls_key_file", "missing: server.tls_cert_file is set"),
+        (None, Some(_)) => refuse("server.tls_cert_file", "missing: server.tls_key_file is set"),
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    if !(1 << 10..=256 << 20).contains(&server.max_body.0) {
+        refuse("server.max_body", "expected 1KiB to 256MiB");
+    }
+    if !(1 << 10..=1 << 20).contains(&server.max_headers.0) {
+        refuse("server.max_headers", "expected 1KiB to 1MiB");
+    }
+    if config.database.max_connections < 6 {
+        refuse("database.max_connections", "expected at least 6: two are held by audit and notify");
+    }
+    let counts = [
+        ("audit.queue", config.audit.queue),
+        ("limits.in_flight", config.limits.in_flight),
+        ("limits.per_server", config.limits.per_server),
+        ("limits.connections", config.limits.connections),
+    ];
+    for (key, _) in counts.into_iter().filter(|(_, count)| *count == 0) {
+        refuse(key, "expected at least 1");
+    }
+    if tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_err() {
+        refuse("log.filter", "expected a filter such as \"info\" or \"info,gateway_server=debug\"");
+    }
+    for (key, duration) in positive(config) {
+        if duration.is_zero() {
+            refuse(key, "expected more than zero");
+        }
+    }
+    for (index, issuer) in config.identity.issuers.iter().enumerate() {
+        let again = config.identity.issuers[..index].iter().any(|i| i.issuer == issuer.issuer);
+        if let Some((key, message)) = issuer_problem(issuer, again) {
+            refuse(&format!("identity.issuers[{index}].{key}"), message);
+        }
+    }
+    wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
+}
+
+/// An item of an array is found where the array stands.
+fn problem(places: &Places, key: String, message: String) -> Problem {
+    let given = key.split('[').next().unwrap_or(&key);
+    let at_array = places.problem(given, message);
+    Problem { key, ..at_array }
+}
+
+fn positive(config: &Config) -> [(&'static str, Duration); 14] {
+    [
+        ("server.body_timeout", config.server.body_timeout),
+        ("server.drain", config.server.drain),
+        ("database.acquire_timeout", config.database.acquire_timeout),
+        ("audit.deadline", config.audit.deadline),
+        ("confirm.expires", config.confirm.expires),
+        ("catalogue.poll", config.catalogue.poll),
+        ("catalogue.max_age", config.catalogue.max_age),
+        ("catalogue.refresh", config.catalogue.refresh),
+        ("limits.connect", config.limits.connect),
+        ("limits.first_byte", config.limits.first_byte),
+        ("limits.idle", config.limits.idle),
+        ("limits.stream_idle", config.limits.stream_idle),
+        ("limits.total", config.limits.total),
+        ("limits.session", config.limits.session),
+    ]
+}
+
+fn issuer_problem(issuer: &Issuer, again: bool) -> Option<(&'static str, &'static str)> {
+    if issuer.issuer.is_empty() {
+        return Some(("issuer", "missing: the exact value of the iss claim"));
+    }
+    if issuer.audience.is_empty() {
+        return Some(("audience", "missing: the exact value of the aud claim"));
+    }
+    if issuer.email_claim.is_empty() {
+        return Some(("email_claim", "expected the name of a claim"));
+    }
+    if again {
+        return Some(("issuer", "this issuer is configured twice"));
+    }
+    if issuer.jwks_url.is_none() && url::Url::parse(&issuer.issuer).is_err() {
+        return Some(("jwks_url", "missing: the issuer is no URL, so discovery cannot find its keys"));
+    }
+    None
+}

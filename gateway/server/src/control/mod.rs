@@ -1,0 +1,14 @@
+//! The control plane: one operation, several faces. A face decodes, calls `Governance::perform` and encodes; it holds
+//! no permission of its own and no SQL. `tools` is the Runlayer MCP, `rest` the HTTP interface; what they have
+//! in common is beside them. It never imports the data plane.
+
+pub mod arguments;
+mod caller;
+#[cfg(test)]
+mod coverage;
+pub mod health;
+pub mod metadata;
+pub mod rest;
+#[cfg(test)]
+mod testing;
+pub mod tools;

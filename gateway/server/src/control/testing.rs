@@ -1,0 +1,204 @@
+//! For the tests of the faces: a real governance on a real Postgres, with a small organisation. Bob may use the
+//! server `tickets`, Carol may not, Alice is its security and IT administrator; upstreams are faked.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::decision::{Approver, Demand, Target};
+use gateway_core::ids::{CallId, ConfirmationId};
+use gateway_core::keys::RootKey;
+use gateway_core::mcp::Listing;
+use gateway_core::reason::Reason;
+use gateway_core::server::{Eras, Server};
+use gateway_governance::confirmations::NewConfirmation;
+use gateway_governance::operations::api_keys::CreateApiKey;
+use gateway_governance::{
+    Face, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, SystemClock,
+    SystemRandom, Upstreams, command_line, desired_state,
+};
+use gateway_store::audit::{Trail, TrailSettings};
+use gateway_store::private_postgres::PrivatePostgres;
+use gateway_store::{Store, StoreSettings};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const STATE: &str = r#"
+[[groups]]
+name = "engineering"
+[[users]]
+email = "alice@example.com"
+name = "Alice"
+roles = ["security_admin", "it_admin"]
+[[users]]
+email = "bob@example.com"
+name = "Bob"
+groups = ["engineering"]
+[[users]]
+email = "carol@example.com"
+name = "Carol"
+[[servers]]
+slug = "tickets"
+url = "http://127.0.0.1:9/mcp"
+[[policies]]
+name = "engineers use tickets"
+effect = "allow"
+principals = ["group:engineering"]
+server = "tickets"
+"#;
+
+/// An organisation behind a gateway.
+pub(crate) struct Organisation {
+    pub(crate) governance: Arc<Governance>,
+    _postgres: PrivatePostgres,
+    _spool: Scratch,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Person {
+    Admin,
+    User,
+    Other,
+}
+
+impl Person {
+    fn email(self) -> &'static str {
+        match self {
+            Person::Admin => "alice@example.com",
+            Person::User => "bob@example.com",
+            Person::Other => "carol@example.com",
+        }
+    }
+}
+
+impl Organisation {
+    /// A new one, on a Postgres of its own.
+    pub(crate) async fn start() -> Organisation {
+        let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
+        let spool = Scratch::new();
+        let store = Store::open(&StoreSettings {
+            url: Some(postgres.url(None).into()),
+            migrate_url: None,
+            data_dir: spool.0.clone(),
+            migrate: true,
+            max_connections: 5,
+            acquire_timeout: Duration::from_secs(5),
+        })
+        .await
+        .unwrap();
+        let clock = Arc::new(SystemClock);
+        let settings = TrailSettings::new(Uuid::new_v4(), spool.0.clone(), [7; 32], clock.clone());
+        let trail = Trail::start(&store, settings).await.unwrap();
+        let random = Arc::new(SystemRandom::new());
+        let desired = desired_state::read("state.toml", STATE).unwrap();
+        let recorder = desired_state::Recorder { trail: &trail, clock: &*clock, random: &*random };
+        let options = desired_state::Options::default();
+        desired_state::apply(&store, &recorder, &desired, options).await.unwrap();
+        let root = RootKey::new(&std::array::from_fn::<u8, 32, _>(|i| (i * 37 + 11) as u8)).unwrap();
+        let url = "https://mcp.example.com".parse().unwrap();
+        let parts = Parts {
+            store,
+            trail,
+            settings: GovernanceSettings::new(root, url),
+            upstreams: Arc::new(Fake),
+            fetch: Arc::new(Offline),
+            clock,
+            random,
+        };
+        let governance = Governance::start(parts, CancellationToken::new()).await.unwrap();
+        Organisation { governance, _postgres: postgres, _spool: spool }
+    }
+
+    /// A new API key of that person.
+    pub(crate) async fn key(&self, person: Person) -> String {
+        let create = CreateApiKey { user: Some(person.email().into()), ..CreateApiKey::default() };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreateApiKey(CreateApiKey { confirm: Some(true), ..create });
+        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        made.value["key"].as_str().unwrap().to_owned()
+    }
+
+    /// That person, signed in.
+    pub(crate) fn caller(&self, person: Person) -> Caller {
+        let user = self.governance.snapshot().user_by_email(person.email()).unwrap().clone();
+        Caller { user, auth: AuthMethod::ApiKey, credential: "test".into() }
+    }
+
+    /// Where a tool call of theirs comes from.
+    pub(crate) fn origin(&self, face: Face) -> Origin {
+        Origin {
+            call: CallId(self.governance.next_id(self.governance.clock().now())),
+            client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client_name: Some("test".into()),
+            face,
+        }
+    }
+
+    /// A call of Bob's that waits for `approver`.
+    pub(crate) async fn waiting(&self, arguments: &str, approver: Approver) -> ConfirmationId {
+        let bob = self.caller(Person::User).user.id;
+        let server = self.governance.snapshot().server("tickets").unwrap().id;
+        let confirmations = self.governance.confirmations();
+        let target = Target::Tool("close_ticket");
+        let new = NewConfirmation {
+            binding: confirmations.binding(bob, server, target, [0; 32], arguments),
+            user: bob,
+            server,
+            target: "tool:close_ticket".into(),
+            demand: Demand {
+                policies: vec![],
+                message: "Closing is final".into(),
+                approvers: vec![approver],
+            },
+            call: CallId(Uuid::new_v4()),
+            arguments: Some(arguments.into()),
+        };
+        confirmations.request(new).await.unwrap().id
+    }
+}
+
+/// Upstreams that have one tool, one resource and one prompt each.
+struct Fake;
+
+#[async_trait]
+impl Upstreams for Fake {
+    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
+        let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
+        Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
+    }
+
+    async fn list(
+        &self,
+        _server: &Server,
+        listing: Listing,
+        _caller: &Caller,
+    ) -> Result<Vec<String>, (Reason, String)> {
+        let item = match listing {
+            Listing::Tools => r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#,
+            Listing::Resources => r#"{"uri":"tickets://1","name":"one"}"#,
+            Listing::ResourceTemplates => r#"{"uriTemplate":"tickets://{id}","name":"any"}"#,
+            Listing::Prompts => r#"{"name":"triage"}"#,
+        };
+        Ok(vec![item.into()])
+    }
+}
+
+/// A directory that goes with the test.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        let path = std::env::temp_dir().join(format!("gateway-control-{}", Uuid::new_v4()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

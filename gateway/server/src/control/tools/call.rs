@@ -1,0 +1,142 @@
+//! One tool call: arguments become an operation, its answer a result that a model can read. What goes wrong is an
+//! `isError` result that says what to do next.
+
+use gateway_core::caller::Caller;
+use gateway_core::ids::CallId;
+use gateway_core::reason::Reason;
+use gateway_governance::{Answer, Governance, Origin, Refused};
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject};
+use serde_json::{Value, json};
+
+use super::super::arguments::{self, Arguments, Misfit};
+use super::cap;
+use super::table::{Effect, Entry};
+
+/// Calls the tool as the caller.
+pub(super) async fn call(
+    governance: &Governance,
+    who: (&Caller, &Origin),
+    entry: &Entry,
+    given: JsonObject,
+) -> CallToolResult {
+    let Some(wanted) = arguments::of(entry.operation) else {
+        return failed(Reason::Internal, "no arguments are known for it", who.1.call);
+    };
+    let mut answer = match perform(governance, who, wanted, given.clone()).await {
+        Ok(answer) => answer,
+        Err(result) => return result,
+    };
+    // A page that is too long is read again with fewer rows, so that its cursor leads to the next one.
+    if entry.effect == Effect::Reads
+        && let Some(rows) = cap::rows_that_fit(&answer.value)
+        && wanted.schema().pointer("/properties/limit").is_some()
+    {
+        let mut fewer = given;
+        fewer.insert("limit".into(), json!(rows));
+        answer = match perform(governance, who, wanted, fewer).await {
+            Ok(answer) => answer,
+            Err(result) => return result,
+        };
+        let note = format!("Only {rows} rows, to keep the answer short: go on with next_cursor.");
+        add_note(&mut answer, note);
+    }
+    finish(answer)
+}
+
+async fn perform(
+    governance: &Governance,
+    (caller, origin): (&Caller, &Origin),
+    wanted: &Arguments,
+    given: JsonObject,
+) -> Result<Answer, CallToolResult> {
+    let operation = wanted.read(given).map_err(|misfit| unfit(&misfit, origin.call))?;
+    governance.perform(caller, origin, operation).await.map_err(|r| refused(&r, origin.call))
+}
+
+fn finish(mut answer: Answer) -> CallToolResult {
+    if cap::cut_texts(&mut answer.value) {
+        let note = "Shortened to what can be read at once: long texts are cut. The REST address of the same \
+                    operation (see /api/v1/openapi.json) gives all of it.";
+        add_note(&mut answer, note.into());
+    }
+    if let (Some(note), Some(members)) = (answer.note, answer.value.as_object_mut()) {
+        members.insert("note".into(), note.into());
+    }
+    CallToolResult::structured(answer.value)
+}
+
+fn add_note(answer: &mut Answer, more: String) {
+    answer.note = Some(match answer.note.take() {
+        Some(note) => format!("{note} {more}"),
+        None => more,
+    });
+}
+
+fn unfit(misfit: &Misfit, call: CallId) -> CallToolResult {
+    failed(Reason::InvalidParams, &misfit.to_string(), call)
+}
+
+fn refused(refused: &Refused, call: CallId) -> CallToolResult {
+    let mut result = failed(refused.reason, &refused.detail, call);
+    if let Some(preview) = &refused.preview {
+        result.content.push(ContentBlock::text(format!("It would change: {preview}")));
+    }
+    result
+}
+
+fn failed(reason: Reason, detail: &str, call: CallId) -> CallToolResult {
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let text = format!(
+        "{}{colon}{detail}. {} (reason {reason}, correlation id {call})",
+        reason.message(),
+        next_step(reason),
+    );
+    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+    let machine = json!({"runlayer/reason": reason.as_str(), "runlayer/correlation_id": call});
+    if let Value::Object(members) = machine {
+        result.meta = Some(members.into());
+    }
+    result
+}
+
+/// What the model can do about it.
+fn next_step(reason: Reason) -> &'static str {
+    let known = NEXT_STEPS.iter().find(|(reasons, _)| reasons.contains(&reason));
+    known.map_or(
+        "Do not repeat the call unchanged; give the correlation id to an administrator.",
+        |(_, step)| step,
+    )
+}
+
+const NEXT_STEPS: &[(&[Reason], &str)] = &[
+    (&[Reason::InvalidParams], "Correct the argument and call again."),
+    (
+        &[Reason::ConfirmMissing],
+        "Show this to the person; if they agree, call again with confirm=true, a JSON boolean.",
+    ),
+    (&[Reason::RoleMissing], "Ask an administrator, or use a tool that your roles allow."),
+    (
+        &[Reason::EntityNotFound, Reason::ServerNotFound, Reason::TargetNotFound],
+        "List first, and use an id from the list.",
+    ),
+    (&[Reason::Conflict], "Read it again, then decide anew."),
+    (
+        &[
+            Reason::AuditUnavailable,
+            Reason::CatalogueStale,
+            Reason::Overloaded,
+            Reason::ShuttingDown,
+        ],
+        "Nothing was done: try again in a few seconds.",
+    ),
+    (
+        &[
+            Reason::UpstreamUnreachable,
+            Reason::UpstreamTimeout,
+            Reason::UpstreamInvalid,
+            Reason::UpstreamAddressRefused,
+            Reason::UpstreamCredentialMissing,
+        ],
+        "The server itself has a problem: tell its owner.",
+    ),
+];

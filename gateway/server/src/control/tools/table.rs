@@ -1,0 +1,107 @@
+//! The tools of the Runlayer MCP: how each operation is shown to a model. What an operation needs and gives
+//! is in the arguments and answers that all faces share.
+
+/// How a tool presents its operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The operation, and the tool's name.
+    pub operation: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// For models.
+    pub description: &'static str,
+    /// What it changes.
+    pub effect: Effect,
+}
+
+/// What a tool changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Reads,
+    /// Something, for good: calling it twice does not do it twice.
+    Changes,
+}
+
+/// The tools.
+pub const TOOLS: &[Entry] = &[
+    reads(
+        "list_servers",
+        "List servers",
+        "MCP servers that you may use through this gateway, with their proxy URLs. With scope=all, admins see every server.",
+    ),
+    reads(
+        "get_server",
+        "Get a server",
+        "One server in detail, with its proxy URL and install links for Cursor and VS Code. Name it by server_id (id or slug) or by name.",
+    ),
+    reads(
+        "list_server_tools",
+        "List a server's tools",
+        "The tools of a server that you may call, as the policies filter them. Admins also see what is withheld from them and why.",
+    ),
+    reads(
+        "list_server_resources",
+        "List a server's resources",
+        "The resources of a server that you may read, as the policies filter them.",
+    ),
+    reads(
+        "list_server_prompts",
+        "List a server's prompts",
+        "The prompts of a server that you may get, as the policies filter them.",
+    ),
+    reads(
+        "list_audit_logs",
+        "List audit entries",
+        "Recent audit entries, newest first, without arguments and results. Without an administrative role: your own only. Use get_audit_log for one entry in full.",
+    ),
+    reads(
+        "get_audit_log",
+        "Get an audit entry",
+        "One audit entry in full: arguments, result, deciding policies. Its id comes from list_audit_logs.",
+    ),
+    reads("list_policies", "List policies", "The organisation's policies (admins)."),
+    reads(
+        "list_server_policies",
+        "List a server's policies",
+        "The policies that apply to one server (admins).",
+    ),
+    reads(
+        "explain_access",
+        "Explain access",
+        "May this person use this tool, resource or prompt, and which policies say so? For yourself; admins may ask for others.",
+    ),
+    reads(
+        "list_confirmations",
+        "List confirmations",
+        "Calls that wait for a person's agreement and on which you may decide.",
+    ),
+    reads(
+        "get_confirmation",
+        "Get a confirmation",
+        "One call that waits or waited for an agreement of yours or about your own call, and what became of it.",
+    ),
+    changes(
+        "decide_confirmation",
+        "Decide on a confirmation",
+        "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool. Needs confirm=true.",
+    ),
+    changes(
+        "set_server_status",
+        "Set a server's status",
+        "Switch a server on or off for everybody (admins). Needs confirm=true; without it the answer shows what would change.",
+    ),
+];
+
+const fn reads(operation: &'static str, title: &'static str, description: &'static str) -> Entry {
+    Entry { operation, title, description, effect: Effect::Reads }
+}
+
+const fn changes(operation: &'static str, title: &'static str, description: &'static str) -> Entry {
+    Entry { operation, title, description, effect: Effect::Changes }
+}
+
+/// The tool of that name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    TOOLS.iter().find(|entry| entry.operation == name)
+}

@@ -1,0 +1,211 @@
+//! The Runlayer MCP over a real governance, in both eras, as the line hands its calls over.
+
+use gateway_core::decision::Approver;
+use gateway_governance::Face;
+use http::Method;
+use http_body_util::BodyExt;
+use serde_json::json;
+
+use super::super::testing::{Organisation, Person};
+use super::*;
+
+const MODERN: &str = "2026-07-28";
+
+struct Server {
+    organisation: Organisation,
+    local: Arc<dyn Local>,
+}
+
+impl Server {
+    async fn start() -> Server {
+        let organisation = Organisation::start().await;
+        let local = local(organisation.governance.clone());
+        Server { organisation, local }
+    }
+
+    /// One JSON-RPC request as the line sends it; `None`: without a caller.
+    async fn send(&self, person: Option<Person>, mut message: Value, modern: bool) -> Value {
+        let mut request = Request::new(Bytes::new());
+        *request.method_mut() = Method::POST;
+        let headers = request.headers_mut();
+        let version = if modern { MODERN } else { "2025-11-25" };
+        headers.insert("mcp-protocol-version", HeaderValue::from_static(version));
+        if modern {
+            let method = message["method"].as_str().unwrap().parse().unwrap();
+            headers.insert("mcp-method", method);
+            if let Some(name) = message["params"]["name"].as_str() {
+                headers.insert("mcp-name", name.parse().unwrap());
+            }
+            message["params"]["_meta"] = json!({
+                "io.modelcontextprotocol/protocolVersion": MODERN,
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+        }
+        if let Some(person) = person {
+            request.extensions_mut().insert(self.organisation.caller(person));
+            request.extensions_mut().insert(self.organisation.origin(Face::Tools));
+        }
+        *request.body_mut() = message.to_string().into();
+        let body = self.local.handle(request).await.into_body().collect().await.unwrap();
+        serde_json::from_slice(&body.to_bytes()).unwrap()
+    }
+
+    async fn call(&self, person: Person, tool: &str, arguments: Value) -> Value {
+        let params = json!({"name": tool, "arguments": arguments});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let answer = self.send(Some(person), message, true).await;
+        let result = answer["result"].clone();
+        assert!(result.is_object(), "{tool}: {answer}");
+        assert_eq!(result["resultType"], "complete");
+        result
+    }
+
+    async fn refusal(&self, person: Person, tool: &str, arguments: Value) -> String {
+        let result = self.call(person, tool, arguments).await;
+        assert_eq!(result["isError"], true, "{tool}: {result}");
+        assert!(result["_meta"]["runlayer/correlation_id"].is_string());
+        result["content"][0]["text"].as_str().unwrap().to_owned()
+    }
+}
+
+fn request(method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_eras_are_spoken_without_sessions() {
+    let server = Server::start().await;
+    let hello = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}
+    });
+    let answer = server.send(None, request("initialize", hello), false).await;
+    assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
+    let answer = server.send(None, request("server/discover", json!({})), true).await;
+    let versions = answer["result"]["supportedVersions"].as_array().expect("versions");
+    assert!(versions.contains(&json!(MODERN)), "{answer}");
+    for modern in [false, true] {
+        let answer = server.send(None, request("tools/list", json!({})), modern).await;
+        assert_eq!(answer["result"]["tools"].as_array().map(Vec::len), Some(TOOLS.len()), "{answer}");
+        assert_eq!(answer["result"]["resultType"].is_string(), modern);
+        let call = json!({"name": "list_servers", "arguments": {}});
+        let answer = server.send(Some(Person::User), request("tools/call", call), modern).await;
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+        let unknown = json!({"name": "drop_tables", "arguments": {}});
+        let answer = server.send(Some(Person::Admin), request("tools/call", unknown), modern).await;
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    }
+    let call = json!({"name": "list_servers", "arguments": {}});
+    let answer = server.send(None, request("tools/call", call), true).await;
+    assert_eq!(answer["error"]["code"], -32603, "a call without a caller: {answer}");
+}
+
+#[test]
+fn definitions_follow_the_tool_design_rules() {
+    for tool in DEFINITIONS.iter() {
+        let tool = serde_json::to_value(tool).unwrap();
+        let name = tool["name"].as_str().unwrap();
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+        for text in ["title", "description"] {
+            assert!(tool[text].as_str().is_some_and(|text| text.len() > 5), "{name}: {text}");
+        }
+        for schema in ["inputSchema", "outputSchema"] {
+            assert_eq!(tool[schema]["type"], "object", "{name}: {schema}");
+            assert!(!tool[schema].to_string().contains("$ref"), "{name}: {schema}");
+        }
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{name}");
+        assert!(!tool["inputSchema"].to_string().contains("null"), "{name}: {tool}");
+        for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
+            assert!(tool["annotations"][hint].is_boolean(), "{name}: {hint}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_text_and_structure_alike_and_fit_their_schema() {
+    let server = Server::start().await;
+    let on_tickets = json!({"server_id": "tickets"});
+    let calls = [
+        ("list_servers", json!({})),
+        ("get_server", on_tickets.clone()),
+        ("list_server_tools", on_tickets.clone()),
+        ("list_server_resources", on_tickets.clone()),
+        ("list_server_prompts", on_tickets.clone()),
+        ("list_audit_logs", json!({})),
+        ("list_policies", json!({})),
+        ("list_server_policies", on_tickets),
+        ("explain_access", json!({"server_id": "tickets", "tool": "close_ticket"})),
+        ("list_confirmations", json!({})),
+    ];
+    for (tool, arguments) in calls {
+        let result = server.call(Person::Admin, tool, arguments).await;
+        assert_eq!(result["isError"], false, "{tool}: {result}");
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), result["structuredContent"]);
+        let schema = arguments::of(tool).unwrap().answer();
+        let answer = result["structuredContent"].as_object().unwrap();
+        assert_eq!(arguments::check(schema, answer), Ok(()), "{tool}: {result}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_need_the_role_first_and_then_the_boolean_true() {
+    let server = Server::start().await;
+    let set = |confirm: Value| {
+        let mut arguments = json!({"server_id": "tickets", "status": "disabled"});
+        if !confirm.is_null() {
+            arguments["confirm"] = confirm;
+        }
+        arguments
+    };
+    let tool = "set_server_status";
+    let text = server.refusal(Person::User, tool, set(json!(true))).await;
+    assert!(text.contains("role_missing"), "{text}");
+    for loose in [json!("true"), json!(1), json!([true]), json!({})] {
+        let text = server.refusal(Person::Admin, tool, set(loose)).await;
+        assert!(text.contains("confirm: expected a boolean"), "{text}");
+    }
+    for unconfirmed in [Value::Null, json!(false)] {
+        let result = server.call(Person::Admin, tool, set(unconfirmed)).await;
+        let text = result["content"].to_string();
+        assert!(text.contains("confirm_missing") && text.contains("It would change"), "{text}");
+    }
+    let before = server.call(Person::Admin, "get_server", json!({"server_id": "tickets"})).await;
+    assert_eq!(before["structuredContent"]["status"], "active");
+    let done = server.call(Person::Admin, tool, set(json!(true))).await;
+    assert_eq!(done["structuredContent"]["after"], "disabled", "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_cannot_agree_for_its_own_person_and_strangers_see_nothing() {
+    let server = Server::start().await;
+    let own = server.organisation.waiting("{}", Approver::Caller).await;
+    let decide = json!({"id": own.to_string(), "approve": true, "confirm": true});
+    let text = server.refusal(Person::User, "decide_confirmation", decide.clone()).await;
+    assert!(text.contains("role_missing"), "{text}");
+    let text = server.refusal(Person::Other, "decide_confirmation", decide).await;
+    assert!(text.contains("entity_not_found"), "{text}");
+    let alice = Approver::User("alice@example.com".into());
+    let asked = server.organisation.waiting("{\"a\":1}", alice).await;
+    let decide = json!({"id": asked.to_string(), "approve": true, "confirm": true});
+    let done = server.call(Person::Admin, "decide_confirmation", decide).await;
+    assert_eq!(done["structuredContent"]["status"], "agreed", "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_pages_get_shorter_and_their_cursor_goes_on() {
+    let server = Server::start().await;
+    let filler = format!("{{\"text\":\"{}\"}}", "x".repeat(3_000));
+    for n in 0..12 {
+        let arguments = filler.replacen("{", &format!("{{\"n\":{n},"), 1);
+        server.organisation.waiting(&arguments, Approver::Caller).await;
+    }
+    let first = server.call(Person::User, "list_confirmations", json!({})).await;
+    let page = &first["structuredContent"];
+    assert!(page.to_string().chars().count() <= cap::LIMIT, "{}", page.to_string().len());
+    assert!(page["note"].as_str().is_some_and(|note| note.contains("next_cursor")), "{page}");
+    let shown = page["data"].as_array().unwrap().len();
+    let next = json!({"cursor": page["next_cursor"].as_str().unwrap()});
+    let second = server.call(Person::User, "list_confirmations", next).await;
+    let more = second["structuredContent"]["data"].as_array().unwrap().len();
+    assert!(shown + more == 12 && more > 0, "{shown} and {more} rows");
+}

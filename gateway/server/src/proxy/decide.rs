@@ -1,0 +1,197 @@
+//! May it pass? Policy decides on body values, and only this file makes a [`Permitted`].
+
+use gateway_core::decision::{Denial, Question, Target, Verdict};
+use gateway_core::ids::{ConfirmationId, PolicyId};
+use gateway_core::json::Json;
+use gateway_core::mcp::Method;
+use gateway_core::reason::Reason;
+
+use super::Proxy;
+use super::confirm::{self, Agreed};
+use super::refusal::Refusal;
+use super::resolve::Routed;
+
+/// A request that policy lets pass, with people's agreement where it asks for that.
+pub(super) struct Permitted {
+    pub(super) routed: Routed,
+    permit: Permit,
+}
+
+/// Proof of a decision.
+struct Permit {
+    /// What our own elicitation put into the request and the upstream must not see.
+    strip: Option<confirm::Carried>,
+}
+
+impl Permitted {
+    /// What has to be taken out of the body before it leaves.
+    pub(super) fn carried(&self) -> Option<&confirm::Carried> {
+        self.permit.strip.as_ref()
+    }
+}
+
+/// What a message is about, in the terms of the policies.
+enum Subject {
+    /// Chatter: whoever may enter the server may say it.
+    Free,
+    /// A call that policies decide.
+    Decided(Kind, String),
+    /// Shown to whoever may see the thing.
+    Seen(Kind, String),
+    /// A handle that we have to have given out.
+    Task,
+    /// A completion whose `ref` cannot be read.
+    Unreadable,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Tool,
+    Resource,
+    Prompt,
+}
+
+impl Kind {
+    fn target(self, name: &str) -> Target<'_> {
+        match self {
+            Kind::Tool => Target::Tool(name),
+            Kind::Resource => Target::Resource(name),
+            Kind::Prompt => Target::Prompt(name),
+        }
+    }
+}
+
+/// Asks the policies, and people where the policies say so.
+pub(super) async fn permit(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
+    match subject(&routed) {
+        Subject::Free => Ok(Permitted { routed, permit: Permit { strip: None } }),
+        Subject::Decided(kind, name) => decided(routed, kind.target(&name), proxy).await,
+        Subject::Seen(kind, name) => seen(routed, kind.target(&name), proxy),
+        Subject::Task => {
+            let detail = "tasks are not relayed".into();
+            Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail))
+        }
+        Subject::Unreadable => {
+            let detail = "\"params.ref\": expected ref/prompt with name or ref/resource with uri";
+            Err(Refusal::of_routed(routed, Reason::InvalidParams, detail.into()))
+        }
+    }
+}
+
+fn subject(routed: &Routed) -> Subject {
+    let Some(call) = routed.understood.call() else { return Subject::Free };
+    let target = call.target.clone().unwrap_or_default();
+    match call.method {
+        Some(Method::CallTool) => Subject::Decided(Kind::Tool, target),
+        Some(Method::ReadResource | Method::Subscribe | Method::Unsubscribe) => {
+            Subject::Decided(Kind::Resource, target)
+        }
+        Some(Method::GetPrompt) => Subject::Decided(Kind::Prompt, target),
+        Some(Method::Complete) => completion(routed.understood.params()),
+        Some(Method::Task) => Subject::Task,
+        Some(
+            Method::Initialize
+            | Method::Ping
+            | Method::Discover
+            | Method::List(_)
+            | Method::SetLevel
+            | Method::Listen
+            | Method::Initialized
+            | Method::Cancelled
+            | Method::Progress
+            | Method::RootsListChanged,
+        )
+        | None => Subject::Free,
+    }
+}
+
+/// `completion/complete` helps to fill in a prompt or a resource template.
+fn completion(params: Option<Json<'_>>) -> Subject {
+    let reference = params.and_then(|p| p.get("ref"));
+    let text = |key| reference.and_then(|r| r.get(key)).and_then(|v| v.as_str());
+    match (text("type").as_deref(), text("name"), text("uri")) {
+        (Some("ref/prompt"), Some(name), _) => Subject::Seen(Kind::Prompt, name.into_owned()),
+        (Some("ref/resource"), _, Some(uri)) => Subject::Seen(Kind::Resource, uri.into_owned()),
+        _ => Subject::Unreadable,
+    }
+}
+
+fn ask(routed: &Routed, target: Target<'_>, confirmed: bool, proxy: &Proxy) -> Verdict {
+    let question = Question {
+        user: &routed.understood.identified.caller.user,
+        server: &routed.server,
+        target,
+        arguments: routed.understood.arguments(),
+        circumstances: &routed.circumstances,
+        confirmed,
+    };
+    proxy.governance.decide(&routed.snapshot, &question)
+}
+
+async fn decided(
+    routed: Routed,
+    target: Target<'_>,
+    proxy: &Proxy,
+) -> Result<Permitted, Refusal> {
+    match ask(&routed, target, false, proxy) {
+        Verdict::Allow { policies } => match confirm::carried(&routed, target, proxy) {
+            Ok(strip) => Ok(pass(routed, &policies, None, strip)),
+            Err(detail) => Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, detail)),
+        },
+        Verdict::Deny(denial) => Err(deny(routed, denial)),
+        Verdict::Confirm(demand) => {
+            let agreed = confirm::obtain(routed, target, demand, proxy).await?;
+            after_agreement(agreed, target, proxy)
+        }
+    }
+}
+
+/// What people agreed to is decided once more: a policy may have changed meanwhile.
+fn after_agreement(
+    agreed: Agreed,
+    target: Target<'_>,
+    proxy: &Proxy,
+) -> Result<Permitted, Refusal> {
+    match ask(&agreed.routed, target, true, proxy) {
+        Verdict::Allow { policies } => {
+            Ok(pass(agreed.routed, &policies, Some(agreed.confirmation), agreed.carried))
+        }
+        Verdict::Deny(denial) => Err(deny(agreed.routed, denial)),
+        Verdict::Confirm(demand) => {
+            let denial =
+                Denial { invisible: false, policies: demand.policies, message: Some(demand.message) };
+            Err(deny(agreed.routed, denial))
+        }
+    }
+}
+
+fn pass(
+    mut routed: Routed,
+    policies: &[PolicyId],
+    confirmation: Option<ConfirmationId>,
+    strip: Option<confirm::Carried>,
+) -> Permitted {
+    let subject = &mut routed.understood.identified.received.receipt.subject;
+    subject.policy_ids = policies.iter().map(ToString::to_string).collect();
+    subject.confirmation_id = confirmation;
+    Permitted { routed, permit: Permit { strip } }
+}
+
+/// What no policy allows and what does not exist look alike; everything else says which policy it was.
+fn deny(routed: Routed, denial: Denial) -> Refusal {
+    if denial.invisible {
+        Refusal::of_routed(routed, Reason::TargetNotFound, "no policy allows it".into())
+    } else {
+        Refusal::of_routed(routed, Reason::PolicyDenied, String::new()).because(denial)
+    }
+}
+
+fn seen(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
+    let user = &routed.understood.identified.caller.user;
+    let (snapshot, server) = (&routed.snapshot, &routed.server);
+    if proxy.governance.listed(snapshot, user, server, target, &routed.circumstances) {
+        Ok(Permitted { routed, permit: Permit { strip: None } })
+    } else {
+        Err(Refusal::of_routed(routed, Reason::TargetNotFound, "not visible".into()))
+    }
+}

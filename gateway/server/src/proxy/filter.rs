@@ -1,0 +1,202 @@
+//! What of the upstream's answer the client gets: listings trimmed to what the caller may use, everything
+//! else byte for byte. Response headers are built from an allow-list too.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gateway_core::caller::Caller;
+use gateway_core::decision::{Circumstances, Target};
+use gateway_core::mcp::headers::SESSION_ID;
+use gateway_core::mcp::{Era, Listing, Method};
+use gateway_core::reason::Reason;
+use gateway_core::record::Outcome;
+use gateway_core::server::Server;
+use gateway_core::sniff::Sniffer;
+use gateway_governance::{Governance, Snapshot};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::Proxy;
+use super::forward::Replied;
+use super::listing::Trim;
+use super::receipt::Ended;
+use super::refusal::Refusal;
+use super::session::Session;
+use super::stream::{self, Relay};
+use crate::exchange::{self, Body, Reply};
+
+/// Headers of an upstream that a client may see.
+const RETURNED: [HeaderName; 3] = [CONTENT_TYPE, RETRY_AFTER, ALLOW];
+
+/// Decides what of a listing one caller sees.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) governance: Arc<Governance>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) server: Arc<Server>,
+    pub(super) caller: Caller,
+    pub(super) circumstances: Circumstances,
+    pub(super) era: Era,
+    /// `None`: the message is not a listing.
+    pub(super) listing: Option<Listing>,
+    /// The answer is made for this caller only.
+    pub(super) private: bool,
+}
+
+impl View {
+    /// The message with everything that the caller may not use cut out; `None` when it stays as it is.
+    pub(super) fn trim(&self, text: &str) -> Result<Option<String>, String> {
+        let Some(listing) = self.listing else {
+            let keep = |_: &str| true;
+            let trim = Trim { listing: None, private: self.private, keep: &keep };
+            return trim.apply(text).map_err(|e| e.to_string());
+        };
+        let user = &self.caller.user;
+        let keep = |name: &str| {
+            let target = match listing {
+                Listing::Tools => Target::Tool(name),
+                Listing::Resources | Listing::ResourceTemplates => Target::Resource(name),
+                Listing::Prompts => Target::Prompt(name),
+            };
+            let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
+            if listing == Listing::Tools && self.server.tool(name).is_none() {
+                self.governance.suspect(self.server.id);
+            }
+            self.governance.listed(snapshot, user, &self.server, target, circumstances)
+        };
+        let trim = Trim { listing: Some(listing), private: self.private, keep: &keep };
+        trim.apply(text).map_err(|e| e.to_string())
+    }
+}
+
+/// Makes the client's answer out of the upstream's.
+pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refusal> {
+    let status = replied.response.status();
+    if let Some((reason, detail)) = unusable(status) {
+        return Err(Refusal::of_routed(replied.routed, reason, detail));
+    }
+    let headers = headers(&replied, proxy);
+    let view = view(&replied, proxy);
+    let essence = essence(replied.response.headers());
+    let (parts, body) = replied.response.into_parts();
+    let mut out = Response::new(());
+    *out.status_mut() = parts.status;
+    *out.headers_mut() = headers;
+    if essence == "text/event-stream" {
+        let relay = Relay::events(replied.routed, body, view, proxy);
+        return Ok(out.map(|()| stream::boxed(relay)));
+    }
+    let trims = parts.status.is_success() && (view.listing.is_some() || view.private);
+    if !trims {
+        let relay = Relay::whole(replied.routed, body, view, proxy);
+        return Ok(out.map(|()| stream::boxed(relay)));
+    }
+    match whole(body, proxy).await.and_then(|bytes| trimmed(&view, bytes)) {
+        Ok(bytes) => {
+            let mut sniffer = Sniffer::default();
+            sniffer.feed(&bytes);
+            let ok = sniffer.ending().is_ok();
+            let outcome = if ok { Outcome::Ok } else { Outcome::Error };
+            let ended = Ended {
+                response_bytes: bytes.len() as u64,
+                ..Ended::without_body(outcome, None, String::new())
+            };
+            replied.routed.understood.identified.received.receipt.conclude(ended);
+            Ok(out.map(|()| exchange::full(bytes)))
+        }
+        Err(detail) => Err(Refusal::of_routed(replied.routed, Reason::UpstreamInvalid, detail)),
+    }
+}
+
+/// Statuses that are about us, not about the client: a 401 of the upstream would make the client throw its
+/// own good credential away.
+fn unusable(status: StatusCode) -> Option<(Reason, String)> {
+    let refused = matches!(status.as_u16(), 401 | 403 | 407);
+    if refused {
+        let detail = format!("status {status}: it refuses the gateway's credential");
+        return Some((Reason::UpstreamInvalid, detail));
+    }
+    let odd = status.is_redirection() || status.is_informational() || status.is_server_error();
+    odd.then(|| (Reason::UpstreamInvalid, format!("status {status}")))
+}
+
+fn essence(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn headers(replied: &Replied, proxy: &Proxy) -> HeaderMap {
+    let theirs = replied.response.headers();
+    let mut headers = HeaderMap::with_capacity(4);
+    for name in RETURNED {
+        if let Some(value) = theirs.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let starts = replied
+        .routed
+        .understood
+        .call()
+        .is_some_and(|call| call.method == Some(Method::Initialize));
+    if starts && replied.response.status().is_success() {
+        headers.extend(session(replied, proxy).map(|handle| (SESSION_ID, handle)));
+    }
+    headers
+}
+
+/// Our own handle for the session that has just begun, also where the upstream keeps none: it remembers
+/// what the client can do.
+fn session(replied: &Replied, proxy: &Proxy) -> Option<HeaderValue> {
+    let upstream = replied.response.headers().get(SESSION_ID).and_then(|v| v.to_str().ok());
+    let expires = proxy.governance.clock().now() + proxy.settings.session_expires;
+    let session = Session::new(upstream.map(str::to_owned), &replied.routed.client, expires);
+    let mut nonce = [0; 12];
+    proxy.governance.random().fill(&mut nonce);
+    let caller = &replied.routed.understood.identified.caller;
+    let handle = session.seal(&proxy.sessions, nonce, replied.routed.server.id, caller);
+    HeaderValue::try_from(handle).ok()
+}
+
+fn view(replied: &Replied, proxy: &Proxy) -> View {
+    let routed = &replied.routed;
+    let method = routed.understood.call().and_then(|call| call.method);
+    let era = routed.understood.era();
+    let listing = match method {
+        Some(Method::List(listing)) => Some(listing),
+        _ => None,
+    };
+    View {
+        governance: proxy.governance.clone(),
+        snapshot: routed.snapshot.clone(),
+        server: routed.server.clone(),
+        caller: routed.understood.identified.caller.clone(),
+        circumstances: routed.circumstances.clone(),
+        era,
+        listing,
+        private: era == Era::Modern && (listing.is_some() || method == Some(Method::Discover)),
+    }
+}
+
+async fn whole(body: Body, proxy: &Proxy) -> Result<Bytes, String> {
+    let limit = proxy.settings.listing_limit;
+    let collected = Limited::new(body, limit).collect();
+    let collected = tokio::time::timeout(proxy.settings.total, collected).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(format!("the listing is longer than {limit} bytes"))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the listing did not arrive in time".into()),
+    }
+}
+
+fn trimmed(view: &View, bytes: Bytes) -> Result<Bytes, String> {
+    let text = std::str::from_utf8(&bytes).map_err(|e| e.to_string())?;
+    Ok(match view.trim(text)? {
+        Some(trimmed) => Bytes::from(trimmed),
+        None => bytes,
+    })
+}

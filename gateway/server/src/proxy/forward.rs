@@ -1,0 +1,171 @@
+//! The only upstream IO. Takes nothing but a [`Recorded`] request; the original bytes go out, under headers
+//! that are built from an allow-list, never copied and pruned: the client's credential never leaves. The
+//! leg adds the server's own credential and address.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use gateway_core::json::Json;
+use gateway_core::mcp::headers::{LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID};
+use gateway_core::reason::Reason;
+use gateway_core::server::Endpoint;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+
+use super::Proxy;
+use super::confirm::Carried;
+use super::decide::Permitted;
+use super::intent::Recorded;
+use super::refusal::Refusal;
+use super::resolve::Routed;
+use crate::exchange::Body;
+use crate::telemetry::{self, TraceParent};
+
+/// Headers of the client that an upstream may see, besides `Mcp-Param-*`.
+const FORWARDED: [HeaderName; 6] =
+    [ACCEPT, CONTENT_TYPE, PROTOCOL_VERSION, METHOD, NAME, LAST_EVENT_ID];
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// An upstream's answer, its body still to come.
+pub(super) struct Replied {
+    pub(super) routed: Routed,
+    pub(super) response: Response<Body>,
+}
+
+/// Sends it. Never twice: what failed after the first byte left is not tried again.
+pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, Refusal> {
+    let permitted = recorded.into_inner().permitted;
+    let request = match request(&permitted) {
+        Ok(request) => request,
+        Err((reason, detail)) => return Err(Refusal::of_routed(permitted.routed, reason, detail)),
+    };
+    let mut routed = permitted.routed;
+    routed.understood.identified.received.receipt.leaves();
+    match proxy.leg.send(&routed.server, request).await {
+        Ok(response) => Ok(Replied { routed, response }),
+        Err(error) => Err(Refusal::of_routed(routed, error.reason, error.detail)),
+    }
+}
+
+fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
+    let routed = &permitted.routed;
+    let received = &routed.understood.identified.received;
+    let body = match permitted.carried() {
+        Some(carried) => without_ours(routed, carried),
+        None => received.body.clone(),
+    };
+    let uri = match &routed.server.endpoint {
+        Endpoint::Http(url) => url.as_str(),
+        Endpoint::InProcess => "http://runlayer/mcp",
+    };
+    let mut request = Request::builder()
+        .method(received.method.clone())
+        .uri(uri)
+        .body(body)
+        .map_err(|error| (Reason::UpstreamUnreachable, format!("url: {error}")))?;
+    *request.headers_mut() = headers(routed);
+    if routed.server.endpoint == Endpoint::InProcess {
+        request.extensions_mut().insert(routed.understood.identified.caller.clone());
+        request.extensions_mut().insert(received.receipt.call);
+        request.extensions_mut().insert(routed.circumstances.clone());
+    }
+    Ok(request)
+}
+
+fn headers(routed: &Routed) -> HeaderMap {
+    let theirs = &routed.understood.identified.received.headers;
+    let mut headers = HeaderMap::with_capacity(10);
+    for (name, value) in theirs {
+        if FORWARDED.contains(name) || name.as_str().starts_with(PARAM_PREFIX) {
+            headers.append(name, value.clone());
+        }
+    }
+    let session = routed.session.as_ref().and_then(|session| session.upstream.as_deref());
+    if let Some(value) = session.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(SESSION_ID, value);
+    }
+    let meta = || {
+        let text = routed.understood.params()?.at(&["_meta", "traceparent"])?.as_str()?;
+        TraceParent::parse(&text)
+    };
+    let incoming = TraceParent::of(theirs).or_else(meta);
+    headers.extend(telemetry::onward(incoming.as_ref()).map(|parent| (TRACEPARENT, parent)));
+    headers
+}
+
+/// The body without our own question's answer, and with what the client had sent for the upstream.
+fn without_ours(routed: &Routed, carried: &Carried) -> Bytes {
+    let text = routed.understood.text();
+    let Some(params) = routed.understood.params() else { return Bytes::new() };
+    let theirs = [
+        ("requestState", carried.request_state.as_deref()),
+        ("inputResponses", carried.input_responses.as_deref()),
+    ];
+    let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
+    for (key, value) in theirs {
+        match value {
+            Some(value) => {
+                let span = params.get(key).and_then(|v| v.span_in(text));
+                edits.extend(span.map(|span| (span, value)));
+            }
+            None => edits.extend(member_span(text, params, key).map(|span| (span, ""))),
+        }
+    }
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for (span, value) in edits {
+        // Two neighbouring members share a comma: never cut it twice.
+        let start = span.start.max(at);
+        out.push_str(&text[at..start]);
+        out.push_str(value);
+        at = span.end.max(start);
+    }
+    out.push_str(&text[at..]);
+    Bytes::from(out)
+}
+
+/// A member with the comma that separates it: the one before it, else the one behind it.
+fn member_span(text: &str, object: Json<'_>, key: &str) -> Option<Range<usize>> {
+    let member = object.members().find(|m| m.key == key)?;
+    let span = Json::checked_before(member.raw).span_in(text)?;
+    let before = text[..span.start].trim_end_matches([' ', '\t', '\r', '\n']);
+    if let Some(shorter) = before.strip_suffix(',') {
+        return Some(shorter.len()..span.end);
+    }
+    let behind = &text[span.end..];
+    let comma = behind.trim_start_matches([' ', '\t', '\r', '\n']);
+    let skipped = behind.len() - comma.len();
+    let more = usize::from(comma.starts_with(','));
+    Some(span.start..span.end + if more == 1 { skipped + 1 } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(text: &str, keys: &[&str]) -> String {
+        let mut text = text.to_owned();
+        for key in keys {
+            let params = Json::parse(text.as_bytes()).unwrap().get("params").unwrap();
+            let span = member_span(&text, params, key).unwrap();
+            text.replace_range(span, "");
+        }
+        text
+    }
+
+    #[test]
+    fn members_are_cut_with_their_comma() {
+        let cases = [
+            (r#"{"params":{"a":1,"x":2}}"#, r#"{"params":{"a":1}}"#),
+            (r#"{"params":{"x":{"y":","} , "a":1}}"#, r#"{"params":{ "a":1}}"#),
+            (r#"{"params":{"a":1 , "x":2 , "b":3}}"#, r#"{"params":{"a":1  , "b":3}}"#),
+            (r#"{"params":{"x":2}}"#, r#"{"params":{}}"#),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(cut(text, &["x"]), expected);
+            assert!(Json::parse(expected.as_bytes()).is_ok());
+        }
+    }
+}

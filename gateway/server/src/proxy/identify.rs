@@ -1,0 +1,63 @@
+//! Who calls. A presented credential that does not hold ends the exchange: there is no weaker way in.
+
+use gateway_core::caller::Caller;
+use gateway_core::reason::Reason;
+use gateway_governance::Presented;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
+
+use super::Proxy;
+use super::accept::Received;
+use super::refusal::Refusal;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-runlayer-api-key");
+
+/// A request of a known caller.
+pub(super) struct Identified {
+    pub(super) received: Received,
+    pub(super) caller: Caller,
+}
+
+/// Verifies the one credential that the request carries.
+pub(super) async fn caller(mut received: Received, proxy: &Proxy) -> Result<Identified, Refusal> {
+    let credentials = match credentials(&received.headers) {
+        Ok(credentials) => credentials,
+        Err(detail) => {
+            return Err(Refusal::new(received.receipt, Reason::CredentialAmbiguous, detail));
+        }
+    };
+    let resource = format!("{}/api/v1/proxy/{}/mcp", proxy.edge.public_url(), received.server);
+    let presented = Presented {
+        api_key_header: credentials.0,
+        authorization: credentials.1,
+        resource: &resource,
+    };
+    match proxy.governance.identify(presented).await {
+        Ok(caller) => {
+            let subject = &mut received.receipt.subject;
+            subject.actor_id = Some(caller.user.id);
+            subject.actor_email = Some(caller.user.email.clone());
+            subject.auth_method = Some(caller.auth.as_str());
+            subject.credential = Some(caller.credential.to_string());
+            Ok(Identified { received, caller })
+        }
+        Err(unidentified) => {
+            received.receipt.subject.credential = unidentified.hint;
+            Err(Refusal::new(received.receipt, unidentified.reason, unidentified.detail))
+        }
+    }
+}
+
+type Credentials<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// The API key header and the `Authorization` header; at most one of the two, once.
+fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, String> {
+    let keys = headers.get_all(API_KEY).iter().count();
+    let bearers = headers.get_all(AUTHORIZATION).iter().count();
+    if keys + bearers > 1 {
+        return Err(format!("{keys} {API_KEY} and {bearers} Authorization headers, expected one"));
+    }
+    // An unreadable value is a bad credential, not an absent one.
+    let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("\u{fffd}"));
+    Ok((text(API_KEY), text(AUTHORIZATION)))
+}

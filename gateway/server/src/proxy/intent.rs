@@ -1,0 +1,71 @@
+//! No record, no call: what may have effects waits here until its intent row is committed. Chatter
+//! (initialize, listings, ping, notifications) goes through the same writer without waiting.
+
+use gateway_core::mcp::{MessageKind, Method};
+use gateway_core::reason::Reason;
+use gateway_core::record::Outcome;
+
+use super::Proxy;
+use super::parse::Ask;
+use super::receipt::Ended;
+use super::refusal::Refusal;
+use super::scan::Scanned;
+
+/// A request whose intent is in the trail. The only thing that `forward` takes; made only here.
+pub(super) struct Recorded {
+    scanned: Scanned,
+}
+
+impl Recorded {
+    /// What is to be sent.
+    pub(super) fn into_inner(self) -> Scanned {
+        self.scanned
+    }
+}
+
+/// Writes the intent.
+pub(super) async fn record(mut scanned: Scanned, proxy: &Proxy) -> Result<Recorded, Refusal> {
+    let waits = has_effects(&scanned.permitted.routed.understood.ask);
+    let understood = &mut scanned.permitted.routed.understood;
+    let arguments = understood.call().and_then(|call| call.arguments.clone());
+    let received = &mut understood.identified.received;
+    received.receipt.arguments = arguments
+        .filter(|span| span.len() <= proxy.settings.payload_limit)
+        .map(|span| received.body.slice(span));
+    let intent = received.receipt.intent();
+    if !waits {
+        proxy.governance.trail().record_detached(intent);
+        return Ok(Recorded { scanned });
+    }
+    match proxy.governance.trail().record(intent).await {
+        Ok(_durable) => Ok(Recorded { scanned }),
+        Err(error) => {
+            let detail = error.to_string();
+            Err(Refusal::of_routed(scanned.permitted.routed, Reason::AuditUnavailable, detail))
+        }
+    }
+}
+
+/// A client's answer to a server's question may carry anything: it waits too.
+fn has_effects(ask: &Ask) -> bool {
+    match ask {
+        Ask::Message(call) => {
+            call.kind == MessageKind::Response || call.method.is_some_and(Method::has_effects)
+        }
+        Ask::OpenStream | Ask::EndSession => false,
+    }
+}
+
+/// Whether a refusal of this kind was a refusal at all, or a failure behind us.
+pub(super) fn ended(reason: Reason, detail: String) -> Ended {
+    let outcome = match reason {
+        Reason::UpstreamUnreachable
+        | Reason::UpstreamTimeout
+        | Reason::UpstreamInvalid
+        | Reason::UpstreamAddressRefused
+        | Reason::UpstreamCredentialMissing
+        | Reason::Internal => Outcome::Error,
+        _ => Outcome::Denied,
+    };
+    Ended::without_body(outcome, Some(reason), detail)
+}

@@ -1,0 +1,55 @@
+//! The whole path of an MCP exchange, on one screen. Every stage consumes what the last one made and
+//! returns the next, so none can be skipped: only `intent` makes a `Recorded`, from a `Permitted` that only
+//! `decide` makes, and `forward` takes nothing else.
+//!
+//! ```text
+//! accept -> identify -> parse -> resolve -> decide -> scan -> intent -> forward -> filter -> outcome
+//!           who         what     which       policy,   what    no        the only    lists     written when
+//!                                server      confirm   it      record,   upstream    trimmed,  the answer has
+//!                                                      carries no call   IO          watched   gone out
+//! ```
+//!
+//! The record that an exchange owes travels along as a [`Receipt`](super::receipt::Receipt): a refusal
+//! concludes it, the answer's stream concludes it, and dropping it (a client that left, a panic) does too.
+
+use async_trait::async_trait;
+use tracing::Instrument;
+
+use super::plumbing::{Handler, Unread};
+use super::refusal::Refusal;
+use super::{Proxy, accept, confirm, decide, filter, forward, identify, intent, parse, resolve, scan};
+use crate::exchange::{Exchange, Reply};
+use crate::telemetry;
+
+impl Proxy {
+    /// A governed exchange, from bytes in to bytes out. Read this first.
+    async fn line(&self, exchange: Exchange) -> Result<Reply, Refusal> {
+        let received = accept::receive(exchange, self)?;
+        let identified = identify::caller(received, self).await?;
+        let understood = parse::message(identified)?;
+        let routed = resolve::route(understood, self).await?;
+        if let Some(agreement) = confirm::agreement(&routed) {
+            return confirm::settle(routed, agreement, self).await;
+        }
+        let permitted = decide::permit(routed, self).await?;
+        let scanned = scan::request(permitted);
+        let recorded = intent::record(scanned, self).await?;
+        let replied = forward::send(recorded, self).await?;
+        filter::reply(replied, self).await
+    }
+}
+
+#[async_trait]
+impl Handler for Proxy {
+    async fn handle(&self, exchange: Exchange) -> Reply {
+        let span = telemetry::exchange_span(&exchange.headers);
+        match self.line(exchange).instrument(span).await {
+            Ok(reply) => reply,
+            Err(refusal) => refusal.conclude(self),
+        }
+    }
+
+    fn refuse(&self, unread: Unread) -> Reply {
+        accept::unreadable(unread, self).conclude(self)
+    }
+}

@@ -1,0 +1,80 @@
+//! The data plane: one MCP exchange from bytes in to bytes out. Read [`line`] first; each stage is the file
+//! of its name. It knows nothing of the control plane; what both need is in `gateway_governance`.
+
+mod accept;
+mod answer;
+mod confirm;
+mod decide;
+mod filter;
+mod forward;
+mod identify;
+mod intent;
+mod line;
+mod listing;
+mod parse;
+pub mod plumbing;
+mod receipt;
+mod refusal;
+mod resolve;
+mod scan;
+mod session;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_core::keys::{Purpose, RootKey};
+use gateway_core::seal::Sealer;
+use gateway_governance::Governance;
+
+use crate::edge::Edge;
+use crate::upstream::Leg;
+
+/// What the stages work with. One per process, shared by all exchanges.
+pub struct Proxy {
+    governance: Arc<Governance>,
+    leg: Arc<Leg>,
+    edge: Arc<Edge>,
+    sessions: Sealer,
+    request_states: Sealer,
+    settings: Settings,
+}
+
+/// What the operator may set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many bytes of arguments and of results the audit trail keeps; 0 keeps none.
+    pub payload_limit: usize,
+    /// The longest listing, and the longest server-sent event, in bytes.
+    pub listing_limit: usize,
+    /// How long an answer's body may pause.
+    pub idle: Duration,
+    /// How long a stream of events may pause.
+    pub stream_idle: Duration,
+    /// How long a JSON answer may take in all.
+    pub total: Duration,
+    /// How long people have to agree to a call.
+    pub confirm_expires: Duration,
+    /// How long a session handle works.
+    pub session_expires: Duration,
+}
+
+impl Proxy {
+    /// Binds the stages to what they work with.
+    pub fn new(
+        governance: Arc<Governance>,
+        leg: Arc<Leg>,
+        edge: Arc<Edge>,
+        root: &RootKey,
+        settings: Settings,
+    ) -> Proxy {
+        Proxy {
+            governance,
+            leg,
+            edge,
+            sessions: Sealer::new(&root.derive(Purpose::Session)),
+            request_states: Sealer::new(&root.derive(Purpose::RequestState)),
+            settings,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Why the line stopped, and the one place that says so: to the trail, and to the client in its own era's
+//! form. What a client reads comes from `Reason`; the audit row has the details.
+
+use gateway_core::decision::Denial;
+use gateway_core::mcp::{Call, Era, MessageKind, Method};
+use gateway_core::reason::Reason;
+
+use super::parse::Understood;
+use super::receipt::Receipt;
+use super::resolve::Routed;
+use super::{Proxy, answer, intent};
+use crate::exchange::Reply;
+
+/// An exchange that ends here.
+pub(super) struct Refusal {
+    pub(super) receipt: Receipt,
+    pub(super) reason: Reason,
+    /// Which field, what was expected; what was tried, on what.
+    pub(super) detail: String,
+    pub(super) form: Form,
+    pub(super) policies: Vec<String>,
+    /// A policy's own words.
+    pub(super) message: Option<String>,
+    /// How the call can still go through.
+    pub(super) way: Way,
+}
+
+/// What the answer has to look like.
+#[derive(Debug, Clone)]
+pub(super) struct Form {
+    /// The request's id as JSON text; `None` where there is none to echo.
+    pub(super) id: Option<String>,
+    pub(super) era: Era,
+    /// A model waits for the answer of a tool.
+    pub(super) tool: bool,
+}
+
+/// How a refused call can still go through.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// It cannot.
+    None,
+    /// Once somebody has agreed at this address.
+    Link(String),
+    /// Once the client has asked its user: an `input_required` result, as JSON text.
+    Ask(String),
+}
+
+impl Refusal {
+    /// Refuses an exchange whose message is not known.
+    pub(super) fn new(receipt: Receipt, reason: Reason, detail: String) -> Refusal {
+        let form = Form { id: None, era: Era::Legacy, tool: false };
+        Refusal { receipt, reason, detail, form, policies: vec![], message: None, way: Way::None }
+    }
+
+    /// Refuses an exchange whose message is known.
+    pub(super) fn of(understood: Understood, reason: Reason, detail: String) -> Refusal {
+        let call = understood.call().cloned();
+        let refusal = Refusal::new(understood.identified.received.receipt, reason, detail);
+        match call {
+            Some(call) => refusal.answering(&call),
+            None => refusal,
+        }
+    }
+
+    /// Refuses an exchange whose server is known.
+    pub(super) fn of_routed(routed: Routed, reason: Reason, detail: String) -> Refusal {
+        Refusal::of(routed.understood, reason, detail)
+    }
+
+    /// Echoes an id that could be read although the message could not.
+    pub(super) fn echo(self, id: Option<String>, era: Era) -> Refusal {
+        Refusal { form: Form { id, era, tool: false }, ..self }
+    }
+
+    /// Answers this message.
+    pub(super) fn answering(self, call: &Call) -> Refusal {
+        let request = call.kind == MessageKind::Request;
+        let form = Form {
+            id: call.id.clone().filter(|_| request),
+            era: call.era,
+            tool: request && call.method == Some(Method::CallTool),
+        };
+        Refusal { form, ..self }
+    }
+
+    /// Names the policies that stopped it, and their message.
+    pub(super) fn because(mut self, denial: Denial) -> Refusal {
+        self.policies = denial.policies.iter().map(ToString::to_string).collect();
+        self.receipt.subject.policy_ids.clone_from(&self.policies);
+        self.message = denial.message;
+        self
+    }
+
+    /// Writes the record and makes the answer.
+    pub(super) fn conclude(self, proxy: &Proxy) -> Reply {
+        let reply = answer::refuse(&self, proxy.edge.public_url());
+        self.receipt.conclude(intent::ended(self.reason, self.detail));
+        reply
+    }
+}

@@ -1,0 +1,131 @@
+//! The `Mcp-Session-Id` that we hand out: a sealed token that holds the upstream's own session id and what
+//! the client said of itself. It is sealed for one server and one principal, so any replica can open it,
+//! nobody else's works, and nothing is stored.
+
+use gateway_core::Timestamp;
+use gateway_core::caller::Caller;
+use gateway_core::ids::ServerId;
+use gateway_core::mcp::Client;
+use gateway_core::seal::{NotSealed, Sealer};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+/// What a session handle holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
+    /// The upstream's session id; `None` for an upstream without sessions.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub(super) upstream: Option<String>,
+    /// End of validity, seconds since 1970.
+    #[serde(rename = "x")]
+    expires: i64,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    client_name: Option<String>,
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    client_version: Option<String>,
+    #[serde(rename = "e", default)]
+    elicitation: bool,
+}
+
+impl Session {
+    /// A session that begins now.
+    pub(super) fn new(upstream: Option<String>, client: &Client, expires: Timestamp) -> Session {
+        Session {
+            upstream,
+            expires: expires.unix_timestamp(),
+            client_name: client.name.clone(),
+            client_version: client.version.clone(),
+            elicitation: client.elicitation,
+        }
+    }
+
+    /// The client as `initialize` described it.
+    pub(super) fn client(&self) -> Client {
+        Client {
+            name: self.client_name.clone(),
+            version: self.client_version.clone(),
+            elicitation: self.elicitation,
+        }
+    }
+
+    /// The handle for the client.
+    pub(super) fn seal(
+        &self,
+        sealer: &Sealer,
+        nonce: [u8; 12],
+        server: ServerId,
+        caller: &Caller,
+    ) -> String {
+        let plain = serde_json::to_vec(self).unwrap_or_default();
+        sealer.seal(nonce, &context(server, caller), &plain)
+    }
+
+    /// Opens a handle: ours, for this server, of this principal, not expired.
+    pub(super) fn open(
+        sealer: &Sealer,
+        handle: &str,
+        server: ServerId,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<Session, NotSealed> {
+        let plain = sealer.open(&context(server, caller), handle)?;
+        let session: Session = serde_json::from_slice(&plain).map_err(|_| NotSealed)?;
+        if session.expires <= now.unix_timestamp() { Err(NotSealed) } else { Ok(session) }
+    }
+}
+
+fn context(server: ServerId, caller: &Caller) -> Vec<u8> {
+    [&server.0.as_bytes()[..], &caller.binding()].concat()
+}
+
+/// A short name of a handle for audit rows, which does not let anybody use it.
+pub(super) fn short_name(handle: &str) -> String {
+    let hash = digest(&SHA256, handle.as_bytes());
+    hash.as_ref().iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_core::caller::{AuthMethod, User};
+    use gateway_core::ids::UserId;
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    fn person(n: u128) -> Caller {
+        let user = User {
+            id: UserId(Uuid::from_u128(n)),
+            email: format!("{n}@example.com"),
+            name: String::new(),
+            roles: vec![],
+            groups: vec![],
+            active: true,
+        };
+        Caller { user: Arc::new(user), auth: AuthMethod::ApiKey, credential: "k".into() }
+    }
+
+    /// n people x m servers: a handle works for exactly the pair that it was made for (F5).
+    #[test]
+    fn a_handle_works_for_its_principal_and_server_only() {
+        let sealer = Sealer::new(&[3; 32]);
+        let now = Timestamp::UNIX_EPOCH + time::Duration::days(20_000);
+        let client = Client { name: Some("c".into()), version: None, elicitation: true };
+        let session = Session::new(Some("up".into()), &client, now + time::Duration::hours(1));
+        let servers: Vec<_> = (0..4).map(|n| ServerId(Uuid::from_u128(n))).collect();
+        let people: Vec<_> = (10..15).map(person).collect();
+        for owner in &people {
+            for home in &servers {
+                let handle = session.seal(&sealer, [1; 12], *home, owner);
+                for caller in &people {
+                    for server in &servers {
+                        let mine = caller.user.id == owner.user.id && server == home;
+                        let opened = Session::open(&sealer, &handle, *server, caller, now);
+                        assert_eq!(opened.is_ok(), mine);
+                    }
+                }
+                let later = now + time::Duration::hours(2);
+                assert!(Session::open(&sealer, &handle, *home, owner, later).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the gateway says about itself: log lines, traces, figures. None of them ever holds a body, a
+//! token or an argument, and none makes a caller wait: lines and spans are written by threads of their
+//! own, and dropped rather than queued without bound.
+
+mod logs;
+mod metrics;
+mod trace;
+
+pub use logs::{Telemetry, TelemetryError, start};
+pub use metrics::{Gauges, InFlight, in_flight, observe, render};
+pub use trace::{TraceParent, exchange_span, onward, trace_id};

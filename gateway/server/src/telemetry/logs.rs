@@ -1,0 +1,121 @@
+//! Starts log lines and the export of traces, once per process.
+
+use std::collections::HashMap;
+use std::io::stderr;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use secrecy::ExposeSecret;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config;
+
+/// Keeps the writers alive; what is queued is written when it is stopped or dropped.
+pub struct Telemetry {
+    _lines: WorkerGuard,
+    spans: Option<SdkTracerProvider>,
+}
+
+/// The export of traces could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("telemetry.otlp_endpoint: {0}")]
+pub struct TelemetryError(String);
+
+/// Starts writing lines to stderr, and spans to the collector if one is configured. In a process that
+/// already does so, the first one's settings stay.
+pub fn start(
+    log: &config::Log,
+    telemetry: &config::Telemetry,
+) -> Result<Telemetry, TelemetryError> {
+    let (writer, lines) = tracing_appender::non_blocking(stderr());
+    let spans = exporter(telemetry)?;
+    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut layers = vec![line_layer(log.format, writer).with_filter(filter).boxed()];
+    if let Some(provider) = &spans {
+        let tracer = provider.tracer("gateway");
+        // Only spans of exchanges: the libraries' own would drown them, and those of the exporter's
+        // HTTP client would feed on themselves.
+        let ours = EnvFilter::new("off,gateway_server=info,gateway_governance=info");
+        layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours).boxed());
+    }
+    let first = tracing_subscriber::registry().with(layers).try_init().is_ok();
+    super::trace::set_exporting(first && spans.is_some());
+    Ok(Telemetry { _lines: lines, spans })
+}
+
+impl Telemetry {
+    /// Sends what is queued; at most a few seconds.
+    pub fn stop(self) {
+        if let Some(Err(error)) = self.spans.map(|spans| spans.shutdown()) {
+            tracing::warn!(%error, "the last traces could not be exported");
+        }
+    }
+}
+
+fn line_layer(
+    format: config::Format,
+    writer: NonBlocking,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        config::Format::Human => layer.with_ansi(false).with_target(false).boxed(),
+        config::Format::Json => {
+            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
+    }
+}
+
+fn exporter(
+    telemetry: &config::Telemetry,
+) -> Result<Option<SdkTracerProvider>, TelemetryError> {
+    let Some(endpoint) = &telemetry.otlp_endpoint else { return Ok(None) };
+    let mut headers = HashMap::new();
+    if let Some(secret) = &telemetry.otlp_authorization {
+        headers.insert("authorization".to_owned(), secret.expose_secret().to_owned());
+    }
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(traces_url(endpoint))
+        .with_timeout(Duration::from_secs(5))
+        .with_headers(headers)
+        .build()
+        .map_err(|error| TelemetryError(error.to_string()))?;
+    let resource = Resource::builder()
+        .with_service_name(telemetry.service_name.clone())
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    let sampler = Sampler::TraceIdRatioBased(telemetry.sample.0);
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(sampler)))
+        .with_resource(resource)
+        .build();
+    Ok(Some(provider))
+}
+
+/// A bare collector address gets the path that OTLP names; a longer one is taken as it is.
+fn traces_url(endpoint: &url::Url) -> String {
+    match endpoint.path() {
+        "/" => endpoint.join("v1/traces").unwrap_or_else(|_| endpoint.clone()).to_string(),
+        _ => endpoint.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::traces_url;
+
+    #[test]
+    fn a_bare_collector_gets_the_standard_path() {
+        let url = |text: &str| traces_url(&url::Url::parse(text).unwrap());
+        assert_eq!(url("http://127.0.0.1:4318"), "http://127.0.0.1:4318/v1/traces");
+        assert_eq!(url("https://otel.example.com/team/v1/traces"), "https://otel.example.com/team/v1/traces");
+    }
+}

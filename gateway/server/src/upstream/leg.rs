@@ -1,0 +1,355 @@
+//! One request to one server, over a connection of that server's and credential's own pool.
+//!
+//! Never retried once a byte may have left: the client below repeats a request only when a pooled
+//! connection closed before it was taken up, and [`LegError::sent`] tells the rest.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_core::ids::ServerId;
+use gateway_core::reason::Reason;
+use gateway_core::server::{Endpoint, Server, UpstreamAuth};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::ConfigBuilderExt;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use moka::sync::Cache;
+use ring::digest::{SHA256, digest};
+use rustls::ClientConfig;
+use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use url::Url;
+
+use super::address::Guard;
+use super::connect::{Connector, NotConnected, Resolve, SystemResolver};
+use crate::exchange::{Body, BodyError};
+
+/// The answer's body. Dropping it before its end aborts the request upstream.
+pub type LegBody = Body;
+
+/// A server inside this process.
+#[async_trait]
+pub trait Local: Send + Sync + 'static {
+    /// Answers one request; the caller is in its extensions as `gateway_core::caller::Caller`.
+    async fn handle(&self, request: Request<Bytes>) -> Response<Body>;
+}
+
+/// Deadlines and sizes.
+#[derive(Debug, Clone)]
+pub struct LegSettings {
+    /// From the start to a connection with TLS.
+    pub connect: Duration,
+    /// From the start to the answer's head.
+    pub first_byte: Duration,
+    /// How long an unused connection is kept.
+    pub pool_idle: Duration,
+    /// Requests that may wait for one server's answer at once.
+    pub per_server: usize,
+    /// Bytes of all answers of one listing or probe.
+    pub listing_body: usize,
+    /// From the start of a listing, probe or fetch to its end.
+    pub listing_within: Duration,
+}
+
+impl Default for LegSettings {
+    fn default() -> LegSettings {
+        LegSettings {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(60),
+            pool_idle: Duration::from_secs(30),
+            per_server: 1_024,
+            listing_body: 16 << 20,
+            listing_within: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A request got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct LegError {
+    /// Why.
+    pub reason: Reason,
+    /// What was tried and what happened; holds no secret.
+    pub detail: String,
+    /// Some of the request may have reached the server.
+    pub sent: bool,
+}
+
+impl LegError {
+    pub(super) fn unsent(reason: Reason, detail: impl Into<String>) -> LegError {
+        LegError { reason, detail: detail.into(), sent: false }
+    }
+}
+
+/// The way to the servers. One per process.
+pub struct Leg {
+    pub(super) connector: Connector,
+    pub(super) settings: LegSettings,
+    pools: Cache<PoolKey, Arc<Pool>>,
+    local: OnceLock<Arc<dyn Local>>,
+}
+
+/// Requests share connections only where they share all of this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct PoolKey {
+    server: ServerId,
+    url: String,
+    credential: [u8; 32],
+}
+
+struct Pool {
+    uri: Uri,
+    client: HttpClient,
+    places: Semaphore,
+}
+
+/// hyper's client over guarded connections.
+pub(super) type HttpClient = Client<Connector, Sent>;
+
+impl Leg {
+    /// A leg that resolves names as the operating system does and trusts the public certificate authorities.
+    pub fn new(guard: Arc<Guard>, settings: LegSettings) -> Leg {
+        Leg::with(guard, settings, Arc::new(SystemResolver), public_authorities())
+    }
+
+    /// A leg with another resolver and other TLS settings.
+    pub fn with(
+        guard: Arc<Guard>,
+        settings: LegSettings,
+        resolver: Arc<dyn Resolve>,
+        tls: ClientConfig,
+    ) -> Leg {
+        Leg {
+            connector: Connector::new(guard, resolver, tls, settings.connect),
+            pools: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_idle(Duration::from_secs(600))
+                .build(),
+            settings,
+            local: OnceLock::new(),
+        }
+    }
+
+    /// Names the in-process server; the first call counts. Apart from `new` because that server needs, in the
+    /// end, this leg.
+    pub fn set_local(&self, local: Arc<dyn Local>) {
+        let _ = self.local.set(local);
+    }
+
+    /// Sends `request` to `server` and gives its answer once the head is there. Method, headers, extensions
+    /// and body are the caller's; address and credential are the server's. Redirects are answers.
+    pub async fn send(
+        &self,
+        server: &Server,
+        request: Request<Bytes>,
+    ) -> Result<Response<LegBody>, LegError> {
+        match &server.endpoint {
+            Endpoint::Http(url) => self.remote(server, url, request).await,
+            Endpoint::InProcess => self.in_process(request).await,
+        }
+    }
+
+    async fn in_process(&self, mut request: Request<Bytes>) -> Result<Response<LegBody>, LegError> {
+        let Some(local) = self.local.get() else {
+            return Err(LegError::unsent(Reason::UpstreamUnreachable, "no in-process server"));
+        };
+        *request.uri_mut() = Uri::from_static("http://localhost/mcp");
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+        Ok(local.handle(request).await)
+    }
+
+    async fn remote(
+        &self,
+        server: &Server,
+        url: &str,
+        mut request: Request<Bytes>,
+    ) -> Result<Response<LegBody>, LegError> {
+        let credential = credential(&server.auth)?;
+        let pool = self.pool(server.id, url, credential.as_ref())?;
+        let _place = pool.places.try_acquire().map_err(|_| {
+            let limit = self.settings.per_server;
+            LegError::unsent(Reason::Overloaded, format!("{limit} requests wait for this server"))
+        })?;
+        *request.uri_mut() = pool.uri.clone();
+        request.headers_mut().remove(header::HOST);
+        if let Some((name, value)) = credential {
+            request.headers_mut().insert(name, value);
+        }
+        let (request, taken_up) = Sent::wrap(request);
+        let answer = timeout(self.settings.first_byte, pool.client.request(request)).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer
+                .map(|body| body.map_err(|error| BodyError::new(describe(&error))).boxed_unsync())),
+            Ok(Err(error)) => Err(explain(&error)),
+            Err(_) => Err(LegError {
+                reason: Reason::UpstreamTimeout,
+                detail: format!("no answer within {} s", self.settings.first_byte.as_secs_f32()),
+                sent: taken_up.load(Ordering::Acquire),
+            }),
+        }
+    }
+
+    fn pool(
+        &self,
+        server: ServerId,
+        url: &str,
+        credential: Option<&(HeaderName, HeaderValue)>,
+    ) -> Result<Arc<Pool>, LegError> {
+        let mut secret = Vec::new();
+        if let Some((name, value)) = credential {
+            secret.extend_from_slice(name.as_str().as_bytes());
+            secret.push(0);
+            secret.extend_from_slice(value.as_bytes());
+        }
+        let mut key = PoolKey { server, url: url.to_owned(), credential: [0; 32] };
+        key.credential.copy_from_slice(digest(&SHA256, &secret).as_ref());
+        if let Some(pool) = self.pools.get(&key) {
+            return Ok(pool);
+        }
+        let uri = address(url)?;
+        Ok(self.pools.get_with(key, || {
+            let places = Semaphore::new(self.settings.per_server);
+            Arc::new(Pool { uri, client: self.client(), places })
+        }))
+    }
+
+    pub(super) fn client(&self) -> HttpClient {
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(self.settings.pool_idle)
+            // Only requests that no connection has taken up are repeated.
+            .retry_canceled_requests(true)
+            .http1_max_buf_size(256 << 10)
+            .http2_max_header_list_size(64 << 10)
+            .http2_initial_stream_window_size(1 << 20)
+            .http2_initial_connection_window_size(4 << 20)
+            .build(self.connector.clone())
+    }
+}
+
+/// Mozilla's certificate authorities, ring as the only provider.
+pub(super) fn public_authorities() -> ClientConfig {
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    #[expect(clippy::expect_used, reason = "ring has the suites of TLS 1.2 and 1.3")]
+    ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks the default versions")
+        .with_webpki_roots()
+        .with_no_client_auth()
+}
+
+/// The request's address. `Url` reads it as browsers do; what hyper gets has no second reading.
+pub(super) fn address(url: &str) -> Result<Uri, LegError> {
+    let wrong = |what: &str| LegError::unsent(Reason::UpstreamUnreachable, format!("url: {what}"));
+    let mut url = Url::parse(url).map_err(|e| wrong(&e.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("expected http or https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("expected no user and password"));
+    }
+    url.set_fragment(None);
+    url.as_str().parse().map_err(|_| wrong("not usable"))
+}
+
+fn credential(auth: &UpstreamAuth) -> Result<Option<(HeaderName, HeaderValue)>, LegError> {
+    let UpstreamAuth::Header { name, value, .. } = auth else { return Ok(None) };
+    let missing = |what| LegError::unsent(Reason::UpstreamCredentialMissing, what);
+    let secret = value.as_ref().ok_or_else(|| missing("its source is missing on this replica"))?;
+    let name = HeaderName::try_from(name.as_str()).map_err(|_| missing("not a header name"))?;
+    let mut value = HeaderValue::from_str(secret.expose_secret())
+        .map_err(|_| missing("its value cannot stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(Some((name, value)))
+}
+
+/// What an error of the client means. Whatever is not known to be unsent counts as sent.
+pub(super) fn explain(error: &legacy::Error) -> LegError {
+    if let Some(not) = find::<NotConnected>(error) {
+        return LegError::unsent(not.reason, not.detail.clone());
+    }
+    if error.is_connect() {
+        return LegError::unsent(Reason::UpstreamUnreachable, describe(error));
+    }
+    let cause = find::<hyper::Error>(error);
+    let detail = describe(error);
+    // "Canceled" is hyper's word for a request that no connection has begun to write.
+    if cause.is_some_and(hyper::Error::is_canceled) {
+        return LegError::unsent(Reason::UpstreamUnreachable, detail);
+    }
+    let reason = match cause {
+        Some(cause) if cause.is_parse() => Reason::UpstreamInvalid,
+        Some(cause) if cause.is_timeout() => Reason::UpstreamTimeout,
+        Some(_) | None => Reason::UpstreamUnreachable,
+    };
+    LegError { reason, detail, sent: true }
+}
+
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+/// A request body that tells whether a connection has begun with it.
+pub(super) struct Sent {
+    body: Full<Bytes>,
+    taken_up: Arc<AtomicBool>,
+}
+
+impl Sent {
+    pub(super) fn wrap(request: Request<Bytes>) -> (Request<Sent>, Arc<AtomicBool>) {
+        // An empty body is never polled: nothing tells, so it counts as begun.
+        let taken_up = Arc::new(AtomicBool::new(request.body().is_empty()));
+        let sent = request.map(|bytes| Sent { body: Full::new(bytes), taken_up: taken_up.clone() });
+        (sent, taken_up)
+    }
+}
+
+impl http_body::Body for Sent {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.taken_up.store(true, Ordering::Release);
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,17 @@
+//! The upstream leg: the only code that opens connections to other hosts.
+//!
+//! [`Leg::send`] takes one request to one server over a pooled HTTP client; [`connect`] resolves names and
+//! opens sockets, and asks [`Guard`] about every address at that moment. [`reader`] asks servers on the
+//! gateway's own account (eras, listings), [`fetch`] gets key sets. Knows nothing of policies or audit.
+
+mod address;
+mod connect;
+mod fetch;
+mod leg;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+pub use address::{AddressRefused, Guard};
+pub use connect::{Resolve, SystemResolver};
+pub use leg::{Leg, LegBody, LegError, LegSettings, Local};

@@ -1,0 +1,6 @@
+//! The upstream leg over real sockets.
+
+mod addresses;
+mod fixture;
+mod reading;
+mod sending;

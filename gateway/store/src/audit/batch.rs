@@ -1,0 +1,364 @@
+//! One transaction of the writer: rows into their tables with one statement each, counts into the
+//! rollups, and the link that chains it to the one before. It knows nothing of queues and retries.
+
+use std::collections::HashSet;
+
+use gateway_core::Timestamp;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::chain::{ChainKey, Link, Place, TAG, VOID};
+use super::payload::Packed;
+use super::row::{Entry, EventRow, IntentRow};
+
+/// Why a batch was not written. Whatever it is, nothing of the batch is there (save for [`WriteError::Lost`],
+/// where nobody knows).
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// An earlier transaction of ours, given up for lost, was committed after all: read the chain anew.
+    #[error("the chain has moved on")]
+    Stale,
+    /// A row's day has no partition yet.
+    #[error("no partition for a row")]
+    NoDay,
+    /// Two transactions met; the same again will do.
+    #[error("{0}")]
+    Again(#[source] sqlx::Error),
+    /// Postgres refuses a row for what it holds.
+    #[error("{0}")]
+    Content(#[source] sqlx::Error),
+    /// Postgres is gone, hangs, or cannot write at all.
+    #[error("{0}")]
+    Lost(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for WriteError {
+    fn from(error: sqlx::Error) -> WriteError {
+        let refusal = error.as_database_error();
+        let code = refusal.and_then(|refusal| refusal.code()).unwrap_or_default().into_owned();
+        let no_day = refusal.is_some_and(|refusal| refusal.message().starts_with("no partition"));
+        match code.get(..2) {
+            Some("23") if no_day => WriteError::NoDay,
+            // 22 data exception, 23 constraint, 54 a limit of an index or row.
+            Some("22" | "23" | "54") => WriteError::Content(error),
+            Some("40") => WriteError::Again(error),
+            _ => WriteError::Lost(error),
+        }
+    }
+}
+
+/// Whose chain the batch extends, and when.
+pub(super) struct Head<'a> {
+    pub(super) key: &'a ChainKey,
+    pub(super) replica: Uuid,
+    pub(super) link: Link,
+    pub(super) now: Timestamp,
+}
+
+/// Writes all of `entries`, or nothing. What is there already is left as it is and not counted again.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    head: &Head<'_>,
+    entries: &[&Entry],
+) -> Result<Link, WriteError> {
+    let mut transaction = connection.begin().await?;
+    let batch = head.link.batch + 1;
+    let mut fresh = HashSet::with_capacity(entries.len());
+    let intents = Intents::of(entries);
+    if !intents.place.is_empty() {
+        fresh.extend(intents.insert(&mut transaction, head.replica, batch).await?);
+    }
+    let events = Events::of(entries);
+    if !events.place.is_empty() {
+        fresh.extend(events.insert(&mut transaction, head.replica, batch).await?);
+    }
+    if fresh.is_empty() {
+        transaction.rollback().await?;
+        return Ok(head.link);
+    }
+    let payloads = Payloads::of(entries, &fresh);
+    if !payloads.id.is_empty() {
+        payloads.insert(&mut transaction).await?;
+    }
+    let link = chain(&mut transaction, head, entries, &fresh).await?;
+    transaction.commit().await?;
+    Ok(link)
+}
+
+async fn chain(
+    transaction: &mut Transaction<'_, Postgres>,
+    head: &Head<'_>,
+    entries: &[&Entry],
+    fresh: &HashSet<i32>,
+) -> Result<Link, WriteError> {
+    let mut scratch = Vec::with_capacity(2048);
+    let mut tags = Vec::with_capacity(entries.len() * TAG);
+    let (mut from, mut to) = (head.now, head.now);
+    for (place, entry) in places(entries) {
+        if !fresh.contains(&place) {
+            tags.extend_from_slice(&VOID);
+            continue;
+        }
+        (from, to) = (from.min(entry.ts()), to.max(entry.ts()));
+        let at = Place { replica: head.replica, batch: head.link.batch + 1, place };
+        tags.extend_from_slice(&match entry {
+            Entry::Intent { row, .. } => head.key.row("audit_intent", at, row, &mut scratch),
+            Entry::Event { row, .. } => head.key.row("audit_event", at, row, &mut scratch),
+        });
+    }
+    let link = head.key.next(head.replica, head.link, head.now, &tags);
+    let moved = sqlx::query!(
+        "with moved as (
+            update audit_chain set batch = $3::bigint, mac = $7, seal = $8
+            where replica = $2 and batch = $3::bigint - 1 and mac = $9 returning replica)
+         insert into audit_batch (ts, replica, batch, from_ts, to_ts, tags, mac)
+         select $1, replica, $3, $4, $5, $6, $7 from moved",
+        head.now,
+        head.replica,
+        link.batch,
+        from,
+        to,
+        tags,
+        &link.mac[..],
+        &head.key.seal(head.replica, link)[..],
+        &head.link.mac[..],
+    )
+    .execute(&mut **transaction)
+    .await?;
+    if moved.rows_affected() == 1 { Ok(link) } else { Err(WriteError::Stale) }
+}
+
+fn places<'a>(entries: &'a [&'a Entry]) -> impl Iterator<Item = (i32, &'a Entry)> {
+    (0..).zip(entries.iter().copied())
+}
+
+#[derive(Default)]
+struct Intents<'a> {
+    ts: Vec<Timestamp>,
+    id: Vec<Uuid>,
+    place: Vec<i32>,
+    request_bytes: Vec<i64>,
+    subject: Vec<&'a str>,
+    arguments_digest: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Intents<'a> {
+    fn of(entries: &'a [&'a Entry]) -> Intents<'a> {
+        let mut columns = Intents::default();
+        for (place, entry) in places(entries) {
+            if let Entry::Intent { row, .. } = entry {
+                columns.push(place, row);
+            }
+        }
+        columns
+    }
+
+    fn push(&mut self, place: i32, row: &'a IntentRow) {
+        self.ts.push(row.ts);
+        self.id.push(row.id);
+        self.place.push(place);
+        self.request_bytes.push(row.request_bytes);
+        self.subject.push(&row.subject);
+        self.arguments_digest.push(row.arguments_digest.as_deref());
+    }
+
+    async fn insert(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        replica: Uuid,
+        batch: i64,
+    ) -> Result<Vec<i32>, sqlx::Error> {
+        sqlx::query_scalar!(
+            "insert into audit_intent
+                (replica, batch, ts, id, place, request_bytes, subject, arguments_digest)
+             select $1, $2, * from unnest($3::timestamptz[], $4::uuid[], $5::integer[], $6::bigint[],
+                $7::text[], $8::bytea[])
+             on conflict do nothing returning place",
+            replica,
+            batch,
+            &self.ts as &[Timestamp],
+            &self.id as &[Uuid],
+            &self.place as &[i32],
+            &self.request_bytes as &[i64],
+            &self.subject as &[&str],
+            &self.arguments_digest as &[Option<&[u8]>],
+        )
+        .fetch_all(&mut **transaction)
+        .await
+    }
+}
+
+#[derive(Default)]
+struct Payloads<'a> {
+    ts: Vec<Timestamp>,
+    id: Vec<Uuid>,
+    kind: Vec<&'static str>,
+    codec: Vec<&'static str>,
+    size: Vec<i64>,
+    kept: Vec<i64>,
+    body: Vec<&'a [u8]>,
+}
+
+impl<'a> Payloads<'a> {
+    fn of(entries: &'a [&'a Entry], fresh: &HashSet<i32>) -> Payloads<'a> {
+        let mut columns = Payloads::default();
+        for (_, entry) in places(entries).filter(|(place, _)| fresh.contains(place)) {
+            match entry {
+                Entry::Intent { arguments, .. } => columns.push(entry, "arguments", arguments),
+                Entry::Event { arguments, result, .. } => {
+                    columns.push(entry, "arguments", arguments);
+                    columns.push(entry, "result", result);
+                }
+            }
+        }
+        columns
+    }
+
+    fn push(&mut self, entry: &Entry, kind: &'static str, packed: &'a Option<Packed>) {
+        let Some(packed) = packed else { return };
+        self.ts.push(entry.ts());
+        self.id.push(entry.id());
+        self.kind.push(kind);
+        self.codec.push(packed.codec.as_str());
+        self.size.push(packed.size);
+        self.kept.push(packed.kept);
+        self.body.push(&packed.body);
+    }
+
+    async fn insert(&self, transaction: &mut Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "insert into audit_payload (ts, id, kind, codec, size, kept, body)
+             select * from unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
+                $6::bigint[], $7::bytea[])
+             on conflict do nothing",
+            &self.ts as &[Timestamp],
+            &self.id as &[Uuid],
+            &self.kind as &[&str],
+            &self.codec as &[&str],
+            &self.size as &[i64],
+            &self.kept as &[i64],
+            &self.body as &[&[u8]],
+        )
+        .execute(&mut **transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+macro_rules! event_columns {
+    ($($name:ident: $type:ty = $value:expr),+ $(,)?) => {
+        /// The columns of `audit_event`, one array each.
+        #[derive(Default)]
+        struct Events<'a> {
+            place: Vec<i32>,
+            $($name: Vec<$type>),+
+        }
+
+        impl<'a> Events<'a> {
+            fn of(entries: &'a [&'a Entry]) -> Events<'a> {
+                let mut columns = Events::default();
+                for (place, entry) in places(entries) {
+                    if let Entry::Event { row, .. } = entry {
+                        columns.place.push(place);
+                        $(columns.$name.push(($value)(row));)+
+                    }
+                }
+                columns
+            }
+        }
+    };
+}
+
+type Row<'a> = &'a EventRow;
+event_columns! {
+    ts: Timestamp = |row: Row<'_>| row.ts,
+    id: Uuid = |row: Row<'_>| row.id,
+    at: Timestamp = |row: Row<'_>| row.at,
+    call_id: Uuid = |row: Row<'_>| row.call_id,
+    concludes: bool = |row: Row<'_>| row.concludes,
+    action: &'a str = |row: Row<'a>| row.action.as_str(),
+    outcome: &'a str = |row: Row<'a>| row.outcome.as_str(),
+    reason: Option<&'a str> = |row: Row<'a>| row.reason.as_deref(),
+    detail: Option<&'a str> = |row: Row<'a>| row.detail.as_deref(),
+    count: i64 = |row: Row<'_>| row.count,
+    actor_id: Option<Uuid> = |row: Row<'_>| row.subject.actor_id,
+    actor_email: Option<&'a str> = |row: Row<'a>| row.subject.actor_email.as_deref(),
+    auth_method: Option<&'a str> = |row: Row<'a>| row.subject.auth_method.as_deref(),
+    credential: Option<&'a str> = |row: Row<'a>| row.subject.credential.as_deref(),
+    client_name: Option<&'a str> = |row: Row<'a>| row.subject.client_name.as_deref(),
+    client_version: Option<&'a str> = |row: Row<'a>| row.subject.client_version.as_deref(),
+    client_ip: Option<&'a str> = |row: Row<'a>| row.subject.client_ip.as_deref(),
+    session: Option<&'a str> = |row: Row<'a>| row.subject.session.as_deref(),
+    request_id: Option<&'a str> = |row: Row<'a>| row.subject.request_id.as_deref(),
+    server_id: Option<Uuid> = |row: Row<'_>| row.subject.server_id,
+    server_slug: Option<&'a str> = |row: Row<'a>| row.subject.server_slug.as_deref(),
+    method: Option<&'a str> = |row: Row<'a>| row.subject.method.as_deref(),
+    era: Option<&'a str> = |row: Row<'a>| row.subject.era.as_deref(),
+    resource_type: Option<&'a str> = |row: Row<'a>| row.subject.resource_type.as_deref(),
+    resource_name: Option<&'a str> = |row: Row<'a>| row.subject.resource_name.as_deref(),
+    policy_ids: &'a str = |row: Row<'a>| row.subject.policy_ids.as_str(),
+    findings: &'a str = |row: Row<'a>| row.subject.findings.as_str(),
+    confirmation_id: Option<Uuid> = |row: Row<'_>| row.subject.confirmation_id,
+    trace_id: Option<&'a str> = |row: Row<'a>| row.subject.trace_id.as_deref(),
+    latency_us: Option<i64> = |row: Row<'_>| row.latency_us,
+    upstream_us: Option<i64> = |row: Row<'_>| row.upstream_us,
+    request_bytes: Option<i64> = |row: Row<'_>| row.request_bytes,
+    response_bytes: Option<i64> = |row: Row<'_>| row.response_bytes,
+    arguments_digest: Option<&'a [u8]> = |row: Row<'a>| row.arguments_digest.as_deref(),
+    result_digest: Option<&'a [u8]> = |row: Row<'a>| row.result_digest.as_deref(),
+}
+
+impl Events<'_> {
+    /// Rows and rollups in one statement: what conflicts is neither written nor counted.
+    async fn insert(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        replica: Uuid,
+        batch: i64,
+    ) -> Result<Vec<i32>, sqlx::Error> {
+        sqlx::query_file_scalar!(
+            "src/audit/insert_events.sql",
+            replica,
+            batch,
+            &self.place as &[i32],
+            &self.ts as &[Timestamp],
+            &self.id as &[Uuid],
+            &self.at as &[Timestamp],
+            &self.call_id as &[Uuid],
+            &self.concludes as &[bool],
+            &self.action as &[&str],
+            &self.outcome as &[&str],
+            &self.reason as &[Option<&str>],
+            &self.detail as &[Option<&str>],
+            &self.count as &[i64],
+            &self.actor_id as &[Option<Uuid>],
+            &self.actor_email as &[Option<&str>],
+            &self.auth_method as &[Option<&str>],
+            &self.credential as &[Option<&str>],
+            &self.client_name as &[Option<&str>],
+            &self.client_version as &[Option<&str>],
+            &self.client_ip as &[Option<&str>],
+            &self.session as &[Option<&str>],
+            &self.request_id as &[Option<&str>],
+            &self.server_id as &[Option<Uuid>],
+            &self.server_slug as &[Option<&str>],
+            &self.method as &[Option<&str>],
+            &self.era as &[Option<&str>],
+            &self.resource_type as &[Option<&str>],
+            &self.resource_name as &[Option<&str>],
+            &self.policy_ids as &[&str],
+            &self.findings as &[&str],
+            &self.confirmation_id as &[Option<Uuid>],
+            &self.trace_id as &[Option<&str>],
+            &self.latency_us as &[Option<i64>],
+            &self.upstream_us as &[Option<i64>],
+            &self.request_bytes as &[Option<i64>],
+            &self.response_bytes as &[Option<i64>],
+            &self.arguments_digest as &[Option<&[u8]>],
+            &self.result_digest as &[Option<&[u8]>],
+        )
+        .fetch_all(&mut **transaction)
+        .await
+    }
+}

@@ -1,0 +1,29 @@
+//! The audit trail: no record, no call.
+//!
+//! A [`Trail`] takes an intent before a call leaves ([`Trail::record`] returns once it is committed) and
+//! an event for what came of it ([`Trail::conclude`] never waits). One writer commits what queued in one
+//! transaction and chains it ([`verify`] walks the chains); what cannot be written while Postgres is away
+//! waits in a spool on disk. `read.rs` answers listings. This module decides nothing about calls.
+
+mod batch;
+mod chain;
+mod flood;
+mod payload;
+mod read;
+mod row;
+mod settings;
+mod spool;
+mod sweep;
+mod trail;
+mod upkeep;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use payload::Payload;
+pub use read::{EXPORT_LIMIT, EventCursor, EventDetail, EventEntry, EventFilter, EventPage, PAGE_LIMIT};
+pub use settings::TrailSettings;
+pub use trail::{Durable, Trail, TrailError, TrailHealth};
+pub use verify::{Broken, Verified, Verdict, verify};

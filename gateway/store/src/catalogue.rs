@@ -1,0 +1,62 @@
+//! Everything that replicas decide with, read at one instant, and the counter that says it is old.
+
+use gateway_core::caller::User;
+use gateway_core::server::Server;
+
+use crate::api_key::{self, StoredKey};
+use crate::error::StoreError;
+use crate::policy::{self, StoredPolicy};
+use crate::pool::Store;
+use crate::{server, user};
+
+/// The catalogue at one version.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    /// Counts every committed change. Compare with `!=`: a restored backup goes back.
+    pub version: i64,
+    /// Everybody, by e-mail.
+    pub users: Vec<User>,
+    /// Every server, by slug; secret values unresolved.
+    pub servers: Vec<Server>,
+    /// Every policy, in order.
+    pub policies: Vec<StoredPolicy>,
+    /// Every API key, ended ones too.
+    pub keys: Vec<StoredKey>,
+}
+
+impl Store {
+    /// Reads the whole catalogue as it was at one instant.
+    pub async fn load_catalogue(&self) -> Result<Catalogue, StoreError> {
+        self.within("load the catalogue", async {
+            let mut snapshot =
+                self.pool().begin_with("begin isolation level repeatable read read only").await?;
+            let version = sqlx::query_scalar!("select version from catalogue_version")
+                .fetch_one(&mut *snapshot)
+                .await?;
+            let catalogue = Catalogue {
+                version,
+                users: user::load(&mut snapshot, None).await?,
+                servers: server::load(&mut snapshot).await?,
+                policies: policy::load(&mut snapshot).await?,
+                keys: api_key::load(&mut snapshot, None).await?,
+            };
+            snapshot.commit().await?;
+            Ok(catalogue)
+        })
+        .await
+    }
+
+    /// The version alone, to see cheaply whether a loaded catalogue is still the latest.
+    pub async fn catalogue_version(&self) -> Result<i64, StoreError> {
+        self.within("read the catalogue's version", async {
+            Ok(sqlx::query_scalar!("select version from catalogue_version")
+                .fetch_one(self.pool())
+                .await?)
+        })
+        .await
+    }
+}
+
+pub(crate) fn hash(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Corrupt("a hash is not 32 bytes long".into()))
+}

@@ -1,0 +1,7 @@
+//! The store's promises, on a real Postgres; one file a noun.
+
+mod confirmation;
+mod desired_state;
+mod learned;
+mod opening;
+mod shared;

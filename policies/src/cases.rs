@@ -1,0 +1,229 @@
+//! Case files: who does what, and what must come of it. Written and read without Rust.
+//!
+//! A file has two parts, parted by a line `---`. First the setting in TOML: `[[policies]]` exactly as in
+//! the desired state, `[[users]]` with `email`, `roles`, `groups`, and `[[servers]]` with `slug` and
+//! `tools = [{ name = "pay", annotations = ["destructiveHint"] }]`. Then a case a line, `who | what |
+//! expected`; `#` starts a comment line. `case_line.rs` has the words that a case is made of.
+
+use gateway_core::caller::{Role, User};
+use gateway_core::decision::{Question, Verdict};
+use gateway_core::ids::{PolicyId, ServerId, Slug, UserId};
+use gateway_core::json::Json;
+use gateway_core::server::{Endpoint, Server, ServerStatus, Tool, UpstreamAuth};
+use serde::Deserialize;
+use std::fmt;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::case_line::{Case, Expected, What};
+use crate::set::PolicySet;
+use crate::spec::{PolicySpec, Source};
+
+/// What came of a case file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaseRun {
+    /// How many cases were run.
+    pub cases: usize,
+    /// How many of them expect that nothing passes.
+    pub denials: usize,
+    /// Cases that ended otherwise than expected, and what could not be read.
+    pub failures: Vec<CaseFailure>,
+}
+
+/// One case that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseFailure {
+    /// The file, as given.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for CaseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.message)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Setting {
+    #[serde(default)]
+    users: Vec<Person>,
+    #[serde(default)]
+    servers: Vec<Connector>,
+    #[serde(default)]
+    policies: Vec<PolicySpec>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Person {
+    email: String,
+    #[serde(default)]
+    roles: Vec<Role>,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Connector {
+    slug: Slug,
+    #[serde(default)]
+    tools: Vec<ToolLine>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolLine {
+    name: String,
+    #[serde(default)]
+    annotations: Vec<String>,
+}
+
+/// The setting of a file, ready to be asked.
+struct Stage {
+    set: PolicySet,
+    users: Vec<User>,
+    servers: Vec<Server>,
+}
+
+/// Runs the cases of one file; `file` is only used in messages.
+pub fn run_cases(file: &str, text: &str) -> CaseRun {
+    let mut run = CaseRun::default();
+    let failure = |line, message: String| CaseFailure { file: file.into(), line, message };
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(cut) = lines.iter().position(|line| line.trim_end() == "---") else {
+        let message = "expected a line --- between the setting and the cases".into();
+        run.failures.push(failure(lines.len().max(1), message));
+        return run;
+    };
+    let stage = match Stage::read(&lines[..cut].join("\n")) {
+        Ok(stage) => stage,
+        Err(wrong) => {
+            run.failures.extend(wrong.into_iter().map(|(line, message)| failure(line, message)));
+            return run;
+        }
+    };
+    for (number, line) in lines.iter().enumerate().skip(cut + 1) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        run.cases += 1;
+        match Case::parse(line).and_then(|case| stage.run(&case).map(|()| case)) {
+            Ok(case) => run.denials += usize::from(case.expected.refuses()),
+            Err(message) => run.failures.push(failure(number + 1, message)),
+        }
+    }
+    if run.cases == 0 && run.failures.is_empty() {
+        run.failures.push(failure(lines.len(), "expected at least one case after ---".into()));
+    }
+    run
+}
+
+impl Stage {
+    fn read(text: &str) -> Result<Stage, Vec<(usize, String)>> {
+        let setting: Setting = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
+            vec![(line, error.message().to_owned())]
+        })?;
+        let number = |n: usize| Uuid::from_u128(n as u128 + 1);
+        let sources: Vec<Source> = setting
+            .policies
+            .into_iter()
+            .enumerate()
+            .map(|(n, spec)| Source { id: PolicyId(number(n)), spec })
+            .collect();
+        let set = PolicySet::compile(&sources)
+            .map_err(|found| found.iter().map(|problem| (1, problem.to_string())).collect::<Vec<_>>())?;
+        let users = setting.users.into_iter().enumerate();
+        let servers = setting.servers.into_iter().enumerate();
+        Ok(Stage {
+            set,
+            users: users.map(|(n, person)| person.user(UserId(number(n)))).collect(),
+            servers: servers.map(|(n, server)| server.server(ServerId(number(n)))).collect(),
+        })
+    }
+
+    fn run(&self, case: &Case) -> Result<(), String> {
+        let user = self.users.iter().find(|user| user.email == case.who);
+        let user = user.ok_or_else(|| format!("nobody is called {} in this file", case.who))?;
+        let got = match &case.what {
+            What::Enter(slug) => Expected::yes(self.set.may_enter(user, self.server(slug)?)),
+            What::Operate { operation, own } => {
+                Expected::yes(self.set.authorize(user, operation, *own))
+            }
+            What::List(target) => {
+                let server = self.server(&target.server)?;
+                let listed =
+                    self.set.listed(user, server, target.target(), &target.circumstances).listed;
+                Expected::listed(listed)
+            }
+            What::Call { target, arguments, confirmed } => {
+                let arguments = arguments.as_deref().map(|text| Json::parse(text.as_bytes()));
+                let verdict = self.set.decide(&Question {
+                    user,
+                    server: self.server(&target.server)?,
+                    target: target.target(),
+                    arguments: arguments.transpose().map_err(|error| error.to_string())?,
+                    circumstances: &target.circumstances,
+                    confirmed: *confirmed,
+                });
+                self.named(verdict.verdict)
+            }
+        };
+        if case.expected.agrees(&got) {
+            Ok(())
+        } else {
+            Err(format!("expected {}, got {got}", case.expected))
+        }
+    }
+
+    fn server(&self, slug: &str) -> Result<&Server, String> {
+        let found = self.servers.iter().find(|server| server.slug.as_str() == slug);
+        found.ok_or_else(|| format!("no server is called {slug} in this file"))
+    }
+
+    fn named(&self, verdict: Verdict) -> Expected {
+        let (word, policies, approvers) = match verdict {
+            Verdict::Allow { policies } => ("allow", policies, vec![]),
+            Verdict::Deny(denial) if denial.invisible => ("not found", denial.policies, vec![]),
+            Verdict::Deny(denial) => ("deny", denial.policies, vec![]),
+            Verdict::Confirm(demand) => ("confirm", demand.policies, demand.approvers),
+        };
+        let names = policies.iter().map(|id| self.set.name(*id).unwrap_or_default().to_owned());
+        Expected { word, by: Some(names.collect()), of: Some(approvers) }
+    }
+}
+
+impl Person {
+    fn user(self, id: UserId) -> User {
+        let Person { email, roles, groups } = self;
+        User { id, name: email.clone(), email, roles, groups, active: true }
+    }
+}
+
+impl Connector {
+    fn server(self, id: ServerId) -> Server {
+        let tools = self.tools.into_iter().map(|ToolLine { name, mut annotations }| {
+            annotations.sort();
+            Tool { name, definition: "{}".into(), hash: [0; 32], annotations }
+        });
+        Server {
+            id,
+            title: self.slug.to_string(),
+            slug: self.slug,
+            description: String::new(),
+            endpoint: Endpoint::InProcess,
+            auth: UpstreamAuth::None,
+            status: ServerStatus::Active,
+            eras: None,
+            tools: Arc::new(tools.collect()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The few statements that can concern one class of people on one server, ready to be evaluated.
+//!
+//! Cedar evaluates every statement that it is given, so what cannot apply is left out once, not on every
+//! call. People whom the policies cannot tell apart share their slices. Nothing is lost: a statement is
+//! left out only when its scope names somebody or something else.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cedar_policy::PolicySet;
+use gateway_core::caller::User;
+use gateway_core::server::Server;
+
+use crate::check::{Effect, Principal};
+use crate::compile::Compiled;
+use crate::statement::{Body, Statement, TargetKind};
+
+/// Slices kept at most, and statements in all of them together; then memory is freed and filled anew.
+const MAX_SLICES: usize = 4096;
+const MAX_STATEMENTS: usize = 100_000;
+
+/// Statements that can concern a class of people, a server and a kind of target.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// Their numbers, ascending.
+    pub(crate) statements: Vec<usize>,
+    /// As they are.
+    pub(crate) exact: PolicySet,
+    /// For listings, where it differs from `exact`.
+    listing: Option<PolicySet>,
+    /// Raw permits without what reads the context.
+    pub(crate) loose_permits: PolicySet,
+    /// Raw forbids that don't read the context.
+    pub(crate) loose_forbids: PolicySet,
+    /// True when raw Cedar is among them: then entities and context are complete.
+    pub(crate) raw: bool,
+    /// Argument paths that raw Cedar names.
+    pub(crate) paths: Vec<String>,
+}
+
+impl Slice {
+    pub(crate) fn listing(&self) -> &PolicySet {
+        self.listing.as_ref().unwrap_or(&self.exact)
+    }
+
+    /// One statement of it alone.
+    pub(crate) fn only(&self, compiled: &Compiled, number: usize) -> Slice {
+        Slice {
+            statements: vec![number],
+            exact: set(compiled.statements.get(number).map(|s| &s.cedar).into_iter()),
+            listing: None,
+            loose_permits: PolicySet::new(),
+            loose_forbids: PolicySet::new(),
+            raw: self.raw,
+            paths: self.paths.clone(),
+        }
+    }
+}
+
+/// Groups, roles and people that the policies tell apart, and the slices made so far.
+#[derive(Debug)]
+pub(crate) struct Slices {
+    users: HashMap<String, u32>,
+    groups: HashMap<String, u32>,
+    roles: HashMap<String, u32>,
+    servers: HashMap<String, u32>,
+    made: RwLock<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    slices: HashMap<Key, Arc<Slice>>,
+    statements: usize,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    /// Which of the people, groups and roles that policies name this person is.
+    class: Vec<u32>,
+    /// `None`: one that no policy names.
+    server: Option<u32>,
+    kind: TargetKind,
+}
+
+impl Slices {
+    pub(crate) fn of(compiled: &Compiled) -> Slices {
+        let (mut users, mut groups, mut roles) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mentioned: HashSet<Principal> = compiled.mentioned();
+        for (number, principal) in (0u32..).zip(mentioned) {
+            match principal {
+                Principal::User(email) => users.insert(email, number),
+                Principal::Group(name) => groups.insert(name, number),
+                Principal::Role(name) => roles.insert(name, number),
+                Principal::Everyone | Principal::Agent(_) => None,
+            };
+        }
+        let servers: HashSet<String> =
+            compiled.statements.iter().filter_map(|s| s.server.clone()).collect();
+        let servers = servers.into_iter().zip(0..).collect();
+        Slices { users, groups, roles, servers, made: RwLock::default() }
+    }
+
+    /// Those of the person's groups that any policy speaks of.
+    pub(crate) fn groups<'a>(&self, user: &'a User) -> impl Iterator<Item = &'a str> {
+        user.groups.iter().map(String::as_str).filter(|name| self.groups.contains_key(*name))
+    }
+
+    /// Those of the person's roles that any policy speaks of.
+    pub(crate) fn roles(&self, user: &User) -> impl Iterator<Item = &'static str> {
+        user.roles.iter().map(|role| role.as_str()).filter(|name| self.roles.contains_key(*name))
+    }
+
+    /// The slice for a person, a server and a kind of target.
+    pub(crate) fn get(
+        &self,
+        compiled: &Compiled,
+        user: &User,
+        server: &Server,
+        kind: TargetKind,
+    ) -> Arc<Slice> {
+        let email = email(user);
+        let mut class: Vec<u32> = self.users.get(email.as_ref()).into_iter().copied().collect();
+        class.extend(user.groups.iter().filter_map(|name| self.groups.get(name)));
+        class.extend(user.roles.iter().filter_map(|role| self.roles.get(role.as_str())));
+        class.sort_unstable();
+        let key = Key { class, server: self.servers.get(server.slug.as_str()).copied(), kind };
+        let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slice) = made.slices.get(&key) {
+            return Arc::clone(slice);
+        }
+        drop(made);
+        let slice = Arc::new(slice(compiled, user, server, kind));
+        let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
+        if made.slices.len() >= MAX_SLICES || made.statements >= MAX_STATEMENTS {
+            *made = Made::default();
+        }
+        made.statements += slice.statements.len();
+        made.slices.insert(key, Arc::clone(&slice));
+        slice
+    }
+}
+
+/// The person's e-mail address as entities spell it.
+pub(crate) fn email(user: &User) -> Cow<'_, str> {
+    if user.email.chars().any(char::is_uppercase) {
+        Cow::Owned(user.email.to_lowercase())
+    } else {
+        Cow::Borrowed(&user.email)
+    }
+}
+
+fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
+    let email = email(user);
+    let about = |principal: &Principal| match principal {
+        Principal::Everyone => true,
+        Principal::User(name) => *name == *email,
+        Principal::Group(name) => user.groups.contains(name),
+        Principal::Role(name) => user.roles.iter().any(|role| role.as_str() == name),
+        Principal::Agent(_) => false,
+    };
+    let concerned = |s: &Statement| {
+        s.kinds[kind as usize]
+            && s.server.as_deref().is_none_or(|slug| slug == server.slug.as_str())
+            && s.who.iter().any(about)
+    };
+    let all = compiled.statements.iter().enumerate();
+    let statements: Vec<(usize, &Statement)> = all.filter(|(_, s)| concerned(s)).collect();
+    let raws = || {
+        statements.iter().filter_map(|(_, statement)| match &statement.body {
+            Body::Raw(raw) => Some((*statement, raw)),
+            Body::Structured(_) => None,
+        })
+    };
+    let differs = raws().any(|(_, raw)| raw.arguments);
+    let listing = || {
+        statements.iter().filter_map(|(_, statement)| match &statement.body {
+            Body::Raw(raw) => raw.listing.as_ref(),
+            Body::Structured(_) => Some(&statement.cedar),
+        })
+    };
+    let loose = |permits: bool| {
+        let side = move |s: &Statement| (s.effect == Effect::Allow) == permits;
+        set(raws().filter(|(s, _)| side(s)).filter_map(|(_, raw)| raw.loose.as_ref()))
+    };
+    Slice {
+        exact: set(statements.iter().map(|(_, statement)| &statement.cedar)),
+        listing: differs.then(|| set(listing())),
+        loose_permits: loose(true),
+        loose_forbids: loose(false),
+        raw: raws().next().is_some(),
+        paths: raws().flat_map(|(_, raw)| raw.paths.iter().cloned()).collect(),
+        statements: statements.iter().map(|(number, _)| *number).collect(),
+    }
+}
+
+/// Adding cannot fail: the numbers are distinct and none is a template.
+fn set<'a>(policies: impl Iterator<Item = &'a cedar_policy::Policy>) -> PolicySet {
+    let mut set = PolicySet::new();
+    for policy in policies {
+        let added = set.add(policy.clone());
+        debug_assert!(added.is_ok(), "{added:?}");
+    }
+    set
+}

@@ -1,0 +1,253 @@
+//! The three sides that are compared, and the upstream that all of them reach.
+
+use std::convert::Infallible;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+use bytes::Bytes;
+use gateway_tests::gateway::{Gateway, Options};
+use gateway_tests::postgres::{Database, Postgres};
+use gateway_tests::process::{Tied, free_port};
+use gateway_tests::serve::serve;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::load::Target;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// The upstream itself.
+    Direct,
+    /// nginx with keep-alive towards the upstream, no log.
+    Nginx,
+    /// The gateway, governance on.
+    Gateway,
+}
+
+impl Side {
+    /// In the order of a round.
+    pub const ALL: [Side; 3] = [Side::Direct, Side::Nginx, Side::Gateway];
+
+    /// In the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Direct => "direct",
+            Side::Nginx => "nginx plain proxy",
+            Side::Gateway => "gateway, governance on",
+        }
+    }
+}
+
+/// Everything that runs; ends with the benchmark.
+pub struct Sides {
+    upstream: SocketAddr,
+    nginx: Option<(SocketAddr, Tied)>,
+    gateway: Gateway,
+    key: String,
+    database: Database,
+    postgres: Postgres,
+}
+
+const TOOL: &str = "lookup";
+
+impl Sides {
+    /// Starts the upstream, nginx where it is installed, and the gateway.
+    pub async fn start() -> anyhow::Result<Sides> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let upstream = listener.local_addr()?;
+        tokio::spawn(serve(listener, service_fn(answer)));
+        let postgres = Postgres::start();
+        let database = postgres.database().await;
+        let mut options = Options::new(&database.url);
+        options.config = "log.filter = \"warn\"\n".into();
+        options.state = Some(state(upstream));
+        let gateway = Gateway::start(options).await;
+        let key = gateway.key("caller@example.com");
+        let nginx = nginx(upstream).await?;
+        Ok(Sides { upstream, nginx, gateway, key, database, postgres })
+    }
+
+    /// Where a side's calls go; `None` where it is not installed.
+    pub fn target(&self, side: Side) -> Option<Target> {
+        let base = |address: SocketAddr| Target {
+            address,
+            path: "/mcp".into(),
+            headers: headers(&address.to_string()),
+            body: Bytes::from(call().to_string()),
+            processes: vec![],
+            database: vec![],
+        };
+        Some(match side {
+            Side::Direct => base(self.upstream),
+            Side::Nginx => {
+                let (address, process) = self.nginx.as_ref()?;
+                Target { processes: vec![process.id()], ..base(*address) }
+            }
+            Side::Gateway => {
+                let authority = self.gateway.base.trim_start_matches("http://");
+                let mut target = base(authority.parse().ok()?);
+                let key = HeaderValue::from_str(&self.key).ok()?;
+                target.headers.insert(HeaderName::from_static("x-runlayer-api-key"), key);
+                target.path = "/api/v1/proxy/bench/mcp".into();
+                target.processes = self.gateway.process_id().into_iter().collect();
+                target.database = self.postgres.process_id().into_iter().collect();
+                target
+            }
+        })
+    }
+
+    /// How many intents the trail holds.
+    pub async fn records(&self) -> i64 {
+        self.database.count("SELECT count(*) FROM audit_intent WHERE method = 'tools/call'").await
+    }
+}
+
+/// A modern tool call of 673 bytes or so, as real ones are.
+fn call() -> Value {
+    json!({
+        "jsonrpc": "2.0", "id": 7, "method": "tools/call",
+        "params": {
+            "name": TOOL,
+            "arguments": { "query": "x".repeat(200), "limit": 20, "fields": ["id", "title", "state"] },
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": { "name": "bench", "version": "1" },
+            },
+        },
+    })
+}
+
+fn headers(host: &str) -> HeaderMap {
+    let pairs = [
+        ("host", host),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", TOOL),
+    ];
+    let pair = |(name, value): (&'static str, &str)| {
+        Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+    };
+    pairs.into_iter().filter_map(pair).collect()
+}
+
+/// The upstream: discovery, one tool, and its result of 1 KB.
+async fn answer(
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+    let body = request.into_body().collect().await?.to_bytes();
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let result = match message["method"].as_str() {
+        Some("server/discover") => json!({
+            "resultType": "complete", "supportedVersions": ["2026-07-28"],
+            "capabilities": { "tools": {} }, "serverInfo": { "name": "bench", "version": "1" },
+            "ttlMs": 60_000, "cacheScope": "public",
+        }),
+        Some("tools/list") => json!({
+            "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public",
+            "tools": [{ "name": TOOL, "description": "Looks something up", "inputSchema": { "type": "object" } }],
+        }),
+        _ => json!({
+            "resultType": "complete",
+            "content": [{ "type": "text", "text": "y".repeat(1_000) }],
+            "isError": false,
+        }),
+    };
+    let text = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
+    let mut response = Response::new(Full::from(text).boxed());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+/// A hundred policies: allows on globs, denies on arguments, confirm rules on a destructive hint.
+fn state(upstream: SocketAddr) -> String {
+    let mut text = format!(
+        r#"
+        [[groups]]
+        name = "staff"
+        [[users]]
+        email = "caller@example.com"
+        name = "Caller"
+        roles = ["user"]
+        groups = ["staff"]
+        [[servers]]
+        slug = "bench"
+        title = "Bench"
+        url = "http://{upstream}/mcp"
+        auth = {{ mode = "none" }}
+        status = "active"
+        [[policies]]
+        name = "staff look up"
+        effect = "allow"
+        principals = ["group:staff"]
+        server = "bench"
+        tools = ["look*"]
+        "#
+    );
+    for n in 0..99 {
+        let rule = match n % 3 {
+            0 => format!("effect = \"allow\"\ntools = [\"read_{n}_*\"]"),
+            1 => format!(
+                "effect = \"deny\"\ntools = [\"look*\"]\nwhen = [{{ arg = \"limit\", op = \"gt\", value = {} }}]",
+                1_000 + n
+            ),
+            _ => "effect = \"confirm\"\nmessage = \"sure?\"\nwhen = [{ annotation = \"destructiveHint\", is = true }]".into(),
+        };
+        text.push_str(&format!(
+            "\n[[policies]]\nname = \"rule {n}\"\nprincipals = [\"group:staff\"]\nserver = \"bench\"\n{rule}\n"
+        ));
+    }
+    text
+}
+
+async fn nginx(upstream: SocketAddr) -> anyhow::Result<Option<(SocketAddr, Tied)>> {
+    if Command::new("nginx").arg("-v").output().is_err() {
+        return Ok(None);
+    }
+    let dir: PathBuf = std::env::temp_dir().join(format!("gateway-bench-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse()?;
+    let config = format!(
+        r"
+        daemon off; worker_processes 2; pid {dir}/nginx.pid; error_log stderr warn;
+        events {{ worker_connections 4096; }}
+        http {{
+            access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
+            fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+            keepalive_requests 1000000;
+            upstream bench {{ server {upstream}; keepalive 512; keepalive_requests 1000000; }}
+            server {{
+                listen {address};
+                location / {{
+                    proxy_pass http://bench; proxy_http_version 1.1; proxy_set_header Connection '';
+                }}
+            }}
+        }}
+        ",
+        dir = dir.display()
+    );
+    let file = dir.join("nginx.conf");
+    fs::write(&file, config)?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(&dir).arg("-c").arg(&file);
+    let process = Tied::start(command, &dir.join("log"), "TERM", Some(&dir)).context("nginx")?;
+    for _ in 0..100 {
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return Ok(Some((address, process)));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("nginx did not start: {}", fs::read_to_string(dir.join("log"))?)
+}
