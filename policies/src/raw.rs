@@ -15,13 +15,9 @@ use serde_json::Value;
 use crate::check::{Effect, Principal, Problems};
 use crate::glob::{WITNESS, code, hidden_character};
 use crate::spec::PolicySpec;
-use crate::statement::{Body, Raw, Statement, TargetKind};
+use crate::statement::{ARGUMENTS, Body, CIRCUMSTANCES, Raw, Statement, TargetKind};
 
 const MAX_CEDAR: usize = 64 * 1024;
-
-/// Attributes of the context that hold the arguments, and that hold the circumstances.
-const ARGUMENTS: [&str; 4] = ["text", "number", "truth", "kind"];
-const CIRCUMSTANCES: [&str; 3] = ["client", "ip", "now"];
 
 /// Reads the statements of a raw policy; `first` is the number of the first one.
 pub(crate) fn statements(
@@ -89,8 +85,7 @@ fn statement(
     let body = Raw {
         listing: looser(&parsed, &json, &ARGUMENTS),
         loose: looser(&parsed, &json, &[&ARGUMENTS[..], &CIRCUMSTANCES[..]].concat()),
-        arguments: reads.any_of(&ARGUMENTS),
-        circumstances: reads.any_of(&CIRCUMSTANCES),
+        reads: reads.context,
         paths: reads.paths,
         names: reads.names,
     };

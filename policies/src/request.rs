@@ -16,7 +16,7 @@ use crate::condition::View;
 use crate::number::Decimal;
 use crate::path::{Leaf, Path};
 use crate::slice::{Slice, Slices, email};
-use crate::statement::TargetKind;
+use crate::statement::{ARGUMENTS, TargetKind};
 
 /// Cedar's engine and the names of our entities, parsed once.
 #[derive(Debug)]
@@ -86,10 +86,10 @@ impl Engine {
             ("held".to_owned(), Value::new_set(asked.held)),
             ("confirmed".to_owned(), Value::new_bool(asked.confirmed)),
         ];
-        if asked.slice.raw {
-            context.extend(circumstances(asked.view)?);
+        context.extend(circumstances(asked.view, &asked.slice.reads)?);
+        if ARGUMENTS.iter().any(|carrier| asked.slice.reads.contains(*carrier)) {
             entities.extend(self.arguments(asked.view, &asked.slice.paths)?);
-            let names = ["text", "number", "truth", "kind"].into_iter().zip(&self.carriers);
+            let names = ARGUMENTS.into_iter().zip(&self.carriers);
             context.extend(names.map(|(n, uid)| (n.to_owned(), Value::new_entity_uid(uid.clone()))));
         }
         let context = Context::from_pairs(context).ok()?;
@@ -127,7 +127,7 @@ impl Engine {
     }
 
     /// The arguments that raw Cedar names, as tags of four entities, one for each type.
-    fn arguments(&self, view: &View<'_>, paths: &[String]) -> Option<Vec<Entity>> {
+    fn arguments(&self, view: &View<'_>, paths: &HashSet<String>) -> Option<Vec<Entity>> {
         let mut tags: [HashMap<String, Value>; 4] = Default::default();
         for path in paths {
             let mut found = None;
@@ -154,15 +154,24 @@ fn entity_uid(name: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
 }
 
-fn circumstances(view: &View<'_>) -> Option<[(String, Value); 3]> {
-    let now = view.circumstances.now.to_offset(time::UtcOffset::UTC);
-    // Cedar's datetime has milliseconds and wants exactly three digits of them.
-    let now = now.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()?;
-    Some([
-        ("client".to_owned(), Value::new_string(view.circumstances.client.clone())),
-        ("ip".to_owned(), Value::new_ip(view.circumstances.ip.to_canonical().to_string())),
-        ("now".to_owned(), Value::new_datetime(now)),
-    ])
+/// Only what is read: an address and a time are not cheap to make.
+fn circumstances(view: &View<'_>, reads: &HashSet<String>) -> Option<Vec<(String, Value)>> {
+    let mut pairs = vec![];
+    if reads.contains("client") {
+        let client = view.circumstances.client.clone();
+        pairs.push(("client".to_owned(), Value::new_string(client)));
+    }
+    if reads.contains("ip") {
+        let ip = view.circumstances.ip.to_canonical().to_string();
+        pairs.push(("ip".to_owned(), Value::new_ip(ip)));
+    }
+    if reads.contains("now") {
+        let now = view.circumstances.now.to_offset(time::UtcOffset::UTC);
+        // Cedar's datetime has no more than milliseconds; seconds are enough.
+        let now = now.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()?;
+        pairs.push(("now".to_owned(), Value::new_datetime(now)));
+    }
+    Some(pairs)
 }
 
 /// A value's tags: which carrier (text, number, truth, kind) and what.

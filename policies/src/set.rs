@@ -20,7 +20,7 @@ use crate::platform::Platform;
 use crate::request::{Asked, Engine};
 use crate::slice::{Slice, Slices};
 use crate::spec::{Problem, Source};
-use crate::statement::{Body, Statement, TargetKind};
+use crate::statement::{ARGUMENTS, Body, CIRCUMSTANCES, Statement, TargetKind};
 
 /// Longer names of targets are denied unread.
 const MAX_TARGET: usize = 8192;
@@ -306,8 +306,8 @@ impl PolicySet {
                 .iter()
                 .any(|n| about.contains(&self.compiled.conditions[*n].condition.about())),
             Body::Raw(raw) => {
-                (raw.arguments && about.contains(&About::Arguments))
-                    || (raw.circumstances && about.contains(&About::Circumstances))
+                (about.contains(&About::Arguments) && raw.reads_any(&ARGUMENTS))
+                    || (about.contains(&About::Circumstances) && raw.reads_any(&CIRCUMSTANCES))
             }
         }
     }

@@ -14,7 +14,7 @@ use gateway_core::server::Server;
 
 use crate::check::{Effect, Principal};
 use crate::compile::Compiled;
-use crate::statement::{Body, Statement, TargetKind};
+use crate::statement::{ARGUMENTS, Body, Statement, TargetKind};
 
 /// Slices kept at most, and statements in all of them together; then memory is freed and filled anew.
 const MAX_SLICES: usize = 4096;
@@ -33,10 +33,12 @@ pub(crate) struct Slice {
     pub(crate) loose_permits: PolicySet,
     /// Raw forbids that don't read the context.
     pub(crate) loose_forbids: PolicySet,
-    /// True when raw Cedar is among them: then entities and context are complete.
+    /// True when raw Cedar is among them: then entities have all their attributes.
     pub(crate) raw: bool,
+    /// Attributes of the context that raw Cedar reads.
+    pub(crate) reads: HashSet<String>,
     /// Argument paths that raw Cedar names.
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: HashSet<String>,
 }
 
 impl Slice {
@@ -53,6 +55,7 @@ impl Slice {
             loose_permits: PolicySet::new(),
             loose_forbids: PolicySet::new(),
             raw: self.raw,
+            reads: self.reads.clone(),
             paths: self.paths.clone(),
         }
     }
@@ -172,7 +175,7 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
             Body::Structured(_) => None,
         })
     };
-    let differs = raws().any(|(_, raw)| raw.arguments);
+    let differs = raws().any(|(_, raw)| raw.reads_any(&ARGUMENTS));
     let listing = || {
         statements.iter().filter_map(|(_, statement)| match &statement.body {
             Body::Raw(raw) => raw.listing.as_ref(),
@@ -189,6 +192,7 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
         loose_permits: loose(true),
         loose_forbids: loose(false),
         raw: raws().next().is_some(),
+        reads: raws().flat_map(|(_, raw)| raw.reads.iter().cloned()).collect(),
         paths: raws().flat_map(|(_, raw)| raw.paths.iter().cloned()).collect(),
         statements: statements.iter().map(|(number, _)| *number).collect(),
     }

@@ -91,8 +91,8 @@ pub(crate) struct Structured {
 /// What raw Cedar reads, and its looser forms.
 #[derive(Debug)]
 pub(crate) struct Raw {
-    pub(crate) arguments: bool,
-    pub(crate) circumstances: bool,
+    /// Attributes of the context.
+    pub(crate) reads: Vec<String>,
     /// As it counts for a listing, where no arguments are known; `None`: it does not.
     pub(crate) listing: Option<cedar_policy::Policy>,
     /// As it counts where circumstances are open too; `None`: it does not.
@@ -101,6 +101,17 @@ pub(crate) struct Raw {
     pub(crate) paths: Vec<String>,
     /// Names of targets that it speaks of, stars as witnesses.
     pub(crate) names: Vec<String>,
+}
+
+/// Attributes of the context that hold the arguments, and that hold the circumstances.
+pub(crate) const ARGUMENTS: [&str; 4] = ["text", "number", "truth", "kind"];
+pub(crate) const CIRCUMSTANCES: [&str; 3] = ["client", "ip", "now"];
+
+impl Raw {
+    /// True when it reads one of these attributes.
+    pub(crate) fn reads_any(&self, attributes: &[&str]) -> bool {
+        self.reads.iter().any(|read| attributes.contains(&read.as_str()))
+    }
 }
 
 impl Statement {

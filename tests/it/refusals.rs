@@ -1,6 +1,6 @@
 //! What clients are told when something may not pass: the shape, the reason, and that nothing was sent.
 
-use gateway_tests::auditor::events;
+use gateway_tests::auditor::events_of;
 use gateway_tests::client::{Client, Reply, legacy_body};
 use gateway_tests::rig::{Setup, check};
 use serde_json::{Value, json};
@@ -39,8 +39,7 @@ async fn a_denied_call_names_the_policy_and_leaves_nothing_upstream() {
         let text = modern.result()["content"][0]["text"].to_string();
         assert!(text.contains("That word is forbidden"), "{text}");
         assert!(rig.upstream.calls("echo").is_empty());
-        let denied = events(&rig.database).await;
-        let denied: Vec<_> = denied.iter().filter(|row| row.reason == "policy_denied").collect();
+        let denied = events_of(&rig.database, 2, |row| row.reason == "policy_denied").await;
         assert_eq!(denied.len(), 2, "{denied:?}");
         assert!(denied.iter().all(|row| row.actor_email == "bob@example.com"));
     })
@@ -128,34 +127,41 @@ async fn bodies_that_two_parsers_could_read_differently_are_refused() {
             ("cut off", b"{\"jsonrpc\":\"2.0\"".to_vec(), "invalid_json"),
             ("trailing data", [call("{}").as_bytes(), b" {}"].concat(), "invalid_json"),
             ("BOM", ["\u{feff}".as_bytes(), call("{}").as_bytes()].concat(), "invalid_json"),
-            ("bad UTF-8", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}".to_vec(), "invalid_json"),
-            ("lone surrogate", call(r#"{"name":"\ud800"}"#).into(), "invalid_json"),
             (
-                "duplicate name",
-                call(r#"{"name":"hidden","name":"echo"}"#).into(),
+                "bad UTF-8",
+                b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}".to_vec(),
                 "invalid_json",
             ),
+            ("lone surrogate", call(r#"{"name":"\ud800"}"#).into(), "invalid_json"),
+            ("duplicate name", call(r#"{"name":"hidden","name":"echo"}"#).into(), "invalid_json"),
             (
                 "duplicate deep inside",
                 call(r#"{"name":"echo","arguments":{"a":{"b":1,"\u0062":2}}}"#).into(),
                 "invalid_json",
             ),
-            ("too deep", call(&format!(r#"{{"name":"echo","arguments":{deep}}}"#)).into(), "invalid_json"),
+            (
+                "too deep",
+                call(&format!(r#"{{"name":"echo","arguments":{deep}}}"#)).into(),
+                "invalid_json",
+            ),
             ("batch", format!("[{}]", call(r#"{"name":"echo"}"#)).into(), "batch_not_supported"),
             (
                 "wrong-case key",
-                br#"{"jsonrpc":"2.0","id":1,"Method":"tools/call","params":{"name":"echo"}}"#.to_vec(),
+                br#"{"jsonrpc":"2.0","id":1,"Method":"tools/call","params":{"name":"echo"}}"#
+                    .to_vec(),
                 "invalid_message",
             ),
             ("a number", b"7".to_vec(), "invalid_message"),
             (
                 "wrong version",
-                br#"{"jsonrpc":"1.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#.to_vec(),
+                br#"{"jsonrpc":"1.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#
+                    .to_vec(),
                 "invalid_message",
             ),
             (
                 "null id",
-                br#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"echo"}}"#.to_vec(),
+                br#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"echo"}}"#
+                    .to_vec(),
                 "invalid_message",
             ),
         ];
@@ -178,9 +184,10 @@ async fn unknown_methods_are_refused_in_both_eras() {
         let session = bob.legacy().await;
         let before = rig.upstream.received().len();
         let removed = ["ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
-        for method in ["no/such", "Tools/List", "tools/list ", "completion", "sampling/createMessage"]
-            .iter()
-            .chain(&removed)
+        for method in
+            ["no/such", "Tools/List", "tools/list ", "completion", "sampling/createMessage"]
+                .iter()
+                .chain(&removed)
         {
             let reply = bob.modern(method, json!({})).await;
             assert_refused(&reply, 404, "unknown_method", method);
@@ -208,7 +215,12 @@ async fn sessions_belong_to_one_person() {
         let carol = rig.client("carol");
         assert_refused(&steal(&carol, &id).await, 404, "session_unknown", "another person");
         let flipped = id.chars().rev().collect::<String>();
-        assert_refused(&steal(&rig.client("bob"), &flipped).await, 404, "session_unknown", "changed");
+        assert_refused(
+            &steal(&rig.client("bob"), &flipped).await,
+            404,
+            "session_unknown",
+            "changed",
+        );
         assert!(rig.upstream.calls("echo").is_empty());
         assert_eq!(steal(&rig.client("bob"), &id).await.status, 200);
     })

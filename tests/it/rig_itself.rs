@@ -86,7 +86,8 @@ async fn a_postgres_of_ones_own_survives_a_kill_and_a_freeze() {
     run("create table kept (n int)").await.unwrap();
     run("insert into kept values (7)").await.unwrap();
     postgres.kill();
-    let killed = tokio::time::timeout(Duration::from_millis(300), run("insert into kept values (8)"));
+    let killed =
+        tokio::time::timeout(Duration::from_millis(300), run("insert into kept values (8)"));
     assert!(!killed.await.is_ok_and(|answer| answer.is_ok()), "a killed Postgres has answered");
     postgres.start_again();
     assert_eq!(database.count("select count(*) from kept").await, 1);
@@ -116,8 +117,7 @@ const EVENT: &str = "
 
 #[tokio::test]
 async fn the_auditor_finds_what_is_wrong() {
-    let receipt =
-        Receipt { id: "\"a\"".into(), method: "tools/call".into(), name: "echo".into() };
+    let receipt = Receipt { id: "\"a\"".into(), method: "tools/call".into(), name: "echo".into() };
     let secret = "insert into audit_payload values ('raw', 'my-canary-secret'::bytea)";
     let hidden = "update audit_event set detail = 'my-canary-secret'";
     let twice = [receipt.clone(), receipt.clone()];

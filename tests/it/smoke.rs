@@ -68,7 +68,8 @@ async fn listings_differ_by_person_and_show_what_may_be_called() {
 async fn nobody_gets_in_without_a_credential() {
     check(Setup::default(), async |rig| {
         let revoked = format!("rl_{}", "A".repeat(43));
-        for credential in [None, Some("rl_wrong"), Some(revoked.as_str()), Some("a.b.c"), Some("")] {
+        for credential in [None, Some("rl_wrong"), Some(revoked.as_str()), Some("a.b.c"), Some("")]
+        {
             let stranger = rig.stranger("fake", credential);
             let reply = stranger.call("echo", json!({})).await;
             assert_eq!(reply.status, 401, "{credential:?}");

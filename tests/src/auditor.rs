@@ -74,6 +74,21 @@ pub async fn events(database: &Database) -> Vec<EventRow> {
         .collect()
 }
 
+/// The events that `wanted` picks, once there are `count` of them: records of refusals and outcomes are
+/// written behind the answer.
+pub async fn events_of(
+    database: &Database,
+    count: usize,
+    wanted: impl Fn(&EventRow) -> bool,
+) -> Vec<EventRow> {
+    let what = format!("{count} such events");
+    eventually(&what, Duration::from_secs(10), async || {
+        let found: Vec<EventRow> = events(database).await.into_iter().filter(&wanted).collect();
+        (found.len() >= count).then_some(found)
+    })
+    .await
+}
+
 /// All intents, in the order of their time.
 pub async fn intents(database: &Database) -> Vec<IntentRow> {
     let rows = sqlx::query("select id, subject from audit_intent order by ts, id");

@@ -106,7 +106,11 @@ impl Reply {
         let items = result[member].as_array().into_iter().flatten();
         let name = |item: &Value| {
             let keys = ["name", "uri", "uriTemplate"];
-            let key = if member == "resources" { 1 } else { usize::from(member == "resourceTemplates") * 2 };
+            let key = if member == "resources" {
+                1
+            } else {
+                usize::from(member == "resourceTemplates") * 2
+            };
             item[keys[key]].as_str().map(str::to_owned)
         };
         items.filter_map(name).collect()
@@ -232,7 +236,8 @@ pub struct Session {
 impl Session {
     /// A request in this session, not yet sent.
     pub fn request(&self, body: &Value) -> reqwest::RequestBuilder {
-        let request = self.client.post(body.to_string()).header("mcp-protocol-version", "2025-11-25");
+        let request =
+            self.client.post(body.to_string()).header("mcp-protocol-version", "2025-11-25");
         match &self.id {
             Some(id) => request.header("mcp-session-id", id),
             None => request,

@@ -83,7 +83,9 @@ impl Gateway {
             dir,
             process: None,
         };
-        fs::write(gateway.dir.join("root.key"), gateway.options.root_key).expect("it is our folder");
+        let key = gateway.dir.join("root.key");
+        fs::write(&key, gateway.options.root_key).expect("it is our folder");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         fs::write(gateway.config(), gateway.config_text(listen, admin)).expect("it is our folder");
         gateway
     }
@@ -259,10 +261,14 @@ fn succeeded(output: Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The gateway's binary next to the tests, built now if it is not up to date.
+/// The gateway's binary next to the tests, built now if it is not up to date; or the one that
+/// `GATEWAY_BIN` names.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("gateway"))
+    BINARY.get_or_init(|| match std::env::var_os("GATEWAY_BIN") {
+        Some(given) => given.into(),
+        None => build("gateway"),
+    })
 }
 
 fn build(name: &str) -> PathBuf {

@@ -135,8 +135,12 @@ impl IdentityProvider {
     pub fn header(&self, algorithm: Algorithm) -> Value {
         let keys = self.state.keys.lock().expect("no test panics in here");
         match algorithm {
-            Algorithm::EdDsa => json!({"alg": "EdDSA", "typ": "JWT", "kid": format!("ed-{}", keys.id)}),
-            Algorithm::Es256 => json!({"alg": "ES256", "typ": "JWT", "kid": format!("ec-{}", keys.id)}),
+            Algorithm::EdDsa => {
+                json!({"alg": "EdDSA", "typ": "JWT", "kid": format!("ed-{}", keys.id)})
+            }
+            Algorithm::Es256 => {
+                json!({"alg": "ES256", "typ": "JWT", "kid": format!("ec-{}", keys.id)})
+            }
         }
     }
 

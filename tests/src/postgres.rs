@@ -236,7 +236,8 @@ fn account(name: &str) -> (u32, u32) {
     let accounts = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
     let mut lines = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let fields = lines.find(|fields| fields.first() == Some(&name));
-    let fields = fields.unwrap_or_else(|| panic!("root needs an account {name} to run Postgres as"));
+    let fields =
+        fields.unwrap_or_else(|| panic!("root needs an account {name} to run Postgres as"));
     let id = |index: usize| fields[index].parse().expect("ids in /etc/passwd are numbers");
     (id(2), id(3))
 }

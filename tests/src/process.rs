@@ -31,11 +31,7 @@ impl Tied {
         folder: Option<&Path>,
     ) -> io::Result<Tied> {
         let out = File::options().create(true).append(true).open(log)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .spawn()?;
+        let child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
         let watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog", end])
             .arg(child.id().to_string())
@@ -101,7 +97,9 @@ impl Drop for Tied {
 
 /// Sends a signal to a process that we know to be ours.
 pub(crate) fn signal(process: u32, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status();
+    let mut kill = Command::new("kill");
+    // It may have ended by itself in the meantime.
+    let sent = kill.args(["-s", name, &process.to_string()]).stderr(Stdio::null()).status();
     assert!(sent.is_ok(), "the command kill is missing");
 }
 

@@ -149,8 +149,7 @@ impl Rig {
         );
         let state = [PEOPLE, &server, &setup.policies, &setup.state].join("\n");
         let secret = ("RIG_UPSTREAM_SECRET".to_owned(), UPSTREAM_SECRET.to_owned());
-        let options =
-            Options { state: Some(state), environment: vec![secret], ..options };
+        let options = Options { state: Some(state), environment: vec![secret], ..options };
         let gateway = Gateway::start(options).await;
         let people = ["alice@example.com", "bob@example.com", "carol@example.com"];
         let keys = people.map(|email| (email.to_owned(), gateway.key(email)));
@@ -186,7 +185,12 @@ impl Rig {
     }
 
     /// Calls a tool of the Runlayer MCP as a person; gives the structured content.
-    pub async fn ask(&self, name: &str, tool: &str, arguments: serde_json::Value) -> serde_json::Value {
+    pub async fn ask(
+        &self,
+        name: &str,
+        tool: &str,
+        arguments: serde_json::Value,
+    ) -> serde_json::Value {
         let client = self.client_of(name, "runlayer");
         let params = json!({"name": tool, "arguments": arguments});
         let reply = client.modern("tools/call", params).await;

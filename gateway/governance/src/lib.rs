@@ -19,6 +19,8 @@ mod settings;
 mod snapshot;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use confirmations::Confirmations;
 pub use governance::{Governance, Parts, command_line};

@@ -133,8 +133,11 @@ impl App {
         // Bound first: the address is known, and a taken one is told, before anything else happens.
         // Until the faces are there, everything is refused with 503.
         let dispatch = Arc::new(Dispatch::new());
-        let plumbing =
-            Plumbing::start(&settings::listen(&config), settings::plumbing(&config), dispatch.clone())?;
+        let plumbing = Plumbing::start(
+            &settings::listen(&config),
+            settings::plumbing(&config),
+            dispatch.clone(),
+        )?;
         let public_url = settings::public_url(&config, plumbing.address());
         guard.forbid(plumbing.address());
         settings::forbid_database(&config, &guard).await;

@@ -148,6 +148,8 @@ mod tests {
         let reply = json(StatusCode::ACCEPTED, "{}");
         assert_eq!(reply.status(), 202);
         assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), "{}");
-        assert!(empty(StatusCode::NOT_FOUND).into_body().collect().await.unwrap().to_bytes().is_empty());
+        assert!(
+            empty(StatusCode::NOT_FOUND).into_body().collect().await.unwrap().to_bytes().is_empty()
+        );
     }
 }

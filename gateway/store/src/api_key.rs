@@ -60,10 +60,8 @@ impl Store {
 
     /// The keys of one person, or all; oldest first.
     pub async fn keys(&self, user: Option<UserId>) -> Result<Vec<StoredKey>, StoreError> {
-        self.within("read API keys", async {
-            load(&mut *self.pool().acquire().await?, user).await
-        })
-        .await
+        self.within("read API keys", async { load(&mut *self.pool().acquire().await?, user).await })
+            .await
     }
 
     /// Ends a key, of that person only where one is given. Gives the key as it is now (a key revoked

@@ -93,7 +93,7 @@ impl Store {
         &self,
         new: &NewConfirmation,
     ) -> Result<Confirmation, StoreError> {
-        self.within("ask for a confirmation", async {
+        self.promptly("ask for a confirmation", async {
             for _ in 0..ATTEMPTS {
                 if let Some(id) = self.insert_or_find(new).await?
                     && let Some(found) = self.get_confirmation(id).await?
@@ -160,7 +160,7 @@ impl Store {
         binding: &[u8; 32],
         now: Timestamp,
     ) -> Result<Option<ConfirmationId>, StoreError> {
-        self.within("use a confirmation", async {
+        self.promptly("use a confirmation", async {
             // A second taker waits for the first one's row lock and then sees 'used'.
             let taken = sqlx::query_scalar!(
                 "update confirmation set status = 'used', used_at = $2
@@ -177,11 +177,8 @@ impl Store {
     }
 
     /// Notes an answer, and settles the confirmation when it was the last one missing, or a refusal.
-    pub async fn settle_confirmation(
-        &self,
-        decision: Decision<'_>,
-    ) -> Result<Settled, StoreError> {
-        self.within("settle a confirmation", async {
+    pub async fn settle_confirmation(&self, decision: Decision<'_>) -> Result<Settled, StoreError> {
+        self.promptly("settle a confirmation", async {
             let mut transaction = self.pool().begin().await?;
             let Some(row) = sqlx::query!(
                 "select user_id, status, approvers, expires_at from confirmation

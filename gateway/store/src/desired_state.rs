@@ -164,11 +164,7 @@ impl fmt::Display for Change {
 
 impl Store {
     /// What [`Store::apply`] would do at this moment. Writes nothing.
-    pub async fn plan(
-        &self,
-        state: &DesiredState,
-        prune: bool,
-    ) -> Result<Vec<Change>, StoreError> {
+    pub async fn plan(&self, state: &DesiredState, prune: bool) -> Result<Vec<Change>, StoreError> {
         self.within("plan a desired state", async {
             let mut transaction = self.change().await?;
             let changes = carry_out(&mut transaction, state, prune).await?;
@@ -237,8 +233,7 @@ impl Diff {
     }
 
     fn into_change(self, noun: Noun, name: &str, id: uuid::Uuid) -> Change {
-        let kind =
-            if self.0.is_empty() { ChangeKind::Unchanged } else { ChangeKind::Updated };
+        let kind = if self.0.is_empty() { ChangeKind::Unchanged } else { ChangeKind::Updated };
         Change { kind, noun, name: name.to_owned(), id, fields: self.0 }
     }
 }

@@ -30,8 +30,12 @@ pub const OLDEST_POSTGRES: u32 = 14;
 
 /// Longest time that one catalogue operation may take, waiting for a connection included.
 const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for connections that are still in use when the store is closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// The advisory lock that whoever migrates holds.
 const MIGRATING: i64 = 0x6761_7465_7761_7901;
+/// Longest time for an operation that somebody's call waits for: it is refused instead.
+const PROMPT_DEADLINE: Duration = Duration::from_secs(2);
 /// Longest time for signing in to a Postgres that should be there.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -100,7 +104,7 @@ impl Store {
 
     /// Is Postgres there and answering?
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.within("ping", async {
+        self.promptly("ping", async {
             self.pool.acquire().await?.ping().await?;
             Ok(())
         })
@@ -109,22 +113,30 @@ impl Store {
 
     /// Closes every connection, of all clones; the last user of a private Postgres stops it.
     pub async fn close(self) {
-        self.pool.close().await;
+        if tokio::time::timeout(CLOSE_DEADLINE, self.pool.close()).await.is_err() {
+            tracing::warn!("some database connections were still in use when the store was closed");
+        }
         if let Some(private) = &self.private {
             private.leave().await;
         }
     }
 
     /// Runs `work` with the deadline that every catalogue operation has.
-    pub(crate) async fn within<T>(
-        &self,
+    pub(crate) fn within<'a, T: 'a>(
+        &'a self,
         tried: &'static str,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION_DEADLINE, work).await {
-            Ok(done) => done,
-            Err(_) => Err(StoreError::TimedOut(tried)),
-        }
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'a {
+        bounded(OPERATION_DEADLINE, tried, work)
+    }
+
+    /// Runs `work` with the deadline of what somebody's call waits for.
+    pub(crate) fn promptly<'a, T: 'a>(
+        &'a self,
+        tried: &'static str,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'a {
+        bounded(PROMPT_DEADLINE, tried, work)
     }
 
     /// A transaction that changes the catalogue. It holds the catalogue's counter from its start, so that
@@ -136,6 +148,16 @@ impl Store {
             .await?;
         Ok(transaction)
     }
+}
+
+/// On the heap, for the work is large.
+fn bounded<'a, T: 'a>(
+    deadline: Duration,
+    tried: &'static str,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> impl Future<Output = Result<T, StoreError>> + Send + 'a {
+    let bounded = tokio::time::timeout(deadline, Box::pin(work));
+    async move { bounded.await.unwrap_or(Err(StoreError::TimedOut(tried))) }
 }
 
 async fn open_pool(
@@ -207,10 +229,7 @@ async fn migrate(target: &Target) -> Result<(), StoreError> {
     let mut connection = connect(&target.owner).await?;
     refuse_old(&mut connection).await?;
     // Replicas that start together migrate one after the other. Ends with the connection.
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(MIGRATING)
-        .execute(&mut connection)
-        .await?;
+    sqlx::query("select pg_advisory_lock($1)").bind(MIGRATING).execute(&mut connection).await?;
     migrator().run_direct(None, &mut connection, false).await?;
     connection.execute("grant select on _sqlx_migrations to gateway_app").await?;
     let (app, owner) = (target.app.get_username(), target.owner.get_username());

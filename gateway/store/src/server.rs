@@ -137,9 +137,7 @@ impl Row {
     }
 }
 
-async fn load_tools(
-    connection: &mut PgConnection,
-) -> Result<HashMap<Uuid, Vec<Tool>>, StoreError> {
+async fn load_tools(connection: &mut PgConnection) -> Result<HashMap<Uuid, Vec<Tool>>, StoreError> {
     let rows = sqlx::query!(
         "select server_id, name, definition, hash, annotations from tool order by server_id, position"
     )

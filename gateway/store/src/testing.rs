@@ -17,7 +17,9 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 pub(crate) async fn server() -> &'static PrivatePostgres {
     SERVER
         .get_or_init(|| async {
-            PrivatePostgres::throwaway(&std::env::temp_dir()).await.expect("a Postgres for the tests")
+            PrivatePostgres::throwaway(&std::env::temp_dir())
+                .await
+                .expect("a Postgres for the tests")
         })
         .await
 }

@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::world::{Ask, Kind, RawForm, World};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Allow(Vec<PolicyId>),
     Deny(bool, Vec<PolicyId>),
     Confirm(Vec<PolicyId>, Vec<Approver>),
 }
 
-pub struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     world: &'a World,
 }
 
@@ -39,11 +39,11 @@ enum Know {
 }
 
 impl<'a> Reference<'a> {
-    pub fn new(world: &'a World) -> Reference<'a> {
+    pub(crate) fn new(world: &'a World) -> Reference<'a> {
         Reference { world }
     }
 
-    pub fn decide(&self, ask: &Ask) -> Answer {
+    pub(crate) fn decide(&self, ask: &Ask) -> Answer {
         let about: Vec<usize> =
             (0..self.world.specs.len()).filter(|p| self.is_about(*p, ask)).collect();
         let with = |effect: &str| {
@@ -71,7 +71,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Tries every name that anything speaks of, and one that nothing speaks of.
-    pub fn may_enter(&self, user: usize, server: usize) -> bool {
+    pub(crate) fn may_enter(&self, user: usize, server: usize) -> bool {
         let mut names: Vec<String> = vec!["q9q".into()];
         for spec in &self.world.specs {
             for list in [&spec.tools, &spec.resources, &spec.prompts].into_iter().flatten() {

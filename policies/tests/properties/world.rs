@@ -25,19 +25,19 @@ const OPERATORS: [&str; 14] = [
 
 /// The kinds of targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Tool,
     Resource,
     Prompt,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Tool, Kind::Resource, Kind::Prompt];
+    pub(crate) const ALL: [Kind; 3] = [Kind::Tool, Kind::Resource, Kind::Prompt];
 }
 
 /// Raw Cedar texts that the reference knows the meaning of.
 #[derive(Debug, Clone, Copy)]
-pub enum RawForm {
+pub(crate) enum RawForm {
     GroupOnServer,
     SmallNumbers,
     NoClientToy,
@@ -54,7 +54,7 @@ impl RawForm {
         RawForm::TextIsNotOwner,
     ];
 
-    pub fn effect(self) -> &'static str {
+    pub(crate) fn effect(self) -> &'static str {
         match self {
             RawForm::GroupOnServer | RawForm::SmallNumbers => "allow",
             RawForm::NoClientToy | RawForm::TextIsNotOwner => "deny",
@@ -88,18 +88,18 @@ impl RawForm {
 
 /// A call or a question about one.
 #[derive(Debug, Clone)]
-pub struct Ask {
-    pub user: usize,
-    pub server: usize,
-    pub kind: Kind,
-    pub name: String,
-    pub arguments: Option<Value>,
-    pub circumstances: Circumstances,
-    pub confirmed: bool,
+pub(crate) struct Ask {
+    pub(crate) user: usize,
+    pub(crate) server: usize,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) arguments: Option<Value>,
+    pub(crate) circumstances: Circumstances,
+    pub(crate) confirmed: bool,
 }
 
 impl Ask {
-    pub fn bare(user: usize, server: usize, kind: Kind, name: &str) -> Ask {
+    pub(crate) fn bare(user: usize, server: usize, kind: Kind, name: &str) -> Ask {
         let circumstances = Circumstances {
             client: String::new(),
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -109,7 +109,7 @@ impl Ask {
         Ask { user, server, kind, name, arguments: None, circumstances, confirmed: false }
     }
 
-    pub fn target(&self) -> Target<'_> {
+    pub(crate) fn target(&self) -> Target<'_> {
         match self.kind {
             Kind::Tool => Target::Tool(&self.name),
             Kind::Resource => Target::Resource(&self.name),
@@ -118,17 +118,17 @@ impl Ask {
     }
 }
 
-pub struct World {
-    pub users: Vec<User>,
-    pub servers: Vec<Server>,
-    pub specs: Vec<PolicySpec>,
+pub(crate) struct World {
+    pub(crate) users: Vec<User>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) specs: Vec<PolicySpec>,
     /// For raw policies, which form they have.
-    pub raw: Vec<Option<RawForm>>,
+    pub(crate) raw: Vec<Option<RawForm>>,
 }
 
 impl World {
     /// Structured and raw policies.
-    pub fn new(random: &mut Random) -> World {
+    pub(crate) fn new(random: &mut Random) -> World {
         let mut world = World::structured(random);
         for form in RawForm::ALL {
             if random.once_in(8) {
@@ -142,7 +142,7 @@ impl World {
     }
 
     /// Structured policies only.
-    pub fn structured(random: &mut Random) -> World {
+    pub(crate) fn structured(random: &mut Random) -> World {
         let mut world = World::empty(random);
         for number in 0..1 + random.below(8) {
             let effect = random.pick(&["allow", "allow", "allow", "deny", "confirm"]);
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// Policies with arguments of their own each, and arguments that satisfy every allow and no other.
-    pub fn separable(random: &mut Random) -> (World, Value) {
+    pub(crate) fn separable(random: &mut Random) -> (World, Value) {
         let mut world = World::empty(random);
         let mut best = Map::new();
         for number in 0..1 + random.below(8) {
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// One more deny or confirm rule.
-    pub fn add_deny(&mut self, random: &mut Random) {
+    pub(crate) fn add_deny(&mut self, random: &mut Random) {
         let effect = random.pick(&["deny", "confirm"]);
         let mut spec = policy(self.specs.len(), effect, random);
         spec.when = (0..random.below(2)).map(|_| condition(random)).collect();
@@ -193,16 +193,16 @@ impl World {
         World { users, servers, specs: vec![], raw: vec![] }
     }
 
-    pub fn id(policy: usize) -> PolicyId {
+    pub(crate) fn id(policy: usize) -> PolicyId {
         PolicyId(Uuid::from_u128(policy as u128 + 1))
     }
 
-    pub fn sources(&self) -> Vec<Source> {
+    pub(crate) fn sources(&self) -> Vec<Source> {
         let specs = self.specs.iter().cloned().enumerate();
         specs.map(|(n, spec)| Source { id: World::id(n), spec }).collect()
     }
 
-    pub fn ask(&self, random: &mut Random) -> Ask {
+    pub(crate) fn ask(&self, random: &mut Random) -> Ask {
         let kind = Kind::ALL[[0, 0, 0, 0, 1, 2][random.below(6)]];
         let (user, server) = (random.below(self.users.len()), random.below(self.servers.len()));
         let mut ask = Ask::bare(user, server, kind, random.pick(&NAMES));
@@ -213,7 +213,7 @@ impl World {
     }
 
     /// The same person and target, called otherwise.
-    pub fn vary(&self, ask: &Ask, random: &mut Random) -> Ask {
+    pub(crate) fn vary(&self, ask: &Ask, random: &mut Random) -> Ask {
         Ask { user: ask.user, server: ask.server, kind: ask.kind, name: ask.name.clone(), ..self.ask(random) }
     }
 }

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use gateway_core::ids::PolicyId;
 use gateway_core::located::nearest;
 use gateway_core::server::RUNLAYER_SLUG;
-use gateway_store::catalogue::Catalogue;
 use gateway_store::Store;
+use gateway_store::catalogue::Catalogue;
 use policies::{PolicySet, PolicySpec, Source};
 use uuid::Uuid;
 
@@ -15,13 +15,14 @@ use super::{ApplyError, Desired};
 
 type Wrong = Vec<(String, String)>;
 
-pub(super) async fn check(
-    store: &Store,
-    desired: &Desired,
-    prune: bool,
-) -> Result<(), ApplyError> {
-    let there = store.load_catalogue().await?;
-    let known = Known::after(desired, &there, prune);
+/// Reads what is there and checks against it.
+pub(super) async fn check(store: &Store, desired: &Desired, prune: bool) -> Result<(), ApplyError> {
+    against(desired, &store.load_catalogue().await?, prune)
+}
+
+/// Everything that is wrong beside `there`.
+pub(super) fn against(desired: &Desired, there: &Catalogue, prune: bool) -> Result<(), ApplyError> {
+    let known = Known::after(desired, there, prune);
     let mut wrong = Wrong::new();
     for (index, user) in desired.state().users.iter().enumerate() {
         for (at, group) in user.groups.iter().enumerate() {
@@ -31,7 +32,7 @@ pub(super) async fn check(
     for (index, spec) in desired.policies().iter().enumerate() {
         known.policy(spec, &format!("policies[{index}]"), &mut wrong);
     }
-    compile(desired, &there, prune, &mut wrong)?;
+    compile(desired, there, prune, &mut wrong)?;
     if wrong.is_empty() { Ok(()) } else { Err(ApplyError::Refused(desired.problems(wrong))) }
 }
 
@@ -108,8 +109,7 @@ fn compile(
     let specs = desired.policies();
     let id = |at: usize| PolicyId(Uuid::from_u128(at as u128 + 1));
     let sources = specs.iter().cloned().enumerate();
-    let mut sources: Vec<Source> =
-        sources.map(|(at, spec)| Source { id: id(at), spec }).collect();
+    let mut sources: Vec<Source> = sources.map(|(at, spec)| Source { id: id(at), spec }).collect();
     let stays = |name: &str| !prune && specs.iter().all(|spec| spec.name != name);
     for stored in there.policies.iter().filter(|stored| stays(&stored.name)) {
         let spec = serde_json::from_str(&stored.spec_json).map_err(|error| {

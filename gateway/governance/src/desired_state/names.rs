@@ -26,7 +26,8 @@ pub(super) fn name(text: &str) -> Result<(), String> {
 /// An e-mail address, in lower case.
 pub(super) fn email(text: &str) -> Result<String, String> {
     let legal = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"\"(),:;<>@[]\\".contains(&b))
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_graphic() && !b"\"(),:;<>@[]\\".contains(&b))
     };
     match text.split_once('@') {
         Some((local, domain)) if legal(local) && legal(domain) && text.len() <= 254 => {

@@ -41,10 +41,12 @@ impl Desired {
 
     /// Problems at paths, with their lines.
     pub(super) fn problems(&self, wrong: Vec<(String, String)>) -> Vec<Problem> {
-        match Tree::parse(&self.place, &self.text) {
+        let mut problems: Vec<Problem> = match Tree::parse(&self.place, &self.text) {
             Ok(tree) => wrong.into_iter().map(|(path, text)| tree.problem(&path, text)).collect(),
             Err(problem) => vec![problem],
-        }
+        };
+        problems.sort_by_key(|problem| problem.line);
+        problems
     }
 }
 
@@ -82,7 +84,8 @@ impl Reading<'_> {
     }
 
     fn refuse_unknown_tables(&mut self) {
-        let names: Vec<String> = self.tree.root().iter().map(|(k, _)| k.get_ref().to_string()).collect();
+        let names: Vec<String> =
+            self.tree.root().iter().map(|(k, _)| k.get_ref().to_string()).collect();
         for name in names.iter().filter(|name| !TABLES.contains(&name.as_str())) {
             self.refuse(name, unknown_key(name, &TABLES));
         }
@@ -115,12 +118,7 @@ impl Reading<'_> {
     }
 
     /// Checks names and refuses doubles.
-    fn names(
-        &mut self,
-        table: &str,
-        key: &str,
-        names: impl Iterator<Item = (usize, String)>,
-    ) {
+    fn names(&mut self, table: &str, key: &str, names: impl Iterator<Item = (usize, String)>) {
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, text) in names {
             let path = format!("{table}[{index}].{key}");
@@ -207,7 +205,10 @@ impl Reading<'_> {
         let ours = item.slug == RUNLAYER_SLUG;
         let url = match item.url.as_deref() {
             Some(_) if ours => {
-                self.refuse(&format!("{path}.url"), "the server runlayer has no URL: it is built in");
+                self.refuse(
+                    &format!("{path}.url"),
+                    "the server runlayer has no URL: it is built in",
+                );
                 None
             }
             None if ours => None,

@@ -1,6 +1,14 @@
 //! Files that are wrong: each error names file, line and key, and all come at once.
 
-use super::read;
+use std::sync::Arc;
+
+use gateway_core::ids::{PolicyId, ServerId, UserId};
+use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_store::catalogue::Catalogue;
+use gateway_store::policy::StoredPolicy;
+use uuid::Uuid;
+
+use super::{ApplyError, check, read};
 
 fn refused(text: &str) -> String {
     match read("STATE.toml", text) {
@@ -12,35 +20,98 @@ fn refused(text: &str) -> String {
 #[test]
 fn every_flaw_is_refused_with_file_line_and_key() {
     let cases = [
-        ("[[users]]\nemail = \"a\"", "STATE.toml:2: users[0].email: expected an e-mail address, found \"a\""),
+        (
+            "[[users]]\nemail = \"a\"",
+            "STATE.toml:2: users[0].email: expected an e-mail address, found \"a\"",
+        ),
         ("[[users]]\nname = \"A\"", "STATE.toml:1: users[0]: missing field `email`"),
-        ("[[users]]\nemail = \"a@b\"\nrole = \"x\"", "STATE.toml:3: users[0].role: unknown key; did you mean \"roles\"?"),
-        ("[[users]]\nemail = \"a@b\"\nroles = [\n \"developer\",\n \"admin\"]", "STATE.toml:5: users[0].roles[1]: expected one of super_admin,"),
-        ("[[users]]\nemail = \"a@b\"\nroles = \"user\"", "STATE.toml:3: users[0].roles: invalid type: string"),
-        ("[[users]]\nemail = \"a@b\"\n[[users]]\nemail = \"A@B\"", "STATE.toml:4: users[1].email: \"a@b\" is there already"),
-        ("[[users]]\nemail = \"a@b\"\nactive = 1", "STATE.toml:3: users[0].active: invalid type: integer"),
+        (
+            "[[users]]\nemail = \"a@b\"\nrole = \"x\"",
+            "STATE.toml:3: users[0].role: unknown key; did you mean \"roles\"?",
+        ),
+        (
+            "[[users]]\nemail = \"a@b\"\nroles = [\n \"developer\",\n \"admin\"]",
+            "STATE.toml:5: users[0].roles[1]: expected one of super_admin,",
+        ),
+        (
+            "[[users]]\nemail = \"a@b\"\nroles = \"user\"",
+            "STATE.toml:3: users[0].roles: invalid type: string",
+        ),
+        (
+            "[[users]]\nemail = \"a@b\"\n[[users]]\nemail = \"A@B\"",
+            "STATE.toml:4: users[1].email: \"a@b\" is there already",
+        ),
+        (
+            "[[users]]\nemail = \"a@b\"\nactive = 1",
+            "STATE.toml:3: users[0].active: invalid type: integer",
+        ),
         ("[[user]]\nemail = \"a@b\"", "STATE.toml:1: user: unknown key; did you mean \"users\"?"),
         ("[users]\nemail = \"a@b\"", "STATE.toml:1: users: expected [[users]]"),
         ("[[groups]]\nname = \"\"", "STATE.toml:2: groups[0].name: expected a name"),
         ("[[groups]]\nname = \" a\"", "groups[0].name: expected no white space"),
         ("[[groups]]\nname = \"a\u{200b}b\"", "groups[0].name: expected no control or invisible"),
-        ("[[groups]]\nname = \"a\"\n[[groups]]\nname = \"a\"", "STATE.toml:4: groups[1].name: \"a\" is there already"),
-        ("[[servers]]\nslug = \"Tickets\"\nurl = \"http://x/\"", "STATE.toml:2: servers[0].slug: \"Tickets\" is not a slug"),
+        (
+            "[[groups]]\nname = \"a\"\n[[groups]]\nname = \"a\"",
+            "STATE.toml:4: groups[1].name: \"a\" is there already",
+        ),
+        (
+            "[[servers]]\nslug = \"Tickets\"\nurl = \"http://x/\"",
+            "STATE.toml:2: servers[0].slug: \"Tickets\" is not a slug",
+        ),
         ("[[servers]]\nslug = \"t\"", "STATE.toml:1: servers[0]: missing key \"url\""),
-        ("[[servers]]\nslug = \"t\"\nurl = \"ftp://x/\"", "STATE.toml:3: servers[0].url: expected http://"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://u:p@x/\"", "servers[0].url: expected no credentials"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nstatus = \"on\"", "STATE.toml:4: servers[0].status: expected one of active,"),
-        ("[[servers]]\nslug = \"runlayer\"\nurl = \"http://x/\"", "STATE.toml:3: servers[0].url: the server runlayer has no URL"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"basic\" }", "STATE.toml:4: servers[0].auth.mode: expected \"none\" or \"header\""),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\" }", "servers[0].auth.mode: \"header\" needs value_env or value_file"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"Host\", value_env = \"X\" }", "servers[0].auth.name: \"Host\" is set by the gateway"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"a b\", value_env = \"X\" }", "servers[0].auth.name: expected a header name"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\", value_env = \"X\", value_file = \"y\" }", "servers[0].auth.value_file: value_env is set too"),
-        ("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\", value = \"secret\" }", "STATE.toml:4: servers[0].auth.value: unknown key; did you mean"),
-        ("[[policies]]\nname = \"p\"\neffekt = \"allow\"", "STATE.toml:3: policies[0].effekt: unknown key; did you mean \"effect\"?"),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"ftp://x/\"",
+            "STATE.toml:3: servers[0].url: expected http://",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://u:p@x/\"",
+            "servers[0].url: expected no credentials",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nstatus = \"on\"",
+            "STATE.toml:4: servers[0].status: expected one of active,",
+        ),
+        (
+            "[[servers]]\nslug = \"runlayer\"\nurl = \"http://x/\"",
+            "STATE.toml:3: servers[0].url: the server runlayer has no URL",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"basic\" }",
+            "STATE.toml:4: servers[0].auth.mode: expected \"none\" or \"header\"",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\" }",
+            "servers[0].auth.mode: \"header\" needs value_env or value_file",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"Host\", value_env = \"X\" }",
+            "servers[0].auth.name: \"Host\" is set by the gateway",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"a b\", value_env = \"X\" }",
+            "servers[0].auth.name: expected a header name",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\", value_env = \"X\", value_file = \"y\" }",
+            "servers[0].auth.value_file: value_env is set too",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\", value = \"secret\" }",
+            "STATE.toml:4: servers[0].auth.value: unknown key; known are mode, name,",
+        ),
+        (
+            "[[policies]]\nname = \"p\"\neffekt = \"allow\"",
+            "STATE.toml:3: policies[0].effekt: unknown key; did you mean \"effect\"?",
+        ),
         ("[[policies]]\neffect = \"allow\"", "STATE.toml:1: policies[0]: missing field `name`"),
-        ("[[policies]]\nname = \"p\"\nwhen = [{ arg = \"x\", op = \"eq\", vlaue = 1 }]", "STATE.toml:3: policies[0].when[0].vlaue: unknown key; did you mean \"value\"?"),
-        ("[[policies]]\nname = \"p\"\n[[policies]]\nname = \"p\"", "STATE.toml:4: policies[1].name: \"p\" is there already"),
+        (
+            "[[policies]]\nname = \"p\"\nwhen = [{ arg = \"x\", op = \"eq\", vlaue = 1 }]",
+            "STATE.toml:3: policies[0].when[0].vlaue: unknown key; did you mean \"value\"?",
+        ),
+        (
+            "[[policies]]\nname = \"p\"\n[[policies]]\nname = \"p\"",
+            "STATE.toml:4: policies[1].name: \"p\" is there already",
+        ),
         ("[[policies]]\nname = \"p\"\nname = \"q\"", "STATE.toml:3: duplicate key"),
         ("[[policies]\n", "STATE.toml:1: "),
     ];
@@ -70,7 +141,8 @@ fn a_header_secret_is_named_by_its_source_only() {
 
 #[test]
 fn the_shipped_example_is_read() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/org.example.toml");
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/org.example.toml");
     let text = std::fs::read_to_string(path).unwrap();
     let desired = read("org.example.toml", &text).map_err(|p| format!("{p:?}")).unwrap();
     assert_eq!(desired.state().users.len(), 3);
@@ -83,4 +155,115 @@ fn the_shipped_example_is_read() {
         .collect();
     let problems = policies::PolicySet::compile(&sources).err();
     assert!(problems.is_none(), "{problems:?}");
+}
+
+/// One user in the group `staff`, one server `wiki`, one policy.
+fn there() -> Catalogue {
+    let id = Uuid::from_u128;
+    let user = gateway_core::caller::User {
+        id: UserId(id(1)),
+        email: "old@example.com".into(),
+        name: String::new(),
+        roles: vec![],
+        groups: vec!["staff".into()],
+        active: true,
+    };
+    let server = Server {
+        id: ServerId(id(2)),
+        slug: "wiki".parse().unwrap(),
+        title: String::new(),
+        description: String::new(),
+        endpoint: Endpoint::Http("http://127.0.0.1:1/".into()),
+        auth: UpstreamAuth::None,
+        status: ServerStatus::Active,
+        eras: None,
+        tools: Arc::default(),
+    };
+    let policy = StoredPolicy {
+        id: PolicyId(id(3)),
+        name: "old".into(),
+        position: 0,
+        spec_json:
+            r#"{"name":"old","effect":"allow","principals":["group:staff"],"server":"wiki"}"#.into(),
+    };
+    Catalogue {
+        version: 1,
+        users: vec![user],
+        servers: vec![server],
+        policies: vec![policy],
+        keys: vec![],
+    }
+}
+
+fn checked(text: &str, prune: bool) -> Result<(), String> {
+    let desired = read("STATE.toml", text).map_err(|problems| format!("{problems:?}"))?;
+    check::against(&desired, &there(), prune).map_err(|error| match error {
+        ApplyError::Refused(_) => error.to_string(),
+        ApplyError::Store(_) | ApplyError::Unrecorded(_) => panic!("{error}"),
+    })
+}
+
+#[test]
+fn what_a_file_mentions_must_exist_afterwards() {
+    let policy = "[[policies]]\nname = \"p\"\neffect = \"confirm\"\nprincipals = [\"everyone\"]\nserver = \"wiki\"\n";
+    let cases = [
+        (
+            "[[users]]\nemail = \"a@b\"\ngroups = [\"staff\", \"stuff\"]".to_owned(),
+            "STATE.toml:3: users[0].groups[1]: there is no group \"stuff\"; did you mean \"staff\"?",
+        ),
+        (
+            policy.replace("wiki", "wikki"),
+            "STATE.toml:5: policies[0].server: there is no server \"wikki\"; did you mean \"wiki\"?",
+        ),
+        (
+            policy.replace("everyone", "group:nobody"),
+            "STATE.toml:4: policies[0].principals[0]: there is no group \"nobody\"",
+        ),
+        (
+            policy.replace("everyone", "user:x@y"),
+            "STATE.toml:4: policies[0].principals[0]: there is no user \"x@y\"",
+        ),
+        (
+            policy.replace("everyone", "everybody"),
+            "STATE.toml:4: policies[0].principals[0]: expected",
+        ),
+        (
+            format!("{policy}by = \"group:nobody\""),
+            "STATE.toml:6: policies[0].by: there is no group \"nobody\"",
+        ),
+        (format!("{policy}by = \"anyone\""), "STATE.toml:6: policies[0].by: expected"),
+        (policy.replace("confirm", "permit"), "STATE.toml:3: policies[0].effect: expected"),
+        (
+            format!(
+                "{policy}when = [\n{{ arg = \"a\", op = \"eq\", value = 1 }},\n{{ arg = \"a\", op = \"is\", value = 1 }}]"
+            ),
+            "STATE.toml:8: policies[0].when[1].op: expected",
+        ),
+        (
+            format!("{policy}when = [{{ ip = \"10.0.0.0/99\" }}]"),
+            "STATE.toml:6: policies[0].when[0].ip: expected",
+        ),
+        (
+            format!("{policy}when = [{{ arg = \"a\", op = \"matches\", value = \"(\" }}]"),
+            "STATE.toml:6: policies[0].when[0].value: expected",
+        ),
+        (
+            "[[policies]]\nname = \"p\"\ncedar = \"permit (everything);\"".to_owned(),
+            "STATE.toml:3: policies[0].cedar: expected",
+        ),
+    ];
+    assert_eq!(checked(policy, false), Ok(()));
+    for (text, expected) in cases {
+        let error = checked(&text, false).expect_err(&text);
+        assert!(error.contains(expected), "{text}\n  gave     {error}\n  expected {expected}");
+    }
+}
+
+#[test]
+fn with_prune_what_is_not_in_the_file_does_not_count() {
+    let text = "[[users]]\nemail = \"a@b\"\ngroups = [\"staff\"]";
+    assert_eq!(checked(text, false), Ok(()));
+    assert!(checked(text, true).unwrap_err().contains("there is no group \"staff\""));
+    let everyone = "[[policies]]\nname = \"p\"\neffect = \"allow\"\nprincipals = [\"everyone\"]\nserver = \"runlayer\"";
+    assert_eq!(checked(everyone, true), Ok(()));
 }

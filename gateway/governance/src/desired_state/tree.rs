@@ -59,10 +59,12 @@ impl<'a> Tree<'a> {
                     Some(found) => found,
                     None => break,
                 },
-                DeValue::Array(items) => match part.parse().ok().and_then(|i: usize| items.get(i)) {
-                    Some(item) => (item.span().start, item),
-                    None => break,
-                },
+                DeValue::Array(items) => {
+                    match part.parse().ok().and_then(|i: usize| items.get(i)) {
+                        Some(item) => (item.span().start, item),
+                        None => break,
+                    }
+                }
                 DeValue::String(_)
                 | DeValue::Integer(_)
                 | DeValue::Float(_)

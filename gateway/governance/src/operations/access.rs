@@ -20,7 +20,7 @@ pub struct ExplainAccess {
     #[serde(default)]
     pub principal: Option<String>,
     /// The server's id or slug.
-    pub server_id: String,
+    pub server: String,
     /// The tool's name.
     #[serde(default)]
     pub tool: Option<String>,
@@ -87,7 +87,7 @@ impl ExplainAccess {
             return Err(Refused::new(Reason::EntityNotFound, "principal: no such person"));
         };
         run.authorize(user.id == run.user().id)?;
-        let server = run.server(&self.server_id)?;
+        let server = run.server(&self.server)?;
         let circumstances = Circumstances {
             client: self.client_name.clone().unwrap_or_else(|| run.circumstances().client),
             ..run.circumstances()

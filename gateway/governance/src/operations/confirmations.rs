@@ -100,8 +100,9 @@ impl ListConfirmations {
             Some(cursor) => Some(read_id(&run.open_cursor(cursor)?)?),
             None => None,
         };
+        let everybody = run.may(false);
         let listed = Listed {
-            viewer: Some(run.user()),
+            viewer: (!everybody).then(|| run.user()),
             pending_only: true,
             now: run.governance.clock().now(),
             before,
@@ -113,7 +114,7 @@ impl ListConfirmations {
         found.truncate(limit as usize);
         let last = found.last().filter(|_| more).map(|last| last.id.to_string());
         let next_cursor = last.map(|last| run.seal_cursor(&last));
-        let shown = found.iter().filter(|found| concerns(run.user(), found));
+        let shown = found.iter().filter(|found| everybody || concerns(run.user(), found));
         answer(&Page { data: shown.map(|found| row(run, found)).collect(), next_cursor })
     }
 }
@@ -121,23 +122,15 @@ impl ListConfirmations {
 impl GetConfirmation {
     pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         run.authorize(true)?;
-        let id = read_id(&self.id)?;
-        let found = run.governance.store.get_confirmation(id).await.map_err(Refused::store)?;
-        match found.filter(|found| concerns(run.user(), found)) {
-            Some(found) => answer(&row(run, &found)),
-            None => Err(absent()),
-        }
+        answer(&row(run, &find(run, &self.id).await?))
     }
 }
 
 impl DecideConfirmation {
     pub(crate) async fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
         run.authorize(true)?;
-        let id = read_id(&self.id)?;
-        let found = run.governance.store.get_confirmation(id).await.map_err(Refused::store)?;
-        let Some(found) = found.filter(|found| concerns(run.user(), found)) else {
-            return Err(absent());
-        };
+        let found = find(run, &self.id).await?;
+        let id = found.id;
         let own = found.user == run.user().id;
         if own && run.origin.face == Face::Tools {
             let detail = "a tool cannot agree to your own call: answer your client's question, or decide \
@@ -184,6 +177,13 @@ pub(super) async fn decide(
     };
     let waiting_for = waiting_for.into_iter().map(String::from).collect();
     answer(&Decision { id: id.to_string(), status, waiting_for })
+}
+
+/// The confirmation, if the caller may know of it.
+async fn find(run: &Run<'_>, id: &str) -> Result<Confirmation, Refused> {
+    let found = run.governance.store.get_confirmation(read_id(id)?).await;
+    let found = found.map_err(Refused::store)?;
+    found.filter(|found| run.may(false) || concerns(run.user(), found)).ok_or_else(absent)
 }
 
 fn read_id(text: &str) -> Result<ConfirmationId, Refused> {

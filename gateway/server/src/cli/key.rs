@@ -69,7 +69,8 @@ async fn list_keys(base: &Base, user: Option<String>) -> anyhow::Result<String> 
 fn line(row: &Value) -> String {
     let field = |name: &str| row[name].as_str();
     // To the second: the rest is noise here.
-    let instant = |name| field(name).map(|at| at.get(..19).map_or(at.into(), |at| format!("{at}Z")));
+    let instant =
+        |name| field(name).map(|at| at.get(..19).map_or(at.into(), |at| format!("{at}Z")));
     let state = match instant("revoked_at") {
         Some(_) => "revoked".to_owned(),
         None => "active".to_owned(),

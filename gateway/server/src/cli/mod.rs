@@ -53,7 +53,8 @@ pub fn main(
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
-    let surroundings = Surroundings { environment: environment.into_iter().filter_map(text).collect() };
+    let surroundings =
+        Surroundings { environment: environment.into_iter().filter_map(text).collect() };
     // A second one in the same process finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -27,7 +27,9 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<Ended> {
         () = asked() => true,
     };
     if impatient {
-        tracing::warn!("stopped at once: calls were cut, their outcome will be recorded as unknown");
+        tracing::warn!(
+            "stopped at once: calls were cut, their outcome will be recorded as unknown"
+        );
     }
     // Exports what is queued; its threads block.
     tokio::task::spawn_blocking(move || telemetry.stop()).await?;

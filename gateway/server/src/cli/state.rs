@@ -31,8 +31,9 @@ pub(super) async fn apply(config: Config, arguments: &Apply) -> anyhow::Result<E
 fn plan(changes: &[Change], dry_run: bool) -> String {
     let mut text = String::new();
     let mut count = |kind: ChangeKind| changes.iter().filter(|change| change.kind == kind).count();
-    let counts = [ChangeKind::Created, ChangeKind::Updated, ChangeKind::Deleted, ChangeKind::Unchanged]
-        .map(&mut count);
+    let counts =
+        [ChangeKind::Created, ChangeKind::Updated, ChangeKind::Deleted, ChangeKind::Unchanged]
+            .map(&mut count);
     for change in changes.iter().filter(|change| change.kind != ChangeKind::Unchanged) {
         text.push_str(&format!("{change}\n"));
     }

@@ -38,7 +38,8 @@ fn every_command_is_there_and_shows_an_example_that_parses() {
     );
     for (path, command) in found {
         let help = command.clone().render_long_help().to_string();
-        let example = help.split("Example:\n").nth(1).unwrap_or_else(|| panic!("{path}: no example"));
+        let example =
+            help.split("Example:\n").nth(1).unwrap_or_else(|| panic!("{path}: no example"));
         let words: Vec<&str> = example.split_whitespace().collect();
         assert!(words.join(" ").starts_with(&path), "{path}: {example}");
         Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{path}: {error}"));

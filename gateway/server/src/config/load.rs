@@ -62,7 +62,11 @@ pub(super) fn load(
     }
     loading.read_secrets();
     loading.problems.extend(validate(&loading.config, &loading.places));
-    if loading.problems.is_empty() { Ok(loading.config) } else { Err(Refused(loading.problems)) }
+    if loading.problems.is_empty() {
+        return Ok(loading.config);
+    }
+    loading.problems.sort_by_key(|problem| problem.line);
+    Err(Refused(loading.problems))
 }
 
 struct Loading<'a> {
@@ -201,8 +205,9 @@ impl super::setting::Setting for super::Issuer {
     const EXPECTED: &'static str = "a table with issuer and audience";
     fn read(value: &DeValue<'_>) -> Result<Self, Fault> {
         let table = value.as_table();
-        let table =
-            table.ok_or_else(|| Fault::new(format!("expected {}", <Self as super::setting::Setting>::EXPECTED)))?;
+        let table = table.ok_or_else(|| {
+            Fault::new(format!("expected {}", <Self as super::setting::Setting>::EXPECTED))
+        })?;
         super::section::read_table(table)
     }
     fn show(&self) -> Option<String> {

@@ -197,7 +197,8 @@ section! {
     pub struct Log {
         /// human or json.
         format: Format = Format::Human;
-        /// What is logged, as tracing's EnvFilter reads it.
+        /// What is logged, as tracing's EnvFilter reads it. Of the libraries inside only warnings are: their
+        /// lines would show what clients send.
         filter: String = "info".into();
     }
 }

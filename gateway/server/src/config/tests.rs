@@ -44,38 +44,104 @@ fn shipped(name: &str) -> PathBuf {
 #[test]
 fn every_flaw_is_refused_with_file_line_and_key() {
     let cases = [
-        ("[server]\nlisten = 8080", "gateway.toml:2: server.listen: expected an address such as 127.0.0.1:8080, found 8080"),
-        ("[server]\n\nmax_bdoy = \"1MiB\"", "gateway.toml:3: server.max_bdoy: unknown key; did you mean \"max_body\"?"),
-        ("[servr]\nlisten = \"127.0.0.1:1\"", "gateway.toml:1: servr: unknown section; did you mean [server]?"),
+        (
+            "[server]\nlisten = 8080",
+            "gateway.toml:2: server.listen: expected an address such as 127.0.0.1:8080, found 8080",
+        ),
+        (
+            "[server]\n\nmax_bdoy = \"1MiB\"",
+            "gateway.toml:3: server.max_bdoy: unknown key; did you mean \"max_body\"?",
+        ),
+        (
+            "[servr]\nlisten = \"127.0.0.1:1\"",
+            "gateway.toml:1: servr: unknown section; did you mean [server]?",
+        ),
         ("[server]\nzebra = 1", "gateway.toml:2: server.zebra: unknown key; known are listen,"),
         ("server = 1", "gateway.toml:1: server: expected a section"),
-        ("[server]\nmax_body = \"4 megs\"", "gateway.toml:2: server.max_body: expected a size such as 64KiB or 4MiB, found \"4 megs\""),
+        (
+            "[server]\nmax_body = \"4 megs\"",
+            "gateway.toml:2: server.max_body: expected a size such as 64KiB or 4MiB, found \"4 megs\"",
+        ),
         ("[server]\nmax_body = \"1B\"", "gateway.toml:2: server.max_body: expected 1KiB to 256MiB"),
-        ("[server]\npublic_url = \"ftp://x\"", "gateway.toml:2: server.public_url: expected an http or https URL"),
-        ("[server]\npublic_url = \"https://x/y\"", "gateway.toml:2: server.public_url: expected scheme, host and port only"),
-        ("[server]\nadmin_listen = \"127.0.0.1:8080\"", "gateway.toml:2: server.admin_listen: the same as server.listen"),
+        (
+            "[server]\npublic_url = \"ftp://x\"",
+            "gateway.toml:2: server.public_url: expected an http or https URL",
+        ),
+        (
+            "[server]\npublic_url = \"https://x/y\"",
+            "gateway.toml:2: server.public_url: expected scheme, host and port only",
+        ),
+        (
+            "[server]\nadmin_listen = \"127.0.0.1:8080\"",
+            "gateway.toml:2: server.admin_listen: the same as server.listen",
+        ),
         ("[server]\ntls_cert_file = \"a\"", "server.tls_key_file: missing"),
-        ("[egress]\nallow_cidrs = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/99\",\n]", "gateway.toml:4: egress.allow_cidrs[1]: expected a network"),
-        ("[database]\nmigrate = \"yes\"", "gateway.toml:2: database.migrate: expected true or false, found \"yes\""),
-        ("[database]\nmax_connections = -1", "gateway.toml:2: database.max_connections: expected a whole number"),
-        ("[database]\nmax_connections = 2", "gateway.toml:2: database.max_connections: expected at least 6"),
+        (
+            "[egress]\nallow_cidrs = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/99\",\n]",
+            "gateway.toml:4: egress.allow_cidrs[1]: expected a network",
+        ),
+        (
+            "[database]\nmigrate = \"yes\"",
+            "gateway.toml:2: database.migrate: expected true or false, found \"yes\"",
+        ),
+        (
+            "[database]\nmax_connections = -1",
+            "gateway.toml:2: database.max_connections: expected a whole number",
+        ),
+        (
+            "[database]\nmax_connections = 2",
+            "gateway.toml:2: database.max_connections: expected at least 6",
+        ),
         ("[database]\nurl = 5", "gateway.toml:2: database.url: expected a non-empty string"),
-        ("[database]\nurl_file = \"/does/not/exist\"", "gateway.toml:2: database.url_file: /does/not/exist cannot be read"),
-        ("[database]\nurl = \"postgres://x\"\nurl_file = \"/etc/hostname\"", "gateway.toml:3: database.url_file: both this and database.url are set"),
+        (
+            "[database]\nurl_file = \"/does/not/exist\"",
+            "gateway.toml:2: database.url_file: /does/not/exist cannot be read",
+        ),
+        (
+            "[database]\nurl = \"postgres://x\"\nurl_file = \"/etc/hostname\"",
+            "gateway.toml:3: database.url_file: both this and database.url are set",
+        ),
         ("[limits]\nconnect = \"5\"", "gateway.toml:2: limits.connect: expected a duration"),
         ("[limits]\nconnect = \"0s\"", "gateway.toml:2: limits.connect: expected more than zero"),
-        ("[limits]\nconnect = \"99999999999999999999h\"", "gateway.toml:2: limits.connect: expected a duration"),
-        ("[log]\nformat = \"xml\"", "gateway.toml:2: log.format: expected \"human\" or \"json\", found \"xml\""),
+        (
+            "[limits]\nconnect = \"99999999999999999999h\"",
+            "gateway.toml:2: limits.connect: expected a duration",
+        ),
+        (
+            "[log]\nformat = \"xml\"",
+            "gateway.toml:2: log.format: expected \"human\" or \"json\", found \"xml\"",
+        ),
         ("[log]\nfilter = \"a=b=c\"", "gateway.toml:2: log.filter: expected a filter"),
-        ("[telemetry]\nsample = 2", "gateway.toml:2: telemetry.sample: expected a number between 0.0 and 1.0, found 2"),
-        ("[server]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"", "gateway.toml:3: duplicate key"),
+        (
+            "[telemetry]\nsample = 2",
+            "gateway.toml:2: telemetry.sample: expected a number between 0.0 and 1.0, found 2",
+        ),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"",
+            "gateway.toml:3: duplicate key",
+        ),
         ("[server\n", "gateway.toml:1: "),
-        ("[[identity.issuers]]\naudience = \"a\"", "gateway.toml:1: identity.issuers[0].issuer: missing"),
+        (
+            "[[identity.issuers]]\naudience = \"a\"",
+            "gateway.toml:1: identity.issuers[0].issuer: missing",
+        ),
         ("[[identity.issuers]]\nissuer = \"https://a\"", "identity.issuers[0].audience: missing"),
-        ("[[identity.issuers]]\nissuer = \"https://a\"\naudiance = \"a\"", "gateway.toml:3: identity.issuers[0].audiance: unknown key; did you mean \"audience\"?"),
-        ("[[identity.issuers]]\nissuer = \"https://a\"\naudience = [\"a\"]", "gateway.toml:3: identity.issuers[0].audience: expected a string, found an array"),
-        ("[[identity.issuers]]\nissuer = \"a\"\naudience = \"a\"", "identity.issuers[0].jwks_url: missing"),
-        ("[identity]\nissuers = [{ issuer = \"https://a\", audience = \"a\" }, { issuer = \"https://a\", audience = \"b\" }]", "gateway.toml:2: identity.issuers[1].issuer: this issuer is configured twice"),
+        (
+            "[[identity.issuers]]\nissuer = \"https://a\"\naudiance = \"a\"",
+            "gateway.toml:3: identity.issuers[0].audiance: unknown key; did you mean \"audience\"?",
+        ),
+        (
+            "[[identity.issuers]]\nissuer = \"https://a\"\naudience = [\"a\"]",
+            "gateway.toml:3: identity.issuers[0].audience: expected a string, found an array",
+        ),
+        (
+            "[[identity.issuers]]\nissuer = \"a\"\naudience = \"a\"",
+            "identity.issuers[0].jwks_url: missing",
+        ),
+        (
+            "[identity]\nissuers = [{ issuer = \"https://a\", audience = \"a\" }, { issuer = \"https://a\", audience = \"b\" }]",
+            "gateway.toml:2: identity.issuers[1].issuer: this issuer is configured twice",
+        ),
     ];
     for (text, expected) in cases {
         let error = load(text, &[]).expect_err(text);
@@ -114,16 +180,31 @@ fn the_environment_overrides_the_file() {
 #[test]
 fn a_flawed_variable_is_refused_by_name() {
     let cases = [
-        ("GATEWAY__SERVER__LISTN", "x", "environment GATEWAY__SERVER__LISTN: server.listn: unknown key; did you mean GATEWAY__SERVER__LISTEN?"),
-        ("GATEWAY__SERVER__LISTEN", "x", "environment GATEWAY__SERVER__LISTEN: server.listen: expected an address"),
+        (
+            "GATEWAY__SERVER__LISTN",
+            "x",
+            "environment GATEWAY__SERVER__LISTN: server.listn: unknown key; did you mean GATEWAY__SERVER__LISTEN?",
+        ),
+        (
+            "GATEWAY__SERVER__LISTEN",
+            "x",
+            "environment GATEWAY__SERVER__LISTEN: server.listen: expected an address",
+        ),
         ("GATEWAY__SERVER", "x", "environment GATEWAY__SERVER: server.: unknown key"),
         ("GATEWAY__DATABSE__URL", "x", "did you mean [database]?"),
         ("GATEWAY__DATABASE__MIGRATE", "maybe", "expected true or false, found \"maybe\""),
-        ("GATEWAY__LIMITS__CONNECT", "0s", "environment GATEWAY__LIMITS__CONNECT: limits.connect: expected more than zero"),
+        (
+            "GATEWAY__LIMITS__CONNECT",
+            "0s",
+            "environment GATEWAY__LIMITS__CONNECT: limits.connect: expected more than zero",
+        ),
     ];
     for (name, value, expected) in cases {
         let error = load("", &[(name, value)]).expect_err(name);
-        assert!(error.contains(expected), "{name}={value}\n  gave     {error}\n  expected {expected}");
+        assert!(
+            error.contains(expected),
+            "{name}={value}\n  gave     {error}\n  expected {expected}"
+        );
     }
 }
 
@@ -159,7 +240,10 @@ fn the_shipped_file_has_every_key_with_its_default_and_comment() {
         std::fs::write(&path, Config::template()).unwrap();
         return;
     }
-    assert!(text == Config::template(), "config/gateway.toml differs from the code: run the test with GATEWAY_BLESS=1");
+    assert!(
+        text == Config::template(),
+        "config/gateway.toml differs from the code: run the test with GATEWAY_BLESS=1"
+    );
     let read = Config::load(&path, []).unwrap();
     assert_eq!(read.describe(), Config::default().describe());
 }
@@ -171,7 +255,8 @@ fn the_examples_in_the_shipped_file_are_known_keys() {
         if let Some(like) = key.like {
             let default = format!("{} = []\n", key.name);
             lines = lines.replace(&default, "");
-            lines = lines.replace(&format!("# {} = {like}", key.name), &format!("{} = {like}", key.name));
+            lines = lines
+                .replace(&format!("# {} = {like}", key.name), &format!("{} = {like}", key.name));
         }
     }
     let config = load(&lines, &[]).unwrap();

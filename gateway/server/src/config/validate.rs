@@ -12,7 +12,10 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     let mut refuse = |key: &str, message: &str| wrong.push((key.into(), message.into()));
     let server = &config.server;
     if server.listen == server.admin_listen && server.listen.port() != 0 {
-        refuse("server.admin_listen", "the same as server.listen; health and metrics need their own");
+        refuse(
+            "server.admin_listen",
+            "the same as server.listen; health and metrics need their own",
+        );
     }
     let url = &server.public_url;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -99,7 +102,10 @@ fn issuer_problem(issuer: &Issuer, again: bool) -> Option<(&'static str, &'stati
         return Some(("issuer", "this issuer is configured twice"));
     }
     if issuer.jwks_url.is_none() && url::Url::parse(&issuer.issuer).is_err() {
-        return Some(("jwks_url", "missing: the issuer is no URL, so discovery cannot find its keys"));
+        return Some((
+            "jwks_url",
+            "missing: the issuer is no URL, so discovery cannot find its keys",
+        ));
     }
     None
 }

@@ -70,6 +70,9 @@ mod tests {
             "Bearer resource_metadata=\"https://mcp.example.com/.well-known/oauth-protected-resource\""
         );
         let bad = metadata.challenge("/api/v1", true, "It \"expired\"");
-        assert!(bad.ends_with("error=\"invalid_token\", error_description=\"It 'expired'\""), "{bad}");
+        assert!(
+            bad.ends_with("error=\"invalid_token\", error_description=\"It 'expired'\""),
+            "{bad}"
+        );
     }
 }

@@ -97,7 +97,8 @@ impl Organisation {
         let recorder = desired_state::Recorder { trail: &trail, clock: &*clock, random: &*random };
         let options = desired_state::Options::default();
         desired_state::apply(&store, &recorder, &desired, options).await.unwrap();
-        let root = RootKey::new(&std::array::from_fn::<u8, 32, _>(|i| (i * 37 + 11) as u8)).unwrap();
+        let root =
+            RootKey::new(&std::array::from_fn::<u8, 32, _>(|i| (i * 37 + 11) as u8)).unwrap();
         let url = "https://mcp.example.com".parse().unwrap();
         let parts = Parts {
             store,

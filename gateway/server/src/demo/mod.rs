@@ -50,7 +50,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<bool> {
         }
     };
     screen.tell(&json!({"kind": "walked", "ok": all}))?;
-    let verdict = if all { "Everything went as expected." } else { "NOT everything went as expected." };
+    let verdict =
+        if all { "Everything went as expected." } else { "NOT everything went as expected." };
     screen.say(&format!("\n{verdict}"))?;
     if !args.once {
         invite(&house, &screen)?;
@@ -76,7 +77,9 @@ fn invite(house: &House, screen: &Screen) -> anyhow::Result<()> {
     screen.tell(&json!({
         "kind": "ready", "base_url": house.base_url(), "people": people, "servers": servers,
     }))?;
-    screen.say("\nNow try it with a client of your own. The keys go into `Authorization: Bearer KEY`.\n")?;
+    screen.say(
+        "\nNow try it with a client of your own. The keys go into `Authorization: Bearer KEY`.\n",
+    )?;
     for (name, email, role) in PEOPLE {
         screen.say(&format!("   {email:18} ({role:10})  {}", house.key(name)))?;
     }

@@ -92,7 +92,7 @@ principals = ["everyone"]
 server = "files"
 tools = ["read_file"]
 when = [{ arg = "path", op = "prefix", value = "hr/" }]
-message = "Personnel files are not for assistants; ask People Operations"
+message = "Personnel files are not for AI clients; ask People Operations"
 
 [[policies]]
 name = "personnel documents stay closed"

@@ -151,7 +151,10 @@ impl Saw {
 
     fn failed(error: &ServiceError) -> Saw {
         if let ServiceError::McpError(error) = error {
-            return Saw::Error(error.message.to_string(), error.data.clone().unwrap_or(Value::Null));
+            return Saw::Error(
+                error.message.to_string(),
+                error.data.clone().unwrap_or(Value::Null),
+            );
         }
         Saw::Error(error.to_string(), Value::Null)
     }

@@ -52,8 +52,10 @@ async fn denied(house: &House) -> anyhow::Result<Step> {
     bob.leave().await;
     Ok(Step {
         who: "Bob (engineer)".into(),
-        what: "read_file engineering/release.md, then hr/salaries.csv, on files (2026-07-28)".into(),
-        shows: "The same tool, denied for some arguments, and the refusal says by which policy".into(),
+        what: "read_file engineering/release.md, then hr/salaries.csv, on files (2026-07-28)"
+            .into(),
+        shows: "The same tool, denied for some arguments, and the refusal says by which policy"
+            .into(),
         ok: matches!(good, Saw::Result(..)) && bad.reason() == "policy_denied",
         saw: vec![good.text().into(), bad.text().into()],
     })
@@ -160,8 +162,13 @@ async fn query(house: &House) -> anyhow::Result<Step> {
 async fn audit_rows(house: &House) -> anyhow::Result<Vec<Row>> {
     let alice = house.person("Alice", "runlayer", Mode::Modern).await?;
     let actions = json!([
-        "tool_call_success", "tool_call_failure", "access_denied", "request_refused",
-        "confirmation_requested", "confirmation_approved", "confirmation_declined",
+        "tool_call_success",
+        "tool_call_failure",
+        "access_denied",
+        "request_refused",
+        "confirmation_requested",
+        "confirmation_approved",
+        "confirmation_declined",
     ]);
     let filter = json!({"limit": 50, "action_type": actions, "start": house.started_at()});
     let saw = alice.call("list_audit_logs", &filter).await;

@@ -9,6 +9,7 @@ use gateway_core::json::Json;
 use gateway_core::mcp::headers::{LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID};
 use gateway_core::reason::Reason;
 use gateway_core::server::Endpoint;
+use gateway_governance::{Face, Origin};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
@@ -67,8 +68,12 @@ fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     *request.headers_mut() = headers(routed);
     if routed.server.endpoint == Endpoint::InProcess {
         request.extensions_mut().insert(routed.understood.identified.caller.clone());
-        request.extensions_mut().insert(received.receipt.call);
-        request.extensions_mut().insert(routed.circumstances.clone());
+        request.extensions_mut().insert(Origin {
+            call: received.receipt.call,
+            client_ip: received.peer,
+            client_name: routed.client.name.clone(),
+            face: Face::Tools,
+        });
     }
     Ok(request)
 }

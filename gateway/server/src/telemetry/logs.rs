@@ -10,7 +10,9 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use secrecy::ExposeSecret;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -37,7 +39,8 @@ pub fn start(
     let (writer, lines) = tracing_appender::non_blocking(stderr());
     let spans = exporter(telemetry)?;
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let mut layers = vec![line_layer(log.format, writer).with_filter(filter).boxed()];
+    let lines_filter = filter.and(filter_fn(is_ours_or_urgent));
+    let mut layers = vec![line_layer(log.format, writer).with_filter(lines_filter).boxed()];
     if let Some(provider) = &spans {
         let tracer = provider.tracer("gateway");
         // Only spans of exchanges: the libraries' own would drown them, and those of the exporter's
@@ -59,6 +62,13 @@ impl Telemetry {
     }
 }
 
+/// Other crates' lines show what clients send (rmcp's the messages, pingora's the headers): of theirs
+/// only warnings are written, whatever the filter says.
+fn is_ours_or_urgent(line: &Metadata<'_>) -> bool {
+    let ours = ["gateway", "policies"].iter().any(|name| line.target().starts_with(name));
+    ours || *line.level() <= Level::WARN
+}
+
 fn line_layer(
     format: config::Format,
     writer: NonBlocking,
@@ -72,9 +82,7 @@ fn line_layer(
     }
 }
 
-fn exporter(
-    telemetry: &config::Telemetry,
-) -> Result<Option<SdkTracerProvider>, TelemetryError> {
+fn exporter(telemetry: &config::Telemetry) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     let Some(endpoint) = &telemetry.otlp_endpoint else { return Ok(None) };
     let mut headers = HashMap::new();
     if let Some(secret) = &telemetry.otlp_authorization {
@@ -116,6 +124,9 @@ mod tests {
     fn a_bare_collector_gets_the_standard_path() {
         let url = |text: &str| traces_url(&url::Url::parse(text).unwrap());
         assert_eq!(url("http://127.0.0.1:4318"), "http://127.0.0.1:4318/v1/traces");
-        assert_eq!(url("https://otel.example.com/team/v1/traces"), "https://otel.example.com/team/v1/traces");
+        assert_eq!(
+            url("https://otel.example.com/team/v1/traces"),
+            "https://otel.example.com/team/v1/traces"
+        );
     }
 }

@@ -11,9 +11,8 @@ use prometheus::{
 };
 
 /// From one tenth of a millisecond to five minutes.
-const SECONDS: [f64; 14] = [
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0, 300.0,
-];
+const SECONDS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0, 300.0];
 
 struct Figures {
     registry: Registry,
@@ -62,7 +61,10 @@ impl Figures {
             )?,
             in_flight: gauge("gateway_in_flight", "Exchanges that are running")?,
             audit_queue: gauge("gateway_audit_queue", "Audit records that wait to be written")?,
-            audit_spooled: gauge("gateway_audit_spooled_bytes", "Audit records that wait on disk, in bytes")?,
+            audit_spooled: gauge(
+                "gateway_audit_spooled_bytes",
+                "Audit records that wait on disk, in bytes",
+            )?,
             audit_writable: gauge("gateway_audit_writable", "1 while the trail can be written")?,
             audit_running: gauge("gateway_audit_running", "Calls between intent and outcome")?,
             audit_lost: gauge("gateway_audit_lost", "Outcomes lost: queue and disk were full")?,
@@ -253,6 +255,9 @@ mod tests {
         let call = "gateway_calls_total{method=\"tools/call\",outcome=\"error\",reason=\"upstream_timeout\"} 3";
         assert!(text.contains(call), "{text}");
         assert!(text.contains("gateway_audit_queue 7"), "{text}");
-        assert!(text.contains("gateway_upstream_errors_total{reason=\"upstream_timeout\"}"), "{text}");
+        assert!(
+            text.contains("gateway_upstream_errors_total{reason=\"upstream_timeout\"}"),
+            "{text}"
+        );
     }
 }

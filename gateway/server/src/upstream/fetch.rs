@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 use url::Url;
 
+use super::failure::explain;
 use super::leg::{self, Leg, Sent};
 
 #[async_trait]
@@ -28,7 +29,7 @@ impl Leg {
         *request.uri_mut() = leg::address(url.as_str()).map_err(|e| e.detail)?;
         let client = self.client();
         let answer = client.request(Sent::wrap(request).0).await;
-        let answer = answer.map_err(|error| leg::explain(&error).detail)?;
+        let answer = answer.map_err(|error| explain(&error).detail)?;
         if answer.status() != StatusCode::OK {
             return Err(format!("status {}, expected 200", answer.status().as_u16()));
         }

@@ -3,7 +3,6 @@
 //! Never retried once a byte may have left: the client below repeats a request only when a pooled
 //! connection closed before it was taken up, and [`LegError::sent`] tells the rest.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,7 +18,7 @@ use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::ConfigBuilderExt;
-use hyper_util::client::legacy::{self, Client};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
@@ -30,7 +29,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::address::Guard;
-use super::connect::{Connector, NotConnected, Resolve, SystemResolver};
+use super::connect::{Connector, Resolve, SystemResolver};
+use super::failure::{LegError, describe, explain};
 use crate::exchange::{Body, BodyError};
 
 /// The answer's body. Dropping it before its end aborts the request upstream.
@@ -70,24 +70,6 @@ impl Default for LegSettings {
             listing_body: 16 << 20,
             listing_within: Duration::from_secs(30),
         }
-    }
-}
-
-/// A request got no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}: {detail}")]
-pub struct LegError {
-    /// Why.
-    pub reason: Reason,
-    /// What was tried and what happened; holds no secret.
-    pub detail: String,
-    /// Some of the request may have reached the server.
-    pub sent: bool,
-}
-
-impl LegError {
-    pub(super) fn unsent(reason: Reason, detail: impl Into<String>) -> LegError {
-        LegError { reason, detail: detail.into(), sent: false }
     }
 }
 
@@ -272,50 +254,6 @@ fn credential(auth: &UpstreamAuth) -> Result<Option<(HeaderName, HeaderValue)>, 
         .map_err(|_| missing("its value cannot stand in a header"))?;
     value.set_sensitive(true);
     Ok(Some((name, value)))
-}
-
-/// What an error of the client means. Whatever is not known to be unsent counts as sent.
-pub(super) fn explain(error: &legacy::Error) -> LegError {
-    if let Some(not) = find::<NotConnected>(error) {
-        return LegError::unsent(not.reason, not.detail.clone());
-    }
-    if error.is_connect() {
-        return LegError::unsent(Reason::UpstreamUnreachable, describe(error));
-    }
-    let cause = find::<hyper::Error>(error);
-    let detail = describe(error);
-    // "Canceled" is hyper's word for a request that no connection has begun to write.
-    if cause.is_some_and(hyper::Error::is_canceled) {
-        return LegError::unsent(Reason::UpstreamUnreachable, detail);
-    }
-    let reason = match cause {
-        Some(cause) if cause.is_parse() => Reason::UpstreamInvalid,
-        Some(cause) if cause.is_timeout() => Reason::UpstreamTimeout,
-        Some(_) | None => Reason::UpstreamUnreachable,
-    };
-    LegError { reason, detail, sent: true }
-}
-
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn describe(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 /// A request body that tells whether a connection has begun with it.

@@ -6,12 +6,15 @@
 
 mod address;
 mod connect;
+mod failure;
 mod fetch;
 mod leg;
 mod reader;
+mod talk;
 #[cfg(test)]
 mod tests;
 
 pub use address::{AddressRefused, Guard};
 pub use connect::{Resolve, SystemResolver};
-pub use leg::{Leg, LegBody, LegError, LegSettings, Local};
+pub use failure::LegError;
+pub use leg::{Leg, LegBody, LegSettings, Local};

@@ -203,6 +203,23 @@ impl Entry {
         }
     }
 
+    /// The record matters more than what was said.
+    pub(super) fn leave_out_bodies(&mut self) {
+        match self {
+            Entry::Intent { row, arguments } => {
+                (row.arguments_digest, *arguments) = (None, None);
+            }
+            Entry::Event { row, arguments, result } => {
+                if arguments.is_some() || result.is_some() {
+                    let detail = row.detail.get_or_insert_default();
+                    detail.push_str(" [bodies left out: too much was waiting to be written]");
+                }
+                (row.arguments_digest, *arguments) = (None, None);
+                (row.result_digest, *result) = (None, None);
+            }
+        }
+    }
+
     /// Roughly the bytes that it takes in memory and on the wire.
     pub(super) fn weight(&self) -> usize {
         let packed = |payload: &Option<Packed>| payload.as_ref().map_or(0, |p| p.body.len());

@@ -18,6 +18,8 @@ pub struct TrailSettings {
     pub chain_key: [u8; 32],
     /// Rows that may wait for the writer; beyond that new calls are refused at once.
     pub queue: usize,
+    /// Bytes that may wait for the writer; beyond that new calls are refused and events lose their bodies.
+    pub queue_bytes: usize,
     /// Keep arguments and results.
     pub keep_payloads: bool,
     /// Bytes kept of one payload.
@@ -53,6 +55,7 @@ impl TrailSettings {
             spool_dir,
             chain_key,
             queue: 8192,
+            queue_bytes: 64 << 20,
             keep_payloads: true,
             payload_limit: 1 << 20,
             deadline: Duration::from_secs(2),

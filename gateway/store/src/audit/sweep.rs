@@ -118,7 +118,7 @@ impl Sweeper {
             }
             let (waiter, answer) = oneshot::channel();
             let entry = closing(&self.shared.key, &row, now, None);
-            let item = Item::Entry(Queued { entry, waiter: Some(waiter) });
+            let item = Item::Entry(Queued::new(entry, Some(waiter)));
             if self.shared.queue.send(item).await.is_err() {
                 return;
             }

@@ -10,7 +10,7 @@ use gateway_core::Timestamp;
 use gateway_core::ids::CallId;
 use gateway_core::record::{Event, Intent};
 use sqlx::PgPool;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,6 +80,8 @@ pub(super) struct Shared {
     /// Entries on their way to the disk.
     pub(super) to_disk: mpsc::Sender<Queued>,
     pub(super) on_the_way: AtomicU64,
+    /// Room for what waits in memory, in KiB.
+    room: Arc<Semaphore>,
     pub(super) lost: AtomicU64,
     pub(super) running: Mutex<HashMap<Uuid, Timestamp>>,
     pub(super) gate: Mutex<FloodGate>,
@@ -100,7 +102,24 @@ pub(super) enum Item {
 /// One entry, and who waits for it.
 pub(super) struct Queued {
     pub(super) entry: Entry,
-    pub(super) waiter: Option<oneshot::Sender<Result<(), TrailError>>>,
+    pub(super) waiter: Option<Waiter>,
+    /// Its room in memory, if it came from outside.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// Who waits for an entry.
+pub(super) type Waiter = oneshot::Sender<Result<(), TrailError>>;
+
+impl Queued {
+    /// An entry of our own making.
+    pub(super) fn new(entry: Entry, waiter: Option<Waiter>) -> Queued {
+        Queued { entry, waiter, room: None }
+    }
+
+    /// Something else in its place, for the same waiter.
+    pub(super) fn replaced(self, entry: Entry) -> Queued {
+        Queued { entry, ..self }
+    }
 }
 
 impl Trail {
@@ -124,12 +143,12 @@ impl Trail {
         if self.0.gave_up() {
             return Err(TrailError::Unavailable("the database is not available".into()));
         }
+        let full = || TrailError::Unavailable("too many records are waiting".into());
+        let room = self.0.room(&entry).ok_or_else(full)?;
         let (waiter, mut answer) = oneshot::channel();
         let running = Running::begin(&self.0, call);
-        let item = Item::Entry(Queued { entry, waiter: Some(waiter) });
-        if self.0.queue.try_send(item).is_err() {
-            return Err(TrailError::Unavailable("too many records are waiting".into()));
-        }
+        let item = Item::Entry(Queued { entry, waiter: Some(waiter), room: Some(room) });
+        self.0.queue.try_send(item).map_err(|_| full())?;
         let told = match tokio::time::timeout(self.0.settings.deadline, &mut answer).await {
             Ok(told) => told.ok(),
             Err(_) => {
@@ -212,6 +231,7 @@ impl Shared {
             .map_err(|e| StoreError::Setup(format!("the spool {}: {e}", dir.display())))?;
         let (queue, queue_end) = mpsc::channel(settings.queue.max(1));
         let (to_disk, disk_end) = mpsc::channel(settings.queue.max(1) * 4);
+        let room = (settings.queue_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Shared {
             gate: Mutex::new(FloodGate::new(key.clone())),
             settings,
@@ -221,6 +241,7 @@ impl Shared {
             queue,
             to_disk,
             on_the_way: AtomicU64::new(0),
+            room: Arc::new(Semaphore::new(room)),
             lost: AtomicU64::new(0),
             running: Mutex::default(),
             down: Mutex::new(None),
@@ -272,9 +293,19 @@ impl Shared {
         self.enqueue(Entry::Event { row, arguments, result });
     }
 
-    /// To the writer, else to the disk.
-    pub(super) fn enqueue(&self, entry: Entry) {
-        let item = Item::Entry(Queued { entry, waiter: None });
+    /// Room in memory for the entry, if there is any.
+    fn room(&self, entry: &Entry) -> Option<OwnedSemaphorePermit> {
+        let kibibytes = u32::try_from(entry.weight().div_ceil(1024)).ok()?;
+        self.room.clone().try_acquire_many_owned(kibibytes).ok()
+    }
+
+    /// To the writer, else to the disk. Without room it goes without its bodies.
+    pub(super) fn enqueue(&self, mut entry: Entry) {
+        let room = self.room(&entry);
+        if room.is_none() {
+            entry.leave_out_bodies();
+        }
+        let item = Item::Entry(Queued { entry, waiter: None, room });
         match self.queue.try_send(item) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item)) => {

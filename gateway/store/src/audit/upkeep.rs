@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -26,29 +26,40 @@ const CHUNK: usize = 400;
 pub(super) struct Upkeep {
     shared: Arc<Shared>,
     sweeper: Sweeper,
-    /// Since when our heartbeat has not missed a beat, and the last one.
-    steady: Option<(Instant, Instant)>,
+    heart: Arc<Heart>,
     days_made: Option<Instant>,
+}
+
+/// Tells the others that this replica lives, whatever else takes long.
+struct Heart {
+    shared: Arc<Shared>,
+    /// Since when no beat was missed, and the last one.
+    steady: Mutex<Option<(Instant, Instant)>>,
 }
 
 impl Upkeep {
     pub(super) fn new(shared: Arc<Shared>) -> Upkeep {
         let sweeper = Sweeper::new(shared.clone());
-        Upkeep { shared, sweeper, steady: None, days_made: None }
+        let heart = Arc::new(Heart { shared: shared.clone(), steady: Mutex::new(None) });
+        Upkeep { shared, sweeper, heart, days_made: None }
     }
 
     /// Until the trail stops.
     pub(super) async fn run(mut self) {
-        let stopping = self.shared.stopping.clone();
+        let (stopping, heart) = (self.shared.stopping.clone(), self.heart.clone());
+        tokio::select! {
+            () = heart.beat() => {}
+            () = self.rounds() => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    async fn rounds(&mut self) {
         loop {
-            tokio::select! {
-                () = self.round() => {}
-                () = stopping.cancelled() => return,
-            }
+            self.round().await;
             tokio::select! {
                 () = tokio::time::sleep(self.shared.settings.upkeep_every) => {}
                 () = self.shared.bell.notified() => {}
-                () = stopping.cancelled() => return,
             }
         }
     }
@@ -59,11 +70,8 @@ impl Upkeep {
             self.shared.conclude(event);
         }
         if self.shared.down().is_some() {
-            self.steady = None;
             return;
         }
-        let alive = step("heartbeat", heartbeat(&self.shared)).await.is_some();
-        self.beat(alive);
         if self.days_made.is_none_or(|made| made.elapsed() >= DAYS_EVERY)
             && step("days ahead", days_ahead(&self.shared)).await.is_some()
         {
@@ -71,24 +79,9 @@ impl Upkeep {
         }
         // What the disk knows comes first: an outcome there is better than `unknown`.
         if self.replay().await {
-            let others = self.is_steady();
+            let others = self.heart.is_steady();
             step("sweep", self.sweeper.sweep(others)).await;
         }
-    }
-
-    fn beat(&mut self, alive: bool) {
-        let now = Instant::now();
-        self.steady = match self.steady {
-            _ if !alive => None,
-            Some((since, last)) if now - last < self.shared.settings.dead_after => Some((since, now)),
-            _ => Some((now, now)),
-        };
-    }
-
-    /// Others had time to say that they live: after an outage of Postgres all of them look dead.
-    fn is_steady(&self) -> bool {
-        let dead_after = self.shared.settings.dead_after;
-        self.steady.is_some_and(|(since, _)| since.elapsed() >= dead_after)
     }
 
     /// Brings back what is on disk; true when nothing is left there.
@@ -132,7 +125,7 @@ impl Upkeep {
         let mut answers = Vec::with_capacity(chunk.len());
         for entry in chunk {
             let (waiter, answer) = oneshot::channel();
-            let item = Item::Entry(Queued { entry: entry.clone(), waiter: Some(waiter) });
+            let item = Item::Entry(Queued::new(entry.clone(), Some(waiter)));
             if self.shared.queue.send(item).await.is_err() {
                 return false;
             }
@@ -149,6 +142,30 @@ impl Upkeep {
             true
         };
         timeout(STEP, all).await.unwrap_or(false)
+    }
+}
+
+impl Heart {
+    async fn beat(&self) {
+        loop {
+            let alive = step("heartbeat", heartbeat(&self.shared)).await.is_some();
+            let (now, dead_after) = (Instant::now(), self.shared.settings.dead_after);
+            let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+            *steady = match *steady {
+                _ if !alive => None,
+                Some((since, last)) if now - last < dead_after => Some((since, now)),
+                _ => Some((now, now)),
+            };
+            drop(steady);
+            tokio::time::sleep(self.shared.settings.upkeep_every).await;
+        }
+    }
+
+    /// Others had time to say that they live: after an outage of Postgres all of them look dead.
+    fn is_steady(&self) -> bool {
+        let steady = *self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead_after = self.shared.settings.dead_after;
+        steady.is_some_and(|(since, last)| last - since >= dead_after && last.elapsed() < dead_after)
     }
 }
 

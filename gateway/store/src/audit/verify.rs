@@ -15,6 +15,8 @@ use crate::{Store, StoreError};
 
 /// Batches that are checked together.
 const WINDOW: i64 = 200;
+/// Rows that are checked together, roughly.
+const WINDOW_ROWS: usize = 10_000;
 
 /// What a walk over the chains found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +132,7 @@ impl Walk {
     async fn chain(&mut self, replica: Uuid) -> Result<Link, Stop> {
         let mut link = Link::GENESIS;
         loop {
-            let window = sqlx::query_as!(
+            let mut window = sqlx::query_as!(
                 Batch,
                 "select ts, batch, from_ts, to_ts, tags, mac from audit_batch
                  where replica = $1 and batch > $2 order by batch, ts limit $3",
@@ -143,6 +145,12 @@ impl Walk {
             if window.is_empty() {
                 return Ok(link);
             }
+            let mut rows = 0;
+            let fits = window.iter().take_while(|batch| {
+                rows += batch.tags.len() / TAG;
+                rows <= WINDOW_ROWS
+            });
+            window.truncate(fits.count().max(1));
             for batch in &window {
                 link = self.follow(replica, link, batch)?;
             }

@@ -342,7 +342,8 @@ impl Writer {
     /// Committed: tell those who wait. Where nobody does any more, the call was not made.
     fn written(&mut self, part: Vec<Queued>) {
         let mut running = self.shared.running();
-        for Queued { entry, waiter } in part {
+        for queued in part {
+            let Queued { entry, waiter, .. } = queued;
             if let Entry::Event { row, .. } = &entry
                 && row.concludes
             {
@@ -354,7 +355,7 @@ impl Writer {
             {
                 let now = self.shared.settings.clock.now();
                 let entry = closing(&self.shared.key, row, now, Some("nobody waited for the record"));
-                self.pending.push_back(Queued { entry, waiter: None });
+                self.pending.push_back(Queued::new(entry, None));
             }
         }
     }
@@ -386,12 +387,12 @@ impl Writer {
     fn refused(&mut self, queued: Queued, error: &sqlx::Error) {
         let id = queued.entry.id();
         tracing::error!(%id, %error, "an audit row was refused and is in audit_quarantine");
-        match queued.entry {
+        match &queued.entry {
             Entry::Event { row, .. } => {
                 let bare = Box::new(row.bare());
-                if bare != row {
+                if bare != *row {
                     let entry = Entry::Event { row: bare, arguments: None, result: None };
-                    self.pending.push_front(Queued { entry, waiter: queued.waiter });
+                    self.pending.push_front(queued.replaced(entry));
                 } else if let Some(waiter) = queued.waiter {
                     let _ = waiter.send(Ok(()));
                 }

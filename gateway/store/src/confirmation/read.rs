@@ -155,7 +155,7 @@ impl Store {
         &self,
         id: ConfirmationId,
     ) -> Result<Option<Confirmation>, StoreError> {
-        self.within("read a confirmation", async {
+        self.promptly("read a confirmation", async {
             let mut connection = self.pool().acquire().await?;
             Ok(load(&mut connection, &[id.0]).await?.pop())
         })

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DATA_DIR/postgres/         0700, owned by the account that Postgres runs as
-//!     data/                  the cluster; data.new while it is being made
+//!     data/                  the cluster; data.new-* while it is being made
 //!     run/                   the socket (below /tmp where the path would be too long for one)
 //!     log                    what the server says
 //! ```
@@ -69,10 +69,13 @@ impl Cluster {
 
     /// `initdb` beside the final place, so that what is there is whole.
     async fn make(&self) -> Result<(), PrivatePostgresError> {
-        let unfinished = self.home.join("data.new");
-        if unfinished.exists() {
-            std::fs::remove_dir_all(&unfinished).map_err(trouble("remove", &unfinished))?;
+        // Under a name of its own: the `initdb` of a gateway that was killed may still be at work.
+        for entry in std::fs::read_dir(&self.home).map_err(trouble("list", &self.home))?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b"data.new") {
+                std::fs::remove_dir_all(entry.path()).ok();
+            }
         }
+        let unfinished = self.home.join(format!("data.new-{}", std::process::id()));
         let mut initdb = self.command("initdb");
         initdb.arg("-D").arg(&unfinished).args(["-U", NAME, "-E", "UTF8", "--locale=C"]);
         initdb.args(["--auth-local=trust", "--auth-host=reject"]);
@@ -93,13 +96,13 @@ impl Cluster {
         let mut start = self.command("pg_ctl");
         start.args(["start", "-w", "-s", "-t", "110", "-D", "data", "-l", "log", "-o"]);
         start.arg(format!("-c config_file={}", shell(&conf)));
-        finish(start, &self.installation.program("pg_ctl")).await.map_err(|error| match error {
-            PrivatePostgresError::Program { program, output } => PrivatePostgresError::Program {
-                program,
-                output: format!("{output} {}", tail(&self.log)).trim().to_owned(),
-            },
-            other => other,
-        })
+        match finish(start, &self.installation.program("pg_ctl")).await {
+            Err(PrivatePostgresError::Program { program, output }) => {
+                let output = format!("{output} {}", tail(&self.log)).trim().to_owned();
+                Err(PrivatePostgresError::Program { program, output })
+            }
+            done => done,
+        }
     }
 
     /// Stops the server: sessions are ended, what is committed is on disk.
@@ -178,16 +181,15 @@ fn refuse_strangers(socket_dir: &Path, home: &Path) -> Result<(), PrivatePostgre
     let owner = |dir: &Path| std::fs::symlink_metadata(dir).map(|found| found.uid());
     let (theirs, ours) = (owner(socket_dir), owner(home));
     if theirs.map_err(trouble("examine", socket_dir))? != ours.map_err(trouble("examine", home))? {
-        return Err(trouble("use", socket_dir)(std::io::Error::other("it belongs to another user")));
+        return Err(trouble("use", socket_dir)(std::io::Error::other(
+            "it belongs to another user",
+        )));
     }
     Ok(())
 }
 
 /// The installation that fits the data; the preferred one where there are none yet.
-fn choose(
-    data: &Path,
-    installed: Vec<Installation>,
-) -> Result<Installation, PrivatePostgresError> {
+fn choose(data: &Path, installed: Vec<Installation>) -> Result<Installation, PrivatePostgresError> {
     let found = std::fs::read_to_string(data.join("PG_VERSION")).ok();
     let found = found.as_deref().map(str::trim);
     let majors: Vec<String> = installed.iter().map(|one| one.major.to_string()).collect();

@@ -63,7 +63,13 @@ async fn a_killed_server_is_started_again_with_all_it_promised() {
     let server = throwaway().await;
     run_sql(&server, "create table kept as select 1 as id").await.unwrap();
     let pid = server.pid().unwrap().to_string();
-    assert!(std::process::Command::new("sh").args(["-c", "kill -9 $0", &pid]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", "kill -9 $0", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     let again = PrivatePostgres::start(&server.cluster.data_dir).await.unwrap();
     assert_ne!(again.pid().unwrap().to_string(), pid);
     run_sql(&again, "select 1 / count(*) from kept").await.unwrap();
@@ -141,6 +147,18 @@ async fn data_of_another_major_version_are_refused() {
     assert!(refused.contains("belong to PostgreSQL 12, installed is"), "{refused}");
     assert!(refused.contains(&server.cluster.data.display().to_string()), "{refused}");
     assert_eq!(server.pid(), None);
+}
+
+#[tokio::test]
+async fn an_unfinished_cluster_is_made_anew() {
+    let server = throwaway().await;
+    server.leave().await;
+    let half = server.cluster.data.with_file_name("data.new-1");
+    std::fs::rename(&server.cluster.data, &half).unwrap();
+    std::fs::remove_file(half.join("PG_VERSION")).unwrap();
+    let again = PrivatePostgres::start(&server.cluster.data_dir).await.unwrap();
+    run_sql(&again, "select 1").await.unwrap();
+    assert!(!half.exists());
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use std::os::unix::process::CommandExt;
 
-use super::error::{PrivatePostgresError, trouble};
 use super::PrivatePostgres;
+use super::error::{PrivatePostgresError, trouble};
 
 /// Reads from a pipe that our process holds. When that ends it stops the server and removes its files.
 #[derive(Debug)]

@@ -34,7 +34,11 @@ async fn people(store: &Store) -> People {
     };
     let state = DesiredState {
         groups: vec![DesiredGroup { name: "finance".into() }],
-        users: vec![person("alice", &["finance"]), person("bob", &[]), person("carol", &["finance"])],
+        users: vec![
+            person("alice", &["finance"]),
+            person("bob", &[]),
+            person("carol", &["finance"]),
+        ],
         ..DesiredState::default()
     };
     store.apply(&state, false).await.unwrap();
@@ -133,7 +137,10 @@ async fn it_comes_back_as_asked() {
     assert_eq!((&stored.tool, &stored.message), (&new.tool, &new.message));
     assert_eq!((stored.arguments, stored.policies), (new.arguments, new.policies));
     assert_eq!((stored.approvers, stored.call), (new.approvers, new.call));
-    assert_eq!((stored.user_email.as_str(), stored.server_slug.as_str()), ("bob@x.test", "runlayer"));
+    assert_eq!(
+        (stored.user_email.as_str(), stored.server_slug.as_str()),
+        ("bob@x.test", "runlayer")
+    );
     assert_eq!(stored.status, ConfirmationStatus::Pending);
 }
 
@@ -187,7 +194,11 @@ async fn everyone_must_agree_and_one_can_decline() {
     let new = asked(1, &bob, &approvers);
     store.request_confirmation(&new).await.unwrap();
     for (who, speaks_for, expected) in [
-        (&bob, vec![Approver::Caller], Settled::Missing(vec![finance()[0].clone(), alice_alone[0].clone()])),
+        (
+            &bob,
+            vec![Approver::Caller],
+            Settled::Missing(vec![finance()[0].clone(), alice_alone[0].clone()]),
+        ),
         (&carol, finance(), Settled::Missing(alice_alone.to_vec())),
         (&alice, alice_alone.to_vec(), Settled::Agreed),
         (&alice, alice_alone.to_vec(), Settled::Over(ConfirmationStatus::Agreed)),

@@ -97,7 +97,8 @@ async fn from_nothing() {
         ]
     );
     let catalogue = store.load_catalogue().await.unwrap();
-    let people: Vec<_> = catalogue.users.iter().map(|u| (u.email.as_str(), &u.roles, &u.groups)).collect();
+    let people: Vec<_> =
+        catalogue.users.iter().map(|u| (u.email.as_str(), &u.roles, &u.groups)).collect();
     let (admin, developer) = (vec![Role::SuperAdmin, Role::User], vec![Role::Developer]);
     let both = vec!["Finance".to_owned(), "engineering".to_owned()];
     assert_eq!(people, [("alice@x.test", &admin, &vec![]), ("bob@x.test", &developer, &both)]);
@@ -106,12 +107,10 @@ async fn from_nothing() {
     let tickets = catalogue.servers.iter().find(|s| s.slug.as_str() == "tickets").unwrap();
     assert_eq!(tickets.endpoint, Endpoint::Http("http://127.0.0.1:7001/mcp".into()));
     assert_eq!((tickets.title.as_str(), tickets.status), ("tickets", ServerStatus::Active));
-    match &tickets.auth {
-        UpstreamAuth::Header { name, from: SecretSource::Env(variable), value: None } => {
-            assert_eq!((name.as_str(), variable.as_str()), ("authorization", "TOKEN"));
-        }
-        other => panic!("{other:?}"),
-    }
+    let UpstreamAuth::Header { name, from, value: None } = &tickets.auth else {
+        panic!("{:?}", tickets.auth)
+    };
+    assert_eq!((name.as_str(), from), ("authorization", &SecretSource::Env("TOKEN".into())));
 }
 
 #[tokio::test]
@@ -236,9 +235,15 @@ async fn one_mistake_and_nothing_is_done() {
     let version = store.catalogue_version().await.unwrap();
     type Mistake = fn(&mut DesiredState);
     let mistakes: [(Mistake, &str); 9] = [
-        (|s| s.users[1].groups.push("ghosts".into()), "user \"bob@x.test\": groups: there is no group \"ghosts\""),
+        (
+            |s| s.users[1].groups.push("ghosts".into()),
+            "user \"bob@x.test\": groups: there is no group \"ghosts\"",
+        ),
         (|s| s.users.push(user("BOB@x.test", &[], &[])), "user \"bob@x.test\" is named twice"),
-        (|s| s.groups.push(DesiredGroup { name: "Finance".into() }), "group \"Finance\" is named twice"),
+        (
+            |s| s.groups.push(DesiredGroup { name: "Finance".into() }),
+            "group \"Finance\" is named twice",
+        ),
         (|s| s.policies.push(policy("first", "{}")), "policy \"first\" is named twice"),
         (|s| s.servers.push(server("tickets", None)), "server \"tickets\" is named twice"),
         (|s| s.servers.push(server("nowhere", None)), "server \"nowhere\" needs a url"),

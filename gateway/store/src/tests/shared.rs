@@ -144,6 +144,7 @@ async fn a_postgres_that_was_killed_is_unavailable_until_it_is_back() {
     let again = PrivatePostgres::start(&dir).await.unwrap();
     assert_eq!(next(&mut notices).await, Notice::Restored);
     store.load_catalogue().await.unwrap();
+    // Also with a subscription that nobody reads any more.
     store.close().await;
     again.leave().await;
     server.leave().await;

@@ -171,9 +171,15 @@ mod tests {
             (json!({"confirm": true, "limit": u64::MAX}), "limit: at most 200"),
             (json!({"confirm": true, "status": "on"}), "status: expected one of active, disabled"),
             (json!({"confirm": true, "kinds": "a"}), "kinds: expected an array, not a string"),
-            (json!({"confirm": true, "kinds": ["a", 1]}), "kinds.1: expected a string, not a number"),
+            (
+                json!({"confirm": true, "kinds": ["a", 1]}),
+                "kinds.1: expected a string, not a number",
+            ),
             (json!({"confirm": true, "kinds": ["abcd"]}), "kinds.0: at most 3 characters"),
-            (json!({"confirm": true, "limt": 1}), "limt: no such argument; did you mean \"limit\"?"),
+            (
+                json!({"confirm": true, "limt": 1}),
+                "limt: no such argument; did you mean \"limit\"?",
+            ),
         ];
         for (arguments, expected) in cases {
             let misfit = check(&schema, arguments.as_object().unwrap()).unwrap_err();

@@ -24,15 +24,15 @@ pub fn of(operation: &str) -> Option<&'static Arguments> {
     ALL.iter().find(|arguments| arguments.spec.name == operation)
 }
 
-static ALL: LazyLock<Vec<Arguments>> = LazyLock::new(|| {
-    OPERATIONS.iter().filter(|spec| spec.on_faces).map(Arguments::new).collect()
-});
+static ALL: LazyLock<Vec<Arguments>> =
+    LazyLock::new(|| OPERATIONS.iter().filter(|spec| spec.on_faces).map(Arguments::new).collect());
 
 impl Arguments {
     fn new(spec: &'static OperationSpec) -> Arguments {
         let mut answer = schema::plain((spec.answer)(), false);
         // A face may add one to say that an answer was shortened.
-        let note = serde_json::json!({"type": "string", "description": "What else there is to know."});
+        let note =
+            serde_json::json!({"type": "string", "description": "What else there is to know."});
         if let Some(Value::Object(properties)) = answer.get_mut("properties") {
             properties.entry("note").or_insert(note);
         }

@@ -38,7 +38,8 @@ fn simplify(schema: &mut Value, definitions: &Value, strict: bool, depth: usize)
         && depth < 8
     {
         let name = reference.rsplit('/').next().unwrap_or_default();
-        for (name, value) in definitions.get(name).and_then(Value::as_object).into_iter().flatten() {
+        for (name, value) in definitions.get(name).and_then(Value::as_object).into_iter().flatten()
+        {
             members.entry(name.clone()).or_insert_with(|| value.clone());
         }
         return simplify(schema, definitions, strict, depth + 1);
@@ -61,6 +62,9 @@ fn drop_format(members: &mut Map<String, Value>) {
 
 /// `[X, null]` becomes X, as a type, in an enumeration and among alternatives.
 fn drop_null(members: &mut Map<String, Value>) {
+    if members.get("default") == Some(&Value::Null) {
+        members.remove("default");
+    }
     if let Some(Value::Array(kinds)) = members.get_mut("type") {
         kinds.retain(|kind| kind != "null");
         if let [only] = kinds.as_slice() {
@@ -78,9 +82,6 @@ fn drop_null(members: &mut Map<String, Value>) {
         members.remove("anyOf");
         for (name, value) in only {
             members.entry(name).or_insert(value);
-        }
-        if let Some(Value::Null) = members.get("default") {
-            members.remove("default");
         }
     }
 }

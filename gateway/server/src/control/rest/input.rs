@@ -58,8 +58,12 @@ fn query(text: &str, schema: &Value, arguments: &mut Map<String, Value>) -> Resu
             continue;
         }
         let value = match kind {
-            Some("integer") => text.parse::<i64>().map_or_else(|_| text.as_ref().into(), Value::from),
-            Some("boolean") => text.parse::<bool>().map_or_else(|_| text.as_ref().into(), Value::from),
+            Some("integer") => {
+                text.parse::<i64>().map_or_else(|_| text.as_ref().into(), Value::from)
+            }
+            Some("boolean") => {
+                text.parse::<bool>().map_or_else(|_| text.as_ref().into(), Value::from)
+            }
             Some(_) | None => Value::from(text.as_ref()),
         };
         insert(arguments, name.into_owned(), value)?;
@@ -121,7 +125,8 @@ mod tests {
     fn arguments_come_from_path_query_and_body() {
         let get = |query| read_from("GET", query, "text/plain", "ignored");
         let read = get("limit=5&kinds=a,b&kinds=c&q=a%20b").unwrap();
-        let expected = json!({"server_id": "tickets", "limit": 5, "kinds": ["a", "b", "c"], "q": "a b"});
+        let expected =
+            json!({"server_id": "tickets", "limit": 5, "kinds": ["a", "b", "c"], "q": "a b"});
         assert_eq!(read, expected);
         assert_eq!(get("limit=x").unwrap()["limit"], "x");
         assert_eq!(get("q=1&q=2").unwrap_err(), "invalid_params q: given twice; once is expected");

@@ -59,7 +59,7 @@ impl Rest {
 
     /// Refuses and records a request that must not reach any address.
     pub fn refuse(&self, exchange: &Exchange, reason: Reason, detail: String) -> Reply {
-        let visit = Visit::new(&self.governance, exchange);
+        let visit = Visit::new(&self.governance, exchange, "(no address)");
         self.turn_away(visit, Turned { reason, detail })
     }
 
@@ -90,7 +90,7 @@ impl Rest {
         route: &Route,
         parameters: &[(&'static str, &str)],
     ) -> Reply {
-        let mut visit = Visit::new(&self.governance, exchange);
+        let mut visit = Visit::new(&self.governance, exchange, route.path);
         let resource = &self.metadata.public_url;
         let identified = visit.identify(&self.governance, &exchange.headers, resource).await;
         let caller = match identified {
@@ -132,8 +132,7 @@ fn read(
             return Err(Turned { reason: Reason::ConfirmMissing, detail });
         }
     }
-    wanted.read(given).map_err(|misfit| Turned {
-        reason: Reason::InvalidParams,
-        detail: misfit.to_string(),
-    })
+    wanted
+        .read(given)
+        .map_err(|misfit| Turned { reason: Reason::InvalidParams, detail: misfit.to_string() })
 }

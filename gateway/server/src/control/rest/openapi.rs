@@ -75,7 +75,8 @@ fn add_arguments(operation: &mut Value, route: &Route, arguments: &Arguments) {
         properties.retain(|name, _| !in_path.contains(&name.as_str()));
     }
     if route.method == "GET" {
-        let query = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        let query =
+            schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
         if let Some(Value::Array(parameters)) = operation.get_mut("parameters") {
             parameters.extend(query.into_iter().map(|(name, property)| {
                 let required = required.contains(&Value::from(name.as_str()));

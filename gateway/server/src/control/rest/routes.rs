@@ -56,7 +56,12 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/servers", "list_servers", Access::User),
     route("GET", "/api/v1/servers/{server_id}", "get_server", Access::Concerned),
     route("GET", "/api/v1/servers/{server_id}/tools", "list_server_tools", Access::Concerned),
-    route("GET", "/api/v1/servers/{server_id}/resources", "list_server_resources", Access::Concerned),
+    route(
+        "GET",
+        "/api/v1/servers/{server_id}/resources",
+        "list_server_resources",
+        Access::Concerned,
+    ),
     route("GET", "/api/v1/servers/{server_id}/prompts", "list_server_prompts", Access::Concerned),
     route("GET", "/api/v1/servers/{server_id}/policies", "list_server_policies", Access::Admin),
     route("PUT", "/api/v1/servers/{server_id}/status", "set_server_status", Access::Admin),

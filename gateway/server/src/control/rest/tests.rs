@@ -80,7 +80,7 @@ impl Face {
         };
         let body = match name {
             "set_server_status" => json!({"status": "active"}),
-            "explain_access" => json!({"server_id": "tickets", "tool": "close_ticket"}),
+            "explain_access" => json!({"server": "tickets", "tool": "close_ticket"}),
             "decide_confirmation" => json!({"approve": true}),
             _ => Value::Null,
         };
@@ -98,7 +98,8 @@ impl Face {
 
     async fn entry_of_user(&self) -> String {
         assert_eq!(self.get(Person::User, "/api/v1/servers").await.status, 200);
-        let written = self.organisation.governance.trail().flush(std::time::Duration::from_secs(10));
+        let written =
+            self.organisation.governance.trail().flush(std::time::Duration::from_secs(10));
         assert!(written.await, "the audit trail is written");
         let seen = self.get(Person::User, "/api/v1/auditlogs?limit=1").await;
         seen.body["data"][0]["id"].as_str().unwrap().to_owned()
@@ -217,7 +218,11 @@ async fn requests_that_do_not_fit_change_nothing_and_say_why() {
     for (method, target, body, code, reason) in cases {
         let credential = face.credential(Some(Person::Admin));
         let seen = face.send(method, target, credential, body).await;
-        assert_eq!((seen.status, &seen.body["reason"]), (code, &json!(reason)), "{target} {seen:?}");
+        assert_eq!(
+            (seen.status, &seen.body["reason"]),
+            (code, &json!(reason)),
+            "{target} {seen:?}"
+        );
         assert_refusal(&seen);
     }
     let server = face.get(Person::Admin, "/api/v1/servers/tickets").await;

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn single_records_are_cut_by_their_texts_and_at_last_by_members() {
-        let mut record = json!({"id": "1", "result": "ä".repeat(100_000), "arguments": {"a": "x".repeat(50)}});
+        let mut record =
+            json!({"id": "1", "result": "ä".repeat(100_000), "arguments": {"a": "x".repeat(50)}});
         assert!(cut_texts(&mut record));
         assert!(length(&record) <= LIMIT);
         assert_eq!(record["arguments"]["a"], "x".repeat(50));

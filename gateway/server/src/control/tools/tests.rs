@@ -85,7 +85,11 @@ async fn both_eras_are_spoken_without_sessions() {
     assert!(versions.contains(&json!(MODERN)), "{answer}");
     for modern in [false, true] {
         let answer = server.send(None, request("tools/list", json!({})), modern).await;
-        assert_eq!(answer["result"]["tools"].as_array().map(Vec::len), Some(TOOLS.len()), "{answer}");
+        assert_eq!(
+            answer["result"]["tools"].as_array().map(Vec::len),
+            Some(TOOLS.len()),
+            "{answer}"
+        );
         assert_eq!(answer["result"]["resultType"].is_string(), modern);
         let call = json!({"name": "list_servers", "arguments": {}});
         let answer = server.send(Some(Person::User), request("tools/call", call), modern).await;
@@ -133,7 +137,7 @@ async fn answers_are_text_and_structure_alike_and_fit_their_schema() {
         ("list_audit_logs", json!({})),
         ("list_policies", json!({})),
         ("list_server_policies", on_tickets),
-        ("explain_access", json!({"server_id": "tickets", "tool": "close_ticket"})),
+        ("explain_access", json!({"server": "tickets", "tool": "close_ticket"})),
         ("list_confirmations", json!({})),
     ];
     for (tool, arguments) in calls {

@@ -67,8 +67,7 @@ impl Payments {
     async fn refund(&self, Parameters(refund): Parameters<Refund>) -> Result<String, String> {
         let mut payments = self.payments.lock().unwrap_or_else(PoisonError::into_inner);
         let payment = payments.iter_mut().find(|payment| payment.id == refund.payment);
-        let payment =
-            payment.ok_or_else(|| format!("There is no payment {}", refund.payment))?;
+        let payment = payment.ok_or_else(|| format!("There is no payment {}", refund.payment))?;
         let cents = refund.amount.saturating_mul(100);
         if payment.refunded.saturating_add(cents) > payment.cents {
             return Err(format!("{} has less than that left", payment.id));

@@ -44,8 +44,10 @@ struct New {
 impl Tickets {
     pub(super) fn new() -> Tickets {
         let titles = ["Printer on fire", "VPN drops every hour", "Cannot export invoices"];
-        let tickets = titles.iter().zip(101..).map(|(title, id)| {
-            Ticket { id, title: (*title).to_owned(), open: true }
+        let tickets = titles.iter().zip(101..).map(|(title, id)| Ticket {
+            id,
+            title: (*title).to_owned(),
+            open: true,
         });
         Tickets { tickets: Arc::new(Mutex::new(tickets.collect())) }
     }
@@ -54,8 +56,7 @@ impl Tickets {
     async fn list_tickets(&self, Parameters(list): Parameters<List>) -> String {
         let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = tickets.iter().filter(|ticket| ticket.open || list.open != Some(true));
-        let lines: Vec<String> =
-            wanted.take(list.limit.unwrap_or(50)).map(Ticket::line).collect();
+        let lines: Vec<String> = wanted.take(list.limit.unwrap_or(50)).map(Ticket::line).collect();
         lines.join("\n")
     }
 

@@ -1,0 +1,8 @@
+//! Governance through its door, on a real Postgres; upstreams and other hosts are faked.
+
+mod audit;
+mod confirmations;
+mod house;
+mod learning;
+mod operations;
+mod refresh;

@@ -1,0 +1,64 @@
+//! Reading servers' tools: shared, not too often, and again when they are said to have changed.
+
+use std::sync::atomic::Ordering;
+
+use super::house::{House, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_are_read_once_for_all_who_ask() {
+    let house = House::open().await;
+    let a = &house.a.governance;
+    let server = a.snapshot().server("tickets").unwrap().clone();
+    assert!(server.eras.is_none() && server.tools.is_empty());
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (governance, server) = (a.clone(), server.clone());
+        asking.spawn(async move { governance.learn(&server, Some("pay")).await });
+    }
+    while let Some(snapshot) = asking.join_next().await {
+        let learned = snapshot.unwrap();
+        let learned = learned.server("tickets").unwrap();
+        assert!(learned.tool("pay").is_some());
+        assert!(learned.eras.is_some_and(|eras| eras.legacy && !eras.modern));
+    }
+    assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 1);
+    // A tool that does not exist causes one read a second, not one a call.
+    for _ in 0..20 {
+        a.learn(&server, Some("absent")).await;
+    }
+    assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 1);
+    house.clock.advance(1);
+    a.learn(&server, Some("absent")).await;
+    assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 2);
+    // The other replica learns from the first one.
+    let b = &house.b.governance;
+    let knows = |tool: &str| b.snapshot().server("tickets").unwrap().tool(tool).is_some();
+    eventually("b knows the tools", async || knows("drop_all")).await;
+
+    // list_changed: both the new tool and the changed annotation are seen soon.
+    let version = a.snapshot().version;
+    *house.upstreams.tools.lock().unwrap() = vec![
+        r#"{"name":"pay","annotations":{"destructiveHint":true},"inputSchema":{}}"#.into(),
+        r#"{"name":"new","inputSchema":{}}"#.into(),
+    ];
+    a.suspect(server.id);
+    eventually("the change is seen", async || knows("new") && !knows("drop_all")).await;
+    let snapshot = a.snapshot();
+    assert!(snapshot.version > version);
+    let pay = snapshot.server("tickets").unwrap().tool("pay").unwrap().clone();
+    assert_eq!(pay.annotations, ["destructiveHint"]);
+
+    // Nothing new: the version stays, and so do remembered verdicts.
+    house.clock.advance(2);
+    let generation = a.snapshot().generation;
+    assert_eq!(a.learn(&server, None).await.generation, generation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_stays_unknown() {
+    let house = House::open().await;
+    let a = &house.a.governance;
+    let vault = a.snapshot().server("vault").unwrap().clone();
+    let snapshot = a.learn(&vault, Some("open")).await;
+    assert!(snapshot.server("vault").unwrap().eras.is_none());
+}
