@@ -47,7 +47,7 @@ pub struct Considered {
     pub id: PolicyId,
     /// Its name.
     pub name: String,
-    /// `allow`, `deny` or `confirm`; `cedar` for raw text with several effects.
+    /// `allow`, `deny` or `confirm`. Raw Cedar with several statements has an entry for each.
     pub effect: &'static str,
     /// True when it is one of those that the verdict rests on.
     pub deciding: bool,

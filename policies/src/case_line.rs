@@ -108,7 +108,11 @@ fn what_of(text: &str) -> Result<What, String> {
                 "call" => TargetKind::Tool,
                 "read" => TargetKind::Resource,
                 "prompt" => TargetKind::Prompt,
-                other => return Err(format!("\"{other}\" is not one of call read prompt list enter operate")),
+                other => {
+                    return Err(format!(
+                        "\"{other}\" is not one of call read prompt list enter operate"
+                    ));
+                }
             };
             let (target, confirmed) = aim(kind, target, rest)?;
             Ok(What::Call { target, arguments, confirmed })
@@ -183,8 +187,7 @@ impl Expected {
             Some((head, approvers)) => (head.trim(), Some(approvers)),
             None => (text, None),
         };
-        let known =
-            ["allow", "deny", "not found", "confirm", "listed", "hidden", "yes", "no"];
+        let known = ["allow", "deny", "not found", "confirm", "listed", "hidden", "yes", "no"];
         let word = known.into_iter().find(|known| *known == word);
         let of = of.map(|list| list.split(',').map(|a| Approver::try_from(a.trim().to_owned())));
         let name = |name: &str| name.trim().trim_matches('"').to_owned();

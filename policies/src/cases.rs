@@ -139,8 +139,9 @@ impl Stage {
             .enumerate()
             .map(|(n, spec)| Source { id: PolicyId(number(n)), spec })
             .collect();
-        let set = PolicySet::compile(&sources)
-            .map_err(|found| found.iter().map(|problem| (1, problem.to_string())).collect::<Vec<_>>())?;
+        let set = PolicySet::compile(&sources).map_err(|found| {
+            found.iter().map(|problem| (1, problem.to_string())).collect::<Vec<_>>()
+        })?;
         let users = setting.users.into_iter().enumerate();
         let servers = setting.servers.into_iter().enumerate();
         Ok(Stage {

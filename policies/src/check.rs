@@ -76,8 +76,8 @@ pub(crate) fn check_labels(spec: &PolicySpec, problems: &mut Problems<'_>) {
         !text.trim().is_empty() && text.chars().count() <= max && hidden_character(text).is_none()
     };
     if !visible(&spec.name, MAX_NAME) {
-        let _: Option<()> = problems
-            .expect("name", format!("1 to {MAX_NAME} characters, none of them invisible"));
+        let _: Option<()> =
+            problems.expect("name", format!("1 to {MAX_NAME} characters, none of them invisible"));
     }
     let flat = |text: &String| text.replace('\n', " ");
     if spec.message.as_ref().is_some_and(|message| !visible(&flat(message), MAX_MESSAGE)) {

@@ -156,11 +156,8 @@ fn default_message(spec: &PolicySpec, effect: &Effect) -> Option<String> {
 
 /// Checks all statements against the schema.
 fn validate(compiled: &Compiled, problems: &mut Vec<Problem>) {
-    let broken = |expected: String| Problem {
-        policy: "default".into(),
-        field: "schema".into(),
-        expected,
-    };
+    let broken =
+        |expected: String| Problem { policy: "default".into(), field: "schema".into(), expected };
     let validator = match &*VALIDATOR {
         Ok(validator) => validator,
         Err(error) => return problems.push(broken(error.clone())),

@@ -138,7 +138,9 @@ impl Condition {
     /// One text per meaning: two conditions with the same text are the same condition.
     pub(crate) fn text(&self) -> String {
         match self {
-            Condition::Argument { text, test, .. } => format!("arg {} {}", quoted(text), test.text()),
+            Condition::Argument { text, test, .. } => {
+                format!("arg {} {}", quoted(text), test.text())
+            }
             Condition::Client(glob) => format!("client {}", quoted(glob.as_str())),
             Condition::Ip(net) => format!("ip {net}"),
             Condition::Annotation { name, is } => format!("annotation {} is {is}", quoted(name)),

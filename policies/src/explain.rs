@@ -112,6 +112,8 @@ fn reason(verdict: &Verdict, policies: &[Considered], question: &Question<'_>) -
         Verdict::Deny(_) if policies.iter().any(|p| p.deciding && p.effect != "allow") => {
             format!("Denied by {names}.")
         }
-        Verdict::Deny(_) => format!("Conditions of {names} do not hold, and nothing else allows it."),
+        Verdict::Deny(_) => {
+            format!("Conditions of {names} do not hold, and nothing else allows it.")
+        }
     }
 }

@@ -47,8 +47,12 @@ fn test(op: &str, value: Option<&Value>) -> Result<Test, Unexpected> {
         "prefix" => text(value).map(Test::Prefix),
         "suffix" => text(value).map(Test::Suffix),
         "contains" => match scalar(value)? {
-            Scalar::Text(part) if part.is_empty() => Err(("value", "a text that is not empty".into())),
-            part => Ok(Test::Contains(part, shown())),
+            Scalar::Text(part) if part.is_empty() => {
+                Err(("value", "a text that is not empty".into()))
+            }
+            part @ (Scalar::Text(_) | Scalar::Number(_) | Scalar::Truth(_)) => {
+                Ok(Test::Contains(part, shown()))
+            }
         },
         "matches" => regex(value),
         "exists" => nothing(value, Test::Exists),

@@ -102,7 +102,7 @@ fn statement(
         server: server(&parsed),
         kinds: kinds(&parsed),
         cedar: parsed,
-        body: Body::Raw(body),
+        body: Body::Raw(Box::new(body)),
     })
 }
 
@@ -213,7 +213,9 @@ fn kinds(policy: &Policy) -> [bool; 3] {
     };
     match policy.action_constraint() {
         ActionConstraint::Any => [true; 3],
-        ActionConstraint::Eq(uid) => TargetKind::ALL.map(|kind| has(std::slice::from_ref(&uid), kind)),
+        ActionConstraint::Eq(uid) => {
+            TargetKind::ALL.map(|kind| has(std::slice::from_ref(&uid), kind))
+        }
         ActionConstraint::In(uids) => TargetKind::ALL.map(|kind| has(&uids, kind)),
     }
 }
@@ -261,7 +263,9 @@ impl Reads {
             ("hasTag" | "getTag", _) => {
                 match value["right"]["Value"].as_str() {
                     Some(path) => self.paths.push(path.into()),
-                    None => self.wrong.push("an argument path as a plain text in hasTag, getTag".into()),
+                    None => {
+                        self.wrong.push("an argument path as a plain text in hasTag, getTag".into())
+                    }
                 }
                 self.walk(value);
             }

@@ -18,7 +18,10 @@ pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> Stri
         Effect::Confirm(by) => {
             let message = message.unwrap_or_default();
             let by = String::from(by.clone());
-            push(&mut text, format_args!("@confirm({})\n@by({})\n", literal(message), literal(&by)));
+            push(
+                &mut text,
+                format_args!("@confirm({})\n@by({})\n", literal(message), literal(&by)),
+            );
             "forbid"
         }
     };
@@ -27,7 +30,12 @@ pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> Stri
     }
     push(
         &mut text,
-        format_args!("{keyword} (\n  {},\n  {},\n  {}\n)", principal(rule), action(rule), resource(rule)),
+        format_args!(
+            "{keyword} (\n  {},\n  {},\n  {}\n)",
+            principal(rule),
+            action(rule),
+            resource(rule)
+        ),
     );
     if let [_, _, ..] = rule.principals.as_slice() {
         let any: Vec<_> = rule.principals.iter().map(principal_test).collect();

@@ -77,11 +77,10 @@ impl Engine {
         let kind = TargetKind::of(asked.view.target) as usize;
         let person = entity_uid(&self.user, &email(asked.user));
         let slug = asked.view.server.slug.as_str();
-        let target = entity_uid(&self.targets[kind], &format!("{slug}/{}", asked.view.target.name()));
-        let mut entities = vec![
-            self.person(person.clone(), &asked)?,
-            self.target(target.clone(), slug, &asked)?,
-        ];
+        let target =
+            entity_uid(&self.targets[kind], &format!("{slug}/{}", asked.view.target.name()));
+        let mut entities =
+            vec![self.person(person.clone(), &asked)?, self.target(target.clone(), slug, &asked)?];
         let mut context = vec![
             ("held".to_owned(), Value::new_set(asked.held)),
             ("confirmed".to_owned(), Value::new_bool(asked.confirmed)),
@@ -90,7 +89,8 @@ impl Engine {
         if ARGUMENTS.iter().any(|carrier| asked.slice.reads.contains(*carrier)) {
             entities.extend(self.arguments(asked.view, &asked.slice.paths)?);
             let names = ARGUMENTS.into_iter().zip(&self.carriers);
-            context.extend(names.map(|(n, uid)| (n.to_owned(), Value::new_entity_uid(uid.clone()))));
+            context
+                .extend(names.map(|(n, uid)| (n.to_owned(), Value::new_entity_uid(uid.clone()))));
         }
         let context = Context::from_pairs(context).ok()?;
         let action = self.actions[kind].clone();

@@ -58,9 +58,8 @@ impl PolicySet {
     /// Checks and compiles `sources`; the default policies are always added. All problems at once.
     pub fn compile(sources: &[Source]) -> Result<PolicySet, Vec<Problem>> {
         let compiled = compile(sources)?;
-        let broken = |expected| {
-            vec![Problem { policy: "default".into(), field: "cedar".into(), expected }]
-        };
+        let broken =
+            |expected| vec![Problem { policy: "default".into(), field: "cedar".into(), expected }];
         let engine = Engine::new().map_err(broken)?;
         let platform = Platform::get().map_err(broken)?;
         Ok(PolicySet { slices: Slices::of(&compiled), compiled, engine, platform })
@@ -233,9 +232,9 @@ impl PolicySet {
         let asked =
             Asked { user, slices: &self.slices, slice, view, held: vec![], confirmed: true };
         match self.engine.ask(loose, asked).as_ref().map(read) {
-            Some(
-                Outcome::Allowed(which) | Outcome::Forbidden(which) | Outcome::Failed(which),
-            ) => which,
+            Some(Outcome::Allowed(which) | Outcome::Forbidden(which) | Outcome::Failed(which)) => {
+                which
+            }
             Some(Outcome::Unpermitted) | None => vec![],
         }
     }
@@ -331,7 +330,8 @@ fn read(response: &Response) -> Outcome {
     let diagnostics = response.diagnostics();
     let mut failed = diagnostics.errors().peekable();
     if failed.peek().is_some() {
-        let which = failed.map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id());
+        let which =
+            failed.map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id());
         return Outcome::Failed(which.filter_map(number).collect());
     }
     let mut reasons: Vec<usize> = diagnostics.reason().filter_map(number).collect();

@@ -76,7 +76,7 @@ pub(crate) enum Body {
     /// A structured policy.
     Structured(Structured),
     /// Raw Cedar.
-    Raw(Raw),
+    Raw(Box<Raw>),
 }
 
 /// What a structured policy asks for beyond person and server.

@@ -24,11 +24,12 @@ impl PolicySet {
         let slice = self.slices.get(&self.compiled, user, server, kind);
         let statements = || slice.statements.iter().map(|number| self.statement(*number));
         let permits = || statements().filter(|statement| statement.effect == Effect::Allow);
-        let mut names: Vec<String> = permits().flat_map(|permit| witnesses(permit, kind)).collect();
-        if kind == TargetKind::Tool {
-            names.extend(server.tools.iter().map(|tool| tool.name.clone()));
+        if permits().next().is_none() {
+            return false;
         }
-        names.iter().any(|name| self.is_open(user, &slice, server, kind.target(name)))
+        let is_open = |name: &str| self.is_open(user, &slice, server, kind.target(name));
+        permits().flat_map(|permit| witnesses(permit, kind)).any(|name| is_open(&name))
+            || kind == TargetKind::Tool && server.tools.iter().any(|tool| is_open(&tool.name))
     }
 
     /// True when the target could be allowed to this person with some arguments, in some

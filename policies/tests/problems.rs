@@ -1,4 +1,5 @@
 //! What is wrong with a policy is said: which policy, which field, what was expected there.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use gateway_core::ids::PolicyId;
 use policies::{PolicySet, PolicySpec, Source};
@@ -46,7 +47,10 @@ fn fields_are_named() {
     let cases: &[(Value, &str)] = &[
         (with(json!({"name": ""})), "name: expected 1 to 200 characters"),
         (with(json!({"name": "a\u{200b}"})), "name: expected 1 to 200 characters"),
-        (with(json!({"name": "default: everyone reaches runlayer"})), "name: expected a name that no other"),
+        (
+            with(json!({"name": "default: everyone reaches runlayer"})),
+            "name: expected a name that no other",
+        ),
         (with(json!({"message": " "})), "message: expected 1 to 2000 characters"),
         (with(json!({"message": "a\u{202e}"})), "message: expected 1 to 2000 characters"),
         (with(json!({"effect": "alow"})), "effect: expected allow, deny or confirm"),
@@ -58,18 +62,33 @@ fn fields_are_named() {
         (with(json!({"principals": []})), "principals: expected a list of user:EMAIL"),
         (with(json!({"principals": ["everyone", "bob"]})), "principals[1]: expected user:EMAIL"),
         (with(json!({"principals": ["user:bob"]})), "principals[0]: expected user:EMAIL"),
-        (with(json!({"principals": ["role:boss"]})), "principals[0]: expected role: and one of super_admin"),
+        (
+            with(json!({"principals": ["role:boss"]})),
+            "principals[0]: expected role: and one of super_admin",
+        ),
         (with(json!({"principals": ["group:"]})), "principals[0]: expected user:EMAIL"),
-        (with(json!({"principals": ["group:a\u{feff}"]})), "principals[0]: expected a name without the invisible character U+FEFF"),
+        (
+            with(json!({"principals": ["group:a\u{feff}"]})),
+            "principals[0]: expected a name without the invisible character U+FEFF",
+        ),
         (with(json!({"server": null})), "server: expected a server's slug"),
         (with(json!({"server": "No"})), "server: expected a server's slug"),
         (with(json!({"server": "a*"})), "server: expected a server's slug"),
         (with(json!({"tools": []})), "tools: expected 1 to 1000 patterns"),
         (with(json!({"tools": ["a", ""]})), "tools[1]: expected a pattern of 1 to 1024 bytes"),
         (with(json!({"tools": [long_text]})), "tools[0]: expected a pattern of 1 to 1024 bytes"),
-        (with(json!({"tools": ["a\u{200d}b"]})), "tools[0]: expected a pattern without the invisible character U+200D"),
-        (with(json!({"tools": ["a\u{202e}b"]})), "tools[0]: expected a pattern without the invisible character U+202E"),
-        (with(json!({"tools": ["a\nb"]})), "tools[0]: expected a pattern without the invisible character U+000A"),
+        (
+            with(json!({"tools": ["a\u{200d}b"]})),
+            "tools[0]: expected a pattern without the invisible character U+200D",
+        ),
+        (
+            with(json!({"tools": ["a\u{202e}b"]})),
+            "tools[0]: expected a pattern without the invisible character U+202E",
+        ),
+        (
+            with(json!({"tools": ["a\nb"]})),
+            "tools[0]: expected a pattern without the invisible character U+000A",
+        ),
         (with(json!({"resources": ["\u{e0041}"]})), "resources[0]: expected a pattern without"),
         (with(json!({"prompts": ["\u{0}"]})), "prompts[0]: expected a pattern without"),
     ];
@@ -81,9 +100,18 @@ fn conditions_are_checked() {
     let cases: &[(Value, &str)] = &[
         (when(json!({})), "when[0]: expected exactly one of arg, client, ip, annotation and time"),
         (when(json!({"client": "a", "ip": "::1"})), "when[0]: expected exactly one of"),
-        (when(json!({"client": "a", "op": "eq"})), "when[0].op: expected nothing: it goes with arg"),
-        (when(json!({"client": "a", "is": true})), "when[0].is: expected nothing: it goes with annotation"),
-        (when(json!({"arg": "a", "offset": "+01:00"})), "when[0].offset: expected nothing: it goes with time"),
+        (
+            when(json!({"client": "a", "op": "eq"})),
+            "when[0].op: expected nothing: it goes with arg",
+        ),
+        (
+            when(json!({"client": "a", "is": true})),
+            "when[0].is: expected nothing: it goes with annotation",
+        ),
+        (
+            when(json!({"arg": "a", "offset": "+01:00"})),
+            "when[0].offset: expected nothing: it goes with time",
+        ),
         (when(json!({"client": ""})), "when[0].client: expected a pattern of 1 to 1024 bytes"),
         (when(json!({"ip": "10.0.0.0/33"})), "when[0].ip: expected an address or a range"),
         (when(json!({"ip": "localhost"})), "when[0].ip: expected an address or a range"),
@@ -93,8 +121,14 @@ fn conditions_are_checked() {
         (when(json!({"time": "09:00-24:01"})), "when[0].time: expected two different times of day"),
         (when(json!({"time": "24:00-09:00"})), "when[0].time: expected two different times of day"),
         (when(json!({"time": "+9:00-10:00"})), "when[0].time: expected two different times of day"),
-        (when(json!({"time": "09:00-10:00", "offset": "CET"})), "when[0].offset: expected an offset from UTC"),
-        (when(json!({"time": "09:00-10:00", "offset": "+15:00"})), "when[0].offset: expected an offset"),
+        (
+            when(json!({"time": "09:00-10:00", "offset": "CET"})),
+            "when[0].offset: expected an offset from UTC",
+        ),
+        (
+            when(json!({"time": "09:00-10:00", "offset": "+15:00"})),
+            "when[0].offset: expected an offset",
+        ),
         (when(json!({"arg": "a"})), "when[0].op: expected one of eq ne lt"),
         (when(json!({"arg": "", "op": "exists"})), "when[0].arg: expected a dotted path"),
         (when(json!({"arg": "a..b", "op": "exists"})), "when[0].arg: expected a dotted path"),
@@ -102,7 +136,10 @@ fn conditions_are_checked() {
         (arg("equals", json!(1)), "when[0].op: expected one of eq ne lt le gt ge in not_in prefix"),
         (arg("eq", Value::Null), "when[0].value: expected a text of at most 4096 bytes, a number"),
         (arg("eq", json!([1])), "when[0].value: expected a text of at most 4096 bytes, a number"),
-        (arg("eq", json!({"__entity": {}})), "when[0].value: expected a text of at most 4096 bytes"),
+        (
+            arg("eq", json!({"__entity": {}})),
+            "when[0].value: expected a text of at most 4096 bytes",
+        ),
         (arg("lt", json!("1")), "when[0].value: expected a number"),
         (arg("in", json!(1)), "when[0].value: expected a list of 1 to 1000"),
         (arg("in", json!([])), "when[0].value: expected a list of 1 to 1000"),
@@ -112,7 +149,10 @@ fn conditions_are_checked() {
         (arg("exists", json!(true)), "when[0].value: expected nothing"),
         (arg("matches", json!("(a")), "when[0].value: expected a regular expression ("),
         (arg("matches", json!("a".repeat(1001))), "when[0].value: expected a regular expression ("),
-        (arg("matches", json!("(a{1000}){1000}")), "when[0].value: expected a regular expression ("),
+        (
+            arg("matches", json!("(a{1000}){1000}")),
+            "when[0].value: expected a regular expression (",
+        ),
         (arg("matches", json!("(?=a)")), "when[0].value: expected a regular expression ("),
     ];
     check(cases);
@@ -124,29 +164,100 @@ fn raw_cedar_is_checked() {
     let cases: &[(Value, &str)] = &[
         (cedar(""), "cedar: expected at least one policy"),
         (cedar("permit (principal, action"), "cedar: expected Cedar policies ("),
-        (cedar("permit (principal == ?principal, action, resource);"), "cedar: expected at least one policy and no templates"),
-        (cedar("permit (principal, action == Action::\"call_tol\", resource);"), "cedar: expected what policies/schema.cedarschema allows"),
-        (cedar("permit (principal, action, resource) when { principal.age > 1 };"), "cedar: expected what policies/schema.cedarschema allows"),
-        (cedar("permit (principal, action, resource) when { context.text.getTag(\"a\") == \"b\" };"), "cedar: expected what policies/schema.cedarschema allows"),
-        (cedar("permit (principal, action, resource) when { false };"), "cedar: expected what policies/schema.cedarschema allows"),
-        (cedar("permit (principal in Server::\"s\", action, resource);"), "cedar: expected what policies/schema.cedarschema allows"),
-        (cedar("permit (principal, action == Action::\"list_policies\", resource);"), "cedar: expected what policies/schema.cedarschema allows"),
-        (cedar("permit (principal, action, resource) when { context.held.contains(\"x\") };"), "cedar: expected no context.held"),
-        (cedar("permit (principal, action, resource) when { context.confirmed };"), "cedar: expected @confirm(\"message\")"),
-        (cedar("@confirm(\"m\") permit (principal, action, resource);"), "cedar: expected @confirm only on forbid"),
-        (cedar("@confirm(\"m\") forbid (principal, action, resource);"), "cedar: expected @confirm only on forbid"),
-        (cedar("@by(\"caller\") forbid (principal, action, resource);"), "cedar: expected @by only together with @confirm"),
-        (cedar("@confirm(\"m\") @by(\"me\") forbid (principal, action, resource) unless { context.confirmed };"), "cedar: expected @by(\"caller\")"),
-        (cedar("permit (principal == User::\"Bob@example.com\", action, resource);"), "cedar: expected the e-mail address in lower case"),
-        (cedar("permit (principal, action, resource == Tool::\"get\");"), "cedar: expected \"SLUG/NAME\""),
-        (cedar("permit (principal, action, resource) when { context.text.hasTag(principal.name) };"), "cedar: expected an argument path as a plain text"),
-        (cedar("permit (principal, action, resource) when { context == context };"), "cedar: expected one attribute of the context"),
+        (
+            cedar("permit (principal == ?principal, action, resource);"),
+            "cedar: expected at least one policy and no templates",
+        ),
+        (
+            cedar("permit (principal, action == Action::\"call_tol\", resource);"),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar("permit (principal, action, resource) when { principal.age > 1 };"),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar(
+                "permit (principal, action, resource) when { context.text.getTag(\"a\") == \"b\" };",
+            ),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar("permit (principal, action, resource) when { false };"),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar("permit (principal in Server::\"s\", action, resource);"),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar("permit (principal, action == Action::\"list_policies\", resource);"),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar("permit (principal, action, resource) when { context.held.contains(\"x\") };"),
+            "cedar: expected no context.held",
+        ),
+        (
+            cedar("permit (principal, action, resource) when { context.confirmed };"),
+            "cedar: expected @confirm(\"message\")",
+        ),
+        (
+            cedar("@confirm(\"m\") permit (principal, action, resource);"),
+            "cedar: expected @confirm only on forbid",
+        ),
+        (
+            cedar("@confirm(\"m\") forbid (principal, action, resource);"),
+            "cedar: expected @confirm only on forbid",
+        ),
+        (
+            cedar("@by(\"caller\") forbid (principal, action, resource);"),
+            "cedar: expected @by only together with @confirm",
+        ),
+        (
+            cedar(
+                "@confirm(\"m\") @by(\"me\") forbid (principal, action, resource) unless { context.confirmed };",
+            ),
+            "cedar: expected @by(\"caller\")",
+        ),
+        (
+            cedar("permit (principal == User::\"Bob@example.com\", action, resource);"),
+            "cedar: expected the e-mail address in lower case",
+        ),
+        (
+            cedar("permit (principal, action, resource == Tool::\"get\");"),
+            "cedar: expected \"SLUG/NAME\"",
+        ),
+        (
+            cedar(
+                "permit (principal, action, resource) when { context.text.hasTag(principal.name) };",
+            ),
+            "cedar: expected an argument path as a plain text",
+        ),
+        (
+            cedar("permit (principal, action, resource) when { context == context };"),
+            "cedar: expected one attribute of the context",
+        ),
         (cedar(zero_width), "cedar: expected no invisible character (U+200B)"),
-        (cedar("permit (principal, action, resource == Tool::\"s/a\\u{200b}\");"), "cedar: expected no invisible character (U+200B)"),
-        (cedar("permit (principal, action, resource) when { resource.name like \"a\\u{202e}*\" };"), "cedar: expected no invisible character (U+202E)"),
+        (
+            cedar("permit (principal, action, resource == Tool::\"s/a\\u{200b}\");"),
+            "cedar: expected no invisible character (U+200B)",
+        ),
+        (
+            cedar(
+                "permit (principal, action, resource) when { resource.name like \"a\\u{202e}*\" };",
+            ),
+            "cedar: expected no invisible character (U+202E)",
+        ),
         (cedar(&"// x\n".repeat(20_000)), "cedar: expected at most 65536 bytes"),
-        (json!({"name": "p", "cedar": "permit (principal, action, resource);", "effect": "allow"}), "effect: expected nothing: cedar says it all"),
-        (json!({"name": "p", "cedar": "permit (principal, action, resource);", "server": "s"}), "server: expected nothing: cedar says it all"),
+        (
+            json!({"name": "p", "cedar": "permit (principal, action, resource);", "effect": "allow"}),
+            "effect: expected nothing: cedar says it all",
+        ),
+        (
+            json!({"name": "p", "cedar": "permit (principal, action, resource);", "server": "s"}),
+            "server: expected nothing: cedar says it all",
+        ),
     ];
     check(cases);
 }
@@ -170,10 +281,12 @@ fn every_problem_is_said_at_once_and_nothing_good_is_refused() {
         with(json!({})),
         with(json!({"name": "日本語 policy", "tools": ["検索_*", "q\"\\*"], "message": "a\nb"})),
         with(json!({"name": "b", "effect": "confirm", "by": "user:Eve@example.com"})),
-        with(json!({"name": "c", "server": "*", "tools": null, "resources": ["file:///*"], "prompts": ["*"]})),
+        with(
+            json!({"name": "c", "server": "*", "tools": null, "resources": ["file:///*"], "prompts": ["*"]}),
+        ),
         json!({"name": "d", "message": "m", "cedar": "permit (principal, action, resource);"}),
     ];
-    assert_eq!(problems(&good), [String::new(); 0]);
+    assert_eq!(problems(&good), Vec::<String>::new());
 }
 
 #[test]

@@ -60,8 +60,18 @@ fn the_planes_share_governance_only() {
 
 #[test]
 fn secrets_are_exposed_where_they_are_used() {
-    let allowed = ["upstream/leg.rs", "/config/", "store/src/", "governance/src/", "/cli/", "/demo/", "app.rs"];
-    for folder in ["gateway/core", "gateway/governance", "gateway/server", "gateway/store", "policies"] {
+    let allowed = [
+        "upstream/leg.rs",
+        "/config/",
+        "store/src/",
+        "governance/src/",
+        "/cli/",
+        "/demo/",
+        "app.rs",
+    ];
+    for folder in
+        ["gateway/core", "gateway/governance", "gateway/server", "gateway/store", "policies"]
+    {
         for file in naming(folder, "expose_secret") {
             assert!(allowed.iter().any(|place| file.contains(place)), "{file}");
         }
@@ -77,7 +87,10 @@ fn only_the_right_stages_make_the_proofs() {
     };
     assert_eq!(made("Permit {"), ["gateway/server/src/proxy/decide.rs"]);
     assert_eq!(made("Recorded {"), ["gateway/server/src/proxy/intent.rs"]);
-    assert_eq!(naming("gateway/server/src/proxy", "leg.send("), ["gateway/server/src/proxy/forward.rs"]);
+    assert_eq!(
+        naming("gateway/server/src/proxy", "leg.send("),
+        ["gateway/server/src/proxy/forward.rs"]
+    );
 }
 
 #[test]
@@ -85,10 +98,14 @@ fn the_paths_that_the_architecture_names_exist() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let mut checked = 0;
     for word in text.split(['`', ' ', '\n', '|', ',', ';']) {
-        let path = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/' && c != '.' && c != '_');
+        let path =
+            word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/' && c != '.' && c != '_');
         let rooted = ["gateway/", "policies/", "tests/", "config/", "migrations/"];
         if rooted.iter().any(|prefix| path.starts_with(prefix)) {
-            assert!(root().join(path.trim_end_matches('.')).exists(), "ARCHITECTURE.md names {path}");
+            assert!(
+                root().join(path.trim_end_matches('.')).exists(),
+                "ARCHITECTURE.md names {path}"
+            );
             checked += 1;
         }
     }

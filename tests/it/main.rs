@@ -4,6 +4,16 @@
 #[cfg(test)]
 mod bytes;
 #[cfg(test)]
+mod confirm;
+#[cfg(test)]
+mod eras;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod rig_itself;

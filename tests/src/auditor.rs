@@ -13,8 +13,21 @@ use crate::postgres::Database;
 use crate::upstream::Receipt;
 use crate::wait::eventually;
 
-/// How long the trail may take to close what is open while its gateway lives.
-const BOUND: Duration = Duration::from_secs(70);
+/// What is audited, and against what.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// What reached upstreams.
+    pub receipts: Vec<Receipt>,
+    /// What clients were refused.
+    pub sightings: Vec<Sighting>,
+    /// What nobody may find.
+    pub secrets: Vec<String>,
+    /// Logs and metrics.
+    pub texts: Vec<String>,
+    /// How long the trail may take to close what is open: outcomes are written behind the answer, and
+    /// what a dead gateway left is closed by the sweeper after a minute.
+    pub patience: Duration,
+}
 
 /// One row of `audit_intent`.
 #[derive(Debug, Clone)]
@@ -97,34 +110,27 @@ pub async fn intents(database: &Database) -> Vec<IntentRow> {
     rows.iter().map(|row| IntentRow { id: row.get(0), subject: subject(row.get(1)) }).collect()
 }
 
-/// Checks everything. `receipts` is what reached upstreams, `sightings` what clients were refused,
-/// `secrets` what nobody may find, `texts` logs and metrics.
-pub async fn audit(
-    database: &Database,
-    receipts: &[Receipt],
-    sightings: &[Sighting],
-    secrets: &[String],
-    texts: &[String],
-) {
-    eventually("every intent is concluded", BOUND, async || {
+/// Checks everything.
+pub async fn audit(database: &Database, evidence: &Evidence) {
+    eventually("every intent is concluded", evidence.patience, async || {
         let concluded = events(database).await.iter().filter(|event| event.concludes).count();
         (concluded >= intents(database).await.len()).then_some(())
     })
     .await;
     let (intents, events) = (intents(database).await, events(database).await);
     one_conclusion_each(&intents, &events);
-    receipts_are_intended(receipts, &intents);
-    for seen in sightings {
+    receipts_are_intended(&evidence.receipts, &intents);
+    for seen in &evidence.sightings {
         refusal_is_recorded(database, seen).await;
     }
     let dump = dump(database).await;
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+    for secret in evidence.secrets.iter().filter(|secret| !secret.is_empty()) {
         let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
         for (place, text) in &dump {
             assert!(!text.contains(secret.as_str()), "a secret is in table {place}");
             assert!(!text.contains(&hex), "a secret is in table {place}, in hexadecimal");
         }
-        for text in texts {
+        for text in &evidence.texts {
             let line = text.lines().find(|line| line.contains(secret.as_str()));
             assert!(line.is_none(), "a secret is in logs or metrics: {line:?}");
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +17,8 @@ pub enum Mode {
     Pass,
     /// Cuts what is open and closes what is new.
     Refuse,
+    /// The same by a reset (RST), as when a process dies with unread bytes or a router gives up.
+    Reset,
     /// Keeps connections open and accepts new ones, but no byte passes.
     Stall,
 }
@@ -58,9 +60,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                if *mode.borrow() != Mode::Refuse {
-                    connections.spawn(join(client, target, mode.clone()));
-                }
+                connections.spawn(join(client, target, mode.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -69,25 +69,30 @@ async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver
 
 async fn join(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>) {
     let mut cut = mode.clone();
+    // Kept whole here, so that it can still be reset.
+    let mut client = client;
     let work = async {
         passing(mode.clone()).await;
-        let Ok(server) = TcpStream::connect(target).await else { return };
+        let Ok(mut server) = TcpStream::connect(target).await else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
-        let (client_read, client_write) = client.into_split();
-        let (server_read, server_write) = server.into_split();
+        let (client_read, client_write) = client.split();
+        let (server_read, server_write) = server.split();
         // When one direction ends, the connection ends: both protocols that pass here close whole.
         tokio::select! {
             () = pump(client_read, server_write, mode.clone()) => {}
             () = pump(server_read, client_write, mode.clone()) => {}
         }
     };
-    tokio::select! {
-        () = work => {}
-        _ = cut.wait_for(|mode| *mode == Mode::Refuse) => {}
+    let how = tokio::select! {
+        () = work => None,
+        mode = cut.wait_for(|mode| matches!(mode, Mode::Refuse | Mode::Reset)) => mode.ok().map(|mode| *mode),
+    };
+    if how == Some(Mode::Reset) {
+        let _ = client.set_zero_linger();
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: watch::Receiver<Mode>) {
+async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count) = from.read(&mut buffer).await {
         passing(mode.clone()).await;

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::auditor::audit;
+use crate::auditor::{Evidence, audit};
 use crate::client::{Client, Sightings};
 use crate::gateway::{Gateway, Options};
 use crate::postgres::{Database, Postgres};
@@ -123,6 +124,8 @@ pub struct Rig {
     pub upstreams: Vec<Upstream>,
     /// More strings that nobody may find in tables, logs or metrics.
     pub secrets: Vec<String>,
+    /// How long the trail may take to close every intent; tests that kill gateways give the sweeper time.
+    pub patience: Duration,
     keys: HashMap<String, String>,
     sightings: Sightings,
 }
@@ -159,6 +162,7 @@ impl Rig {
             database,
             upstreams: Vec::new(),
             secrets: vec![UPSTREAM_SECRET.into()],
+            patience: Duration::from_secs(15),
             keys: keys.into(),
             sightings: Arc::default(),
         }
@@ -197,17 +201,21 @@ impl Rig {
         reply.result()["structuredContent"].clone()
     }
 
-    /// Stops the gateway and checks what must hold at the end of every test.
+    /// Checks what must hold at the end of every test. The gateway still runs: its trail must come to
+    /// rest by itself.
     pub async fn finish(mut self) {
         let metrics = self.gateway.metrics().await;
         let upstreams = self.upstreams.iter().chain([&self.upstream]);
-        let receipts: Vec<_> = upstreams.flat_map(Upstream::receipts).collect();
-        let sightings = self.sightings.lock().expect("no test panics in here").clone();
         let mut secrets = std::mem::take(&mut self.secrets);
         secrets.extend(self.keys.values().cloned());
-        // While the gateway still runs: its trail must come to rest by itself.
-        let texts = [self.gateway.logs(), metrics];
-        audit(&self.database, &receipts, &sightings, &secrets, &texts).await;
+        let evidence = Evidence {
+            receipts: upstreams.flat_map(Upstream::receipts).collect(),
+            sightings: self.sightings.lock().expect("no test panics in here").clone(),
+            secrets,
+            texts: vec![self.gateway.logs(), metrics],
+            patience: self.patience,
+        };
+        audit(&self.database, &evidence).await;
     }
 }
 

@@ -125,8 +125,7 @@ impl Governance {
 
     /// Waits for the background tasks, after the token given to [`Governance::start`] was cancelled.
     pub async fn stopped(&self) {
-        let tasks =
-            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             // A panicked task was reported when it panicked.
             let _ = task.await;

@@ -155,7 +155,8 @@ impl Record<'_> {
         let Planned { action, about, confirmed, before, after, change } = planned;
         if self.origin.face == Face::Tools && !confirmed {
             let preview = json!({"operation": self.operation, "before": before, "after": after});
-            let detail = "nothing was changed; repeat the call with confirm=true to make this change";
+            let detail =
+                "nothing was changed; repeat the call with confirm=true to make this change";
             let refused = Refused::new(Reason::ConfirmMissing, detail);
             return self.refused(about, Refused { preview: Some(preview), ..refused });
         }

@@ -97,7 +97,10 @@ impl Default for SystemRandom {
 
 impl Random for SystemRandom {
     fn fill(&self, out: &mut [u8]) {
-        #[expect(clippy::expect_used, reason = "without randomness nothing here is safe to continue")]
+        #[expect(
+            clippy::expect_used,
+            reason = "without randomness nothing here is safe to continue"
+        )]
         self.0.fill(out).expect("the operating system gives random bytes");
     }
 }

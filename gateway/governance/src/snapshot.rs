@@ -76,7 +76,8 @@ impl Snapshot {
             }
             Some(_) | None => compile(&catalogue.policies)?,
         };
-        let servers: Vec<_> = catalogue.servers.into_iter().map(with_secret).map(Arc::new).collect();
+        let servers: Vec<_> =
+            catalogue.servers.into_iter().map(with_secret).map(Arc::new).collect();
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
         Ok(Snapshot {
             version: catalogue.version,
@@ -164,9 +165,8 @@ type Compiled = (Arc<Vec<Source>>, Arc<PolicySet>);
 fn compile(stored: &[StoredPolicy]) -> Result<Compiled, SnapshotError> {
     let mut sources = Vec::with_capacity(stored.len());
     for policy in stored {
-        let spec = serde_json::from_str(&policy.spec_json).map_err(|source| {
-            SnapshotError::Unreadable { name: policy.name.clone(), source }
-        })?;
+        let spec = serde_json::from_str(&policy.spec_json)
+            .map_err(|source| SnapshotError::Unreadable { name: policy.name.clone(), source })?;
         sources.push(Source { id: policy.id, spec });
     }
     let set = PolicySet::compile(&sources).map_err(SnapshotError::Policies)?;

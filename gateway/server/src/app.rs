@@ -5,6 +5,8 @@
 
 mod dispatch;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -116,6 +118,7 @@ impl Base {
 /// A running gateway.
 pub struct App {
     base: Base,
+    dispatch: Arc<Dispatch>,
     plumbing: Plumbing,
     admin: Admin,
     health: Arc<Health>,
@@ -158,7 +161,8 @@ impl App {
             public_url = %public_url,
             "the gateway is up"
         );
-        Ok(App { base, plumbing, admin, health, public_url, drain: config.server.drain })
+        let drain = config.server.drain;
+        Ok(App { base, dispatch, plumbing, admin, health, public_url, drain })
     }
 
     /// Where clients reach it.
@@ -197,6 +201,7 @@ impl App {
     /// everything is closed.
     pub async fn stop(self) {
         self.health.drain();
+        self.dispatch.drain();
         if !self.plumbing.drain(self.drain).await {
             tracing::warn!("some calls did not finish in time and were cut");
         }

@@ -1,5 +1,6 @@
 //! The compiled policies against the slow reference, over random policies, people, servers and calls.
 //! Every round is fixed by its number, which a failure names.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod random;
 mod reference;
@@ -134,9 +135,8 @@ fn a_further_deny_never_widens() {
             let context = || format!("round {number}: {ask:?}\n{:#?}", world.specs);
             assert!(passes(&was) || !passes(&is), "{}", context());
             let (user, server) = (&world.users[ask.user], &world.servers[ask.server]);
-            let listed = |set: &PolicySet| {
-                set.listed(user, server, ask.target(), &ask.circumstances).listed
-            };
+            let listed =
+                |set: &PolicySet| set.listed(user, server, ask.target(), &ask.circumstances).listed;
             assert!(listed(&before) || !listed(&after), "{}", context());
             assert!(set_enters(&before, &world, &ask) || !set_enters(&after, &world, &ask));
         }

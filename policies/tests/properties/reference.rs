@@ -79,9 +79,9 @@ impl<'a> Reference<'a> {
             }
         }
         names.extend(self.world.servers[server].tools.iter().map(|tool| tool.name.clone()));
-        let asks = Kind::ALL.into_iter().flat_map(|kind| {
-            names.iter().map(move |name| Ask::bare(user, server, kind, name))
-        });
+        let asks = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| names.iter().map(move |name| Ask::bare(user, server, kind, name)));
         asks.into_iter().any(|ask| {
             let could = |effect: &str| {
                 (0..self.world.specs.len()).any(|p| {
@@ -145,9 +145,7 @@ impl<'a> Reference<'a> {
         let tool = ask.kind == Kind::Tool;
         let slug = self.world.servers[ask.server].slug.as_str();
         match raw {
-            RawForm::GroupOnServer => {
-                user.groups.iter().any(|g| g == "g0") && slug == "s0"
-            }
+            RawForm::GroupOnServer => user.groups.iter().any(|g| g == "g0") && slug == "s0",
             RawForm::SmallNumbers => {
                 let small = || {
                     let n = ask.arguments.as_ref().and_then(|a| a.get("n"));
@@ -192,13 +190,7 @@ fn glob(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn holds(
-    condition: &ConditionSpec,
-    allow: bool,
-    ask: &Ask,
-    server: &Server,
-    know: Know,
-) -> bool {
+fn holds(condition: &ConditionSpec, allow: bool, ask: &Ask, server: &Server, know: Know) -> bool {
     if let Some(path) = &condition.arg {
         if know == Know::Nothing && ask.kind != Kind::Resource {
             return allow;
@@ -278,7 +270,9 @@ fn follow<'a>(value: Option<&'a Value>, path: &[&str], ends: &mut Vec<Found<'a>>
             Ok(index) => follow(items.get(index), rest, ends),
             Err(_) => ends.push(Found::Blocked),
         },
-        _ => ends.push(Found::Blocked),
+        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            ends.push(Found::Blocked);
+        }
     }
 }
 
@@ -313,7 +307,9 @@ fn test(condition: &ConditionSpec, value: &Value) -> End {
         "prefix" => on_text(|value, wanted| value.starts_with(wanted)),
         "suffix" => on_text(|value, wanted| value.ends_with(wanted)),
         "contains" => match value {
-            Value::String(text) if wanted.is_string() => yes(text.contains(wanted.as_str().unwrap())),
+            Value::String(text) if wanted.is_string() => {
+                yes(text.contains(wanted.as_str().unwrap()))
+            }
             Value::Array(items) => {
                 let ends: Vec<End> = items.iter().map(|item| same(item, wanted)).collect();
                 if ends.contains(&End::Yes) {
@@ -324,7 +320,11 @@ fn test(condition: &ConditionSpec, value: &Value) -> End {
                     End::No
                 }
             }
-            _ => End::Doubt,
+            Value::String(_)
+            | Value::Object(_)
+            | Value::Null
+            | Value::Bool(_)
+            | Value::Number(_) => End::Doubt,
         },
         // The only patterns in use are ^x and x$.
         "matches" => match wanted.as_str().unwrap().strip_prefix('^') {

@@ -16,8 +16,7 @@ use crate::random::Random;
 
 const NAMES: [&str; 8] = ["a", "ab", "abc", "b", "get_a", "get_b", "*", "x/y"];
 const PATTERNS: [&str; 9] = ["*", "a*", "*a", "get_*", "a", "ab", "*b*", "get_a", "a*c"];
-const PATHS: [&str; 10] =
-    ["n", "s", "b", "o.n", "o.s", "l.*", "l.0", "l.*.n", "o.*", "o.l.*.s"];
+const PATHS: [&str; 10] = ["n", "s", "b", "o.n", "o.s", "l.*", "l.0", "l.*.n", "o.*", "o.l.*.s"];
 const OPERATORS: [&str; 14] = [
     "eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "prefix", "suffix", "contains", "matches",
     "exists", "missing",
@@ -214,7 +213,13 @@ impl World {
 
     /// The same person and target, called otherwise.
     pub(crate) fn vary(&self, ask: &Ask, random: &mut Random) -> Ask {
-        Ask { user: ask.user, server: ask.server, kind: ask.kind, name: ask.name.clone(), ..self.ask(random) }
+        Ask {
+            user: ask.user,
+            server: ask.server,
+            kind: ask.kind,
+            name: ask.name.clone(),
+            ..self.ask(random)
+        }
     }
 }
 
@@ -251,8 +256,16 @@ fn server(number: usize, random: &mut Random) -> Server {
 
 fn policy(number: usize, effect: &str, random: &mut Random) -> PolicySpec {
     let everybody = [
-        "everyone", "everyone", "group:g0", "group:g1", "group:g9", "user:U0@example.com",
-        "user:u1@example.com", "role:developer", "role:super_admin", "agent:a",
+        "everyone",
+        "everyone",
+        "group:g0",
+        "group:g1",
+        "group:g9",
+        "user:U0@example.com",
+        "user:u1@example.com",
+        "role:developer",
+        "role:super_admin",
+        "agent:a",
     ];
     let mut patterns = |one_in| {
         let count = 1 + random.below(2);
@@ -324,7 +337,8 @@ fn separable_condition(
     arg: &str,
     random: &mut Random,
 ) -> (ConditionSpec, Option<Value>, Option<Value>) {
-    let forms: [(&str, Option<Value>, Option<Value>, Option<Value>); 12] = [
+    type Form = (&'static str, Option<Value>, Option<Value>, Option<Value>);
+    let forms: [Form; 12] = [
         ("eq", Some(json!("a")), Some(json!("a")), Some(json!("b"))),
         ("ne", Some(json!(1)), Some(json!(2)), Some(json!(1.0))),
         ("le", Some(json!(10)), Some(json!(10)), Some(json!(10.5))),

@@ -186,16 +186,14 @@ impl<'a> Envelope<'a> {
         };
         call.method = Some(method);
         self.read_target(method, text, &mut call).map_err(|d| flaw(Reason::InvalidParams, d))?;
-        call.client = match method {
-            Method::Initialize => Client::read(
-                self.params.and_then(|p| p.get("clientInfo")),
-                self.params.and_then(|p| p.get("capabilities")),
-            ),
-            _ => Client::read(
-                meta.and_then(|m| m.get(meta::CLIENT_INFO)),
-                meta.and_then(|m| m.get(meta::CLIENT_CAPABILITIES)),
-            ),
+        let (info, capabilities) = if method == Method::Initialize {
+            let of_params = |key| self.params.and_then(|p| p.get(key));
+            (of_params("clientInfo"), of_params("capabilities"))
+        } else {
+            let of_meta = |key| meta.and_then(|m| m.get(key));
+            (of_meta(meta::CLIENT_INFO), of_meta(meta::CLIENT_CAPABILITIES))
         };
+        call.client = Client::read(info, capabilities);
         if method == Method::Initialize {
             let version = self.params.and_then(|p| p.get("protocolVersion"));
             call.version = version.and_then(|v| v.as_str()).map(|v| v.into_owned());

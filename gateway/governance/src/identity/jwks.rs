@@ -135,7 +135,11 @@ impl IssuerKeys {
         if set.read_at + self.max_age <= now && !tried_lately {
             gate.last_kept = Some(now);
             self.replace(fetch, now).await.unwrap_or_else(|trouble| {
-                tracing::warn!(issuer = self.issuer.issuer, trouble, "reading an issuer's keys failed");
+                tracing::warn!(
+                    issuer = self.issuer.issuer,
+                    trouble,
+                    "reading an issuer's keys failed"
+                );
             });
         }
     }
@@ -257,7 +261,8 @@ fn read_key(jwk: Json<'_>) -> Option<Key> {
     if member("use").is_some_and(|purpose| purpose != "sig") {
         return None;
     }
-    let verifies = |ops: Json<'_>| ops.elements().any(|op| op.as_str().as_deref() == Some("verify"));
+    let verifies =
+        |ops: Json<'_>| ops.elements().any(|op| op.as_str().as_deref() == Some("verify"));
     if jwk.get("key_ops").is_some_and(|ops| !verifies(ops)) {
         return None;
     }

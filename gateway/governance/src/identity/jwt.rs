@@ -5,6 +5,7 @@
 //! asymmetric ones, header keys (`jwk`, `jku`, `x5u`) and `crit` are refused.
 //! Rules: RFC 7519, RFC 8725 (best practice), RFC 9068 (access tokens).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -25,8 +26,7 @@ use crate::snapshot::Snapshot;
 pub(super) const LEEWAY: Duration = Duration::seconds(60);
 
 /// Header members that would let a token bring its own key, or that change what is signed.
-const FORBIDDEN_HEADERS: [&str; 8] =
-    ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"];
+const FORBIDDEN_HEADERS: [&str; 8] = ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"];
 /// Claims that only ID tokens and logout tokens carry: such a token is no key to an API.
 const FOREIGN_CLAIMS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
 
@@ -47,6 +47,8 @@ pub(super) struct Unverified<'a> {
 pub(super) struct Claims {
     pub(super) expires_at: Timestamp,
     pub(super) not_before: Option<Timestamp>,
+    /// The one audience that it names.
+    pub(super) audience: String,
     pub(super) person: Person,
 }
 
@@ -105,7 +107,7 @@ pub(super) fn check(
         }
     }
     check_use(claims).map_err(invalid)?;
-    check_audience(claims, &issuer.audience).map_err(invalid)?;
+    let audience = only_audience(claims).map_err(invalid)?;
     let subject = required_text(claims, "sub").map_err(invalid)?;
     if let Some(missing) = issuer.required_claims.iter().find(|name| claims.get(name).is_none()) {
         return Err(invalid(format!("\"{missing}\" is missing")));
@@ -125,7 +127,7 @@ pub(super) fn check(
         return Err(invalid("the token was issued in the future".into()));
     }
     let person = person(claims, issuer, subject).map_err(invalid)?;
-    Ok(Claims { expires_at, not_before, person })
+    Ok(Claims { expires_at, not_before, audience, person })
 }
 
 fn decode(part: &str, what: &str) -> Result<Vec<u8>, String> {
@@ -175,9 +177,9 @@ fn check_use(claims: Json<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The audience alone, as a string or the only element of an array: a token that is also good
-/// elsewhere could be replayed to us from there.
-fn check_audience(claims: Json<'_>, audience: &str) -> Result<(), String> {
+/// The one audience, as a string or the only element of an array: a token that is also good elsewhere could
+/// be replayed to us from there.
+fn only_audience(claims: Json<'_>) -> Result<String, String> {
     let Some(aud) = claims.get("aud") else {
         return Err("\"aud\" is missing".into());
     };
@@ -189,11 +191,8 @@ fn check_audience(claims: Json<'_>, audience: &str) -> Result<(), String> {
         },
         Kind::Null | Kind::Bool | Kind::Number | Kind::Object => None,
     };
-    if named.as_deref() == Some(audience) {
-        Ok(())
-    } else {
-        Err("\"aud\": the token is not for this gateway alone".into())
-    }
+    let named = named.filter(|audience| !audience.is_empty());
+    named.map(Cow::into_owned).ok_or_else(|| "\"aud\": expected exactly one audience".into())
 }
 
 /// An address counts only when the issuer says that it verified it, or when it stands in a claim that the
@@ -206,9 +205,7 @@ fn person(claims: Json<'_>, issuer: &Issuer, subject: String) -> Result<Person, 
     }
     let verified = match claims.get("email_verified") {
         None => None,
-        Some(value) => {
-            Some(value.as_bool().ok_or("\"email_verified\": expected a boolean")?)
-        }
+        Some(value) => Some(value.as_bool().ok_or("\"email_verified\": expected a boolean")?),
     };
     match (email, verified) {
         (Some(_), Some(false)) => Err("\"email_verified\" is false".into()),

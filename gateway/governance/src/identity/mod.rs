@@ -44,7 +44,8 @@ pub struct Presented<'a> {
     pub api_key_header: Option<&'a str>,
     /// The value of `Authorization`.
     pub authorization: Option<&'a str>,
-    /// The URL that is being called, for tokens that are bound to one.
+    /// The URL that is being called: besides the issuer's configured audience, a token may be for exactly
+    /// that.
     pub resource: &'a str,
 }
 
@@ -80,6 +81,7 @@ struct Verified {
     keys: u64,
     expires_at: Timestamp,
     not_before: Option<Timestamp>,
+    audience: String,
     person: jwt::Person,
 }
 
@@ -116,7 +118,7 @@ impl Identity {
     ) -> Result<Caller, Unidentified> {
         match single_credential(presented)? {
             Credential::ApiKey(key) => self.by_api_key(snapshot, key),
-            Credential::Token(token) => self.by_token(snapshot, token).await,
+            Credential::Token(token) => self.by_token(snapshot, token, presented.resource).await,
         }
     }
 
@@ -159,11 +161,18 @@ impl Identity {
                 auth: AuthMethod::ApiKey,
                 credential: hint.into(),
             }),
-            Some(_) | None => Err(Unidentified::invalid("the key's owner is deactivated").about(hint)),
+            Some(_) | None => {
+                Err(Unidentified::invalid("the key's owner is deactivated").about(hint))
+            }
         }
     }
 
-    async fn by_token(&self, snapshot: &Snapshot, token: &str) -> Result<Caller, Unidentified> {
+    async fn by_token(
+        &self,
+        snapshot: &Snapshot,
+        token: &str,
+        resource: &str,
+    ) -> Result<Caller, Unidentified> {
         let hash = token_hash(token);
         let now = self.clock.now();
         let remembered = self.verified.get(&hash).filter(|known| self.still_good(known, now));
@@ -176,6 +185,11 @@ impl Identity {
             }
         };
         let issuer = self.issuers[verified.issuer].issuer();
+        // Also of a remembered token: it may be for another server of ours (RFC 8707).
+        if verified.audience != issuer.audience && verified.audience != resource {
+            return Err(Unidentified::invalid("\"aud\": the token is not for this resource")
+                .about(issuer.issuer.as_str()));
+        }
         let user = verified.person.find(snapshot).filter(|user| user.active);
         match user {
             Some(user) => Ok(Caller {
@@ -183,8 +197,10 @@ impl Identity {
                 auth: AuthMethod::Jwt,
                 credential: issuer.issuer.as_str().into(),
             }),
-            None => Err(Unidentified::invalid("the token is good, but its subject is no active user")
-                .about(issuer.issuer.as_str())),
+            None => {
+                Err(Unidentified::invalid("the token is good, but its subject is no active user")
+                    .about(issuer.issuer.as_str()))
+            }
         }
     }
 
@@ -217,6 +233,7 @@ impl Identity {
             keys: candidates.generation,
             expires_at: claims.expires_at,
             not_before: claims.not_before,
+            audience: claims.audience,
             person: claims.person,
         })
     }
@@ -240,7 +257,11 @@ fn single_credential(presented: Presented<'_>) -> Result<Credential<'_>, Unident
         (Some(key), None) => api_key(key),
         (None, Some(authorization)) => {
             let token = bearer(authorization)?;
-            if token.starts_with(KEY_PREFIX) { api_key(token) } else { Ok(Credential::Token(token)) }
+            if token.starts_with(KEY_PREFIX) {
+                api_key(token)
+            } else {
+                Ok(Credential::Token(token))
+            }
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct ExplainedPolicy {
 }
 
 impl ExplainAccess {
-    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         let target = self.target()?;
         let admin = run.may(false);
         let user = match &self.principal {

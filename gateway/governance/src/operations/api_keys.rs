@@ -95,7 +95,7 @@ pub struct RevokedKey {
 }
 
 impl CreateApiKey {
-    pub(crate) async fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
+    pub(crate) fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
         let own = self.user.is_none();
         if own || !run.may(false) {
             let named_self =
@@ -110,7 +110,8 @@ impl CreateApiKey {
             Refused::new(Reason::EntityNotFound, "user: no active user with that e-mail address")
         })?;
         let now = run.governance.clock().now();
-        let expires_at = self.expires_at.as_deref().map(super::instant("expires_at")).transpose()?;
+        let expires_at =
+            self.expires_at.as_deref().map(super::instant("expires_at")).transpose()?;
         if expires_at.is_some_and(|expiry| expiry <= now) {
             return Err(Refused::params("expires_at: expected an instant in the future"));
         }

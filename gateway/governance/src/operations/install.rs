@@ -27,11 +27,8 @@ pub struct InstallLinks {
 pub fn install_links(name: &str, url: &str) -> InstallLinks {
     let cursor_config = encode(&STANDARD.encode(json!({"url": url}).to_string()));
     // Written by hand: the order of the members is part of the link that people know.
-    let vscode = encode(&format!(
-        r#"{{"name":{},"type":"http","url":{}}}"#,
-        json!(name),
-        json!(url)
-    ));
+    let vscode =
+        encode(&format!(r#"{{"name":{},"type":"http","url":{}}}"#, json!(name), json!(url)));
     let config = encode(&format!(r#"{{"type":"http","url":{}}}"#, json!(url)));
     let name = encode(name);
     InstallLinks {
@@ -69,8 +66,7 @@ mod tests {
     fn links_are_as_the_clients_document_them() {
         let links = install_links("tickets", "https://gw.example.com/api/v1/proxy/a/mcp");
         // btoa('{"url":"https://gw.example.com/api/v1/proxy/a/mcp"}')
-        let config =
-            "eyJ1cmwiOiJodHRwczovL2d3LmV4YW1wbGUuY29tL2FwaS92MS9wcm94eS9hL21jcCJ9";
+        let config = "eyJ1cmwiOiJodHRwczovL2d3LmV4YW1wbGUuY29tL2FwaS92MS9wcm94eS9hL21jcCJ9";
         assert_eq!(
             links.cursor,
             format!("cursor://anysphere.cursor-deeplink/mcp/install?name=tickets&config={config}")
@@ -81,7 +77,9 @@ mod tests {
              %22https%3A%2F%2Fgw.example.com%2Fapi%2Fv1%2Fproxy%2Fa%2Fmcp%22%7D"
         );
         assert!(links.vscode_insiders.starts_with("vscode-insiders:mcp/install?%7B%22name%22"));
-        assert!(links.cursor_web.starts_with("https://cursor.com/en/install-mcp?name=tickets&config="));
+        assert!(
+            links.cursor_web.starts_with("https://cursor.com/en/install-mcp?name=tickets&config=")
+        );
     }
 
     #[test]

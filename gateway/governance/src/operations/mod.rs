@@ -72,7 +72,8 @@ pub fn spec(name: &str) -> Option<&'static OperationSpec> {
 }
 
 fn read<A: DeserializeOwned>(arguments: Value) -> Result<A, Refused> {
-    serde_json::from_value(arguments).map_err(|e| Refused::new(Reason::InvalidParams, e.to_string()))
+    serde_json::from_value(arguments)
+        .map_err(|e| Refused::new(Reason::InvalidParams, e.to_string()))
 }
 
 fn schema<T: JsonSchema>() -> Schema {
@@ -91,6 +92,12 @@ pub(crate) enum Step {
     Answer(Answer),
     /// It changes something, and may.
     Change(Box<Planned>),
+}
+
+impl Step {
+    fn change(planned: Planned) -> Step {
+        Step::Change(Box::new(planned))
+    }
 }
 
 macro_rules! operations {
@@ -133,36 +140,42 @@ macro_rules! operations {
             }
         }
     };
+    (@mutates looks) => { false };
     (@mutates reads) => { false };
     (@mutates changes) => { true };
+    (@mutates reads_and_changes) => { true };
     (@faces everywhere) => { true };
     (@faces command_line) => { false };
+    (@step looks $arguments:ident $run:ident) => { $arguments.answer($run).map(Step::Answer) };
     (@step reads $arguments:ident $run:ident) => {
         $arguments.answer($run).await.map(Step::Answer)
     };
-    (@step changes $arguments:ident $run:ident) => {
-        $arguments.plan($run).await.map(|planned| Step::Change(Box::new(planned)))
+    (@step changes $arguments:ident $run:ident) => { $arguments.plan($run).map(Step::change) };
+    (@step reads_and_changes $arguments:ident $run:ident) => {
+        $arguments.plan($run).await.map(Step::change)
     };
 }
 
+// `looks`: the snapshot has it; `reads`: the database or a server is asked. `changes`: planned from the
+// snapshot; `reads_and_changes`: planned from what the database says.
 operations! {
-    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
-    GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
+    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" looks everywhere,
+    GetServer(GetServer) -> servers::ServerDetail: "get_server" looks everywhere,
     ListServerTools(ListServerTools) -> Page<listings::Item>: "list_server_tools" reads everywhere,
     ListServerResources(ListServerResources) -> Page<listings::Item>: "list_server_resources" reads everywhere,
     ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
     ListAuditLogs(ListAuditLogs) -> Page<audit::Entry>: "list_audit_logs" reads everywhere,
     GetAuditLog(GetAuditLog) -> audit::Detail: "get_audit_log" reads everywhere,
-    ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" reads everywhere,
-    ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" reads everywhere,
-    ExplainAccess(ExplainAccess) -> access::Explained: "explain_access" reads everywhere,
+    ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" looks everywhere,
+    ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" looks everywhere,
+    ExplainAccess(ExplainAccess) -> access::Explained: "explain_access" looks everywhere,
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
-    DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" changes everywhere,
+    DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
-    RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" changes command_line,
+    RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
 }
 
 /// A change that is allowed, with everything that it takes.
@@ -181,7 +194,9 @@ impl Change {
     /// Makes it, in one transaction.
     pub(crate) async fn apply(self, run: &Run<'_>) -> Result<Answer, Refused> {
         match self {
-            Change::ServerStatus { server, after } => servers::set_status(run, &server, after).await,
+            Change::ServerStatus { server, after } => {
+                servers::set_status(run, &server, after).await
+            }
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
@@ -192,8 +207,9 @@ impl Change {
 }
 
 fn answer<T: Serialize>(value: &T) -> Result<Answer, Refused> {
-    let value = serde_json::to_value(value)
-        .map_err(|e| Refused::new(Reason::Internal, format!("the answer cannot be written: {e}")))?;
+    let value = serde_json::to_value(value).map_err(|e| {
+        Refused::new(Reason::Internal, format!("the answer cannot be written: {e}"))
+    })?;
     Ok(Answer { value, note: None })
 }
 
@@ -202,7 +218,9 @@ fn instant(name: &'static str) -> impl Fn(&str) -> Result<Timestamp, Refused> {
     move |text| {
         let read = Timestamp::parse(text, &Rfc3339);
         let read = read.map(|at| at.to_offset(time::UtcOffset::UTC));
-        read.map_err(|_| Refused::params(format!("{name}: expected RFC 3339, as 2026-01-31T12:00:00Z")))
+        read.map_err(|_| {
+            Refused::params(format!("{name}: expected RFC 3339, as 2026-01-31T12:00:00Z"))
+        })
     }
 }
 

@@ -53,7 +53,7 @@ pub struct PolicyRow {
 }
 
 impl ListPolicies {
-    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         run.authorize(false)?;
         let query = self.query.unwrap_or_default().to_lowercase();
         let named = |source: &&Source| source.spec.name.to_lowercase().contains(&query);
@@ -63,7 +63,7 @@ impl ListPolicies {
 }
 
 impl ListServerPolicies {
-    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         run.authorize(false)?;
         let server = run.server(&self.server_id)?;
         let about = |source: &&Source| applies(&source.spec, server.slug.as_str());

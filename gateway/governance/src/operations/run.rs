@@ -53,7 +53,8 @@ impl<'a> Run<'a> {
         let mut caller = caller.clone();
         if caller.auth != AuthMethod::CommandLine {
             let user = snapshot.user(caller.user.id).filter(|user| user.active);
-            let gone = || Refused::new(Reason::CredentialInvalid, "you are no active user any more");
+            let gone =
+                || Refused::new(Reason::CredentialInvalid, "you are no active user any more");
             caller.user = Arc::clone(user.ok_or_else(gone)?);
         }
         Ok(Run { governance, snapshot, caller, origin, operation })
@@ -73,7 +74,8 @@ impl<'a> Run<'a> {
         if self.may(owns) {
             return Ok(());
         }
-        let detail = format!("{}: ask an administrator, your roles do not include it", self.operation);
+        let detail =
+            format!("{}: ask an administrator, your roles do not include it", self.operation);
         Err(Refused::new(Reason::RoleMissing, detail))
     }
 

@@ -160,7 +160,7 @@ pub struct StatusChanged {
 }
 
 impl ListServers {
-    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         let all = self.scope == Some(Scope::All);
         run.authorize(!all)?;
         let query = self.query.unwrap_or_default().to_lowercase();
@@ -182,7 +182,7 @@ impl ListServers {
 }
 
 impl GetServer {
-    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         let server = match (&self.server_id, &self.name) {
             (Some(id), None) => run.server(id)?,
             (None, Some(name)) => by_name(run, name)?,
@@ -195,7 +195,7 @@ impl GetServer {
 }
 
 impl SetServerStatus {
-    pub(crate) async fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
+    pub(crate) fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
         run.authorize(false)?;
         let server = run.server(&self.server_id)?;
         let after = ServerStatus::from(self.status);

@@ -13,7 +13,8 @@ async fn every_operation_leaves_its_records() {
     let house = House::open().await;
     let off = json!({"server_id": "tickets", "status": "disabled", "confirm": true});
     // face, person, operation, arguments: the rows of the exchange
-    let cases: &[(Face, &str, &str, Value, &[(&str, &str)])] = &[
+    type Case = (Face, &'static str, &'static str, Value, &'static [(&'static str, &'static str)]);
+    let cases: &[Case] = &[
         (Face::Rest, "bob", "list_servers", json!({}), &[("operation_read", "ok")]),
         (Face::Tools, "bob", "list_servers", json!({}), &[]),
         (Face::Rest, "bob", "list_policies", json!({}), &[("access_denied", "denied")]),
@@ -60,7 +61,9 @@ async fn every_operation_leaves_its_records() {
             assert_eq!(detail.intended_at.is_some(), changed && *face == Face::Rest);
             if changed {
                 let result: Value = serde_json::from_slice(&detail.result.unwrap().bytes).unwrap();
-                assert!(result["before"]["status"].is_string() && result["after"]["status"].is_string());
+                assert!(
+                    result["before"]["status"].is_string() && result["after"]["status"].is_string()
+                );
                 assert_eq!(row.server_slug.as_deref(), Some("tickets"));
             }
         }
@@ -94,7 +97,9 @@ async fn people_read_their_own_entries_and_auditors_everybodys() {
     assert_eq!(actors(&logs("bob", json!({})).await.unwrap()), ["bob@example.com"]);
     assert_eq!(actors(&logs("it", json!({})).await.unwrap()), [""; 0], "it_admin is no auditor");
     let none = Vec::<String>::new();
-    for foreign in [json!({"actor_id": carol}), json!({"correlation_id": calls[1]}), json!({"actor_id": "x"})] {
+    for foreign in
+        [json!({"actor_id": carol}), json!({"correlation_id": calls[1]}), json!({"actor_id": "x"})]
+    {
         assert_eq!(actors(&logs("bob", foreign.clone()).await.unwrap()), none, "{foreign}");
     }
     let everybody = actors(&logs("sec", json!({})).await.unwrap());
@@ -146,7 +151,11 @@ async fn people_read_their_own_entries_and_auditors_everybodys() {
     ] {
         let refused = logs("sec", wrong.clone()).await.unwrap_err();
         assert_eq!(refused.reason, Reason::InvalidParams, "{wrong}");
-        assert!(refused.detail.contains(field) || field == "outcome", "{wrong}: {}", refused.detail);
+        assert!(
+            refused.detail.contains(field) || field == "outcome",
+            "{wrong}: {}",
+            refused.detail
+        );
     }
 }
 

@@ -83,7 +83,8 @@ async fn only_those_decide_whom_the_rule_names() {
     use Reason::{EntityNotFound, RoleMissing};
     let house = House::open().await;
     // approvers, whose call, who decides, through which face, and what comes of it
-    let cases: &[(&[&str], &str, &str, Face, Result<&str, Reason>)] = &[
+    type Case<'a> = (&'a [&'a str], &'a str, &'a str, Face, Result<&'a str, Reason>);
+    let cases: &[Case<'_>] = &[
         (&["caller"], "bob", "bob", Face::Rest, Ok("agreed")),
         (&["caller"], "bob", "bob", Face::Tools, Err(RoleMissing)),
         (&["caller"], "bob", "dora", Face::Rest, Err(EntityNotFound)),
@@ -120,7 +121,8 @@ async fn only_those_decide_whom_the_rule_names() {
     // Elicitation answers for the person behind the call alone.
     let new = house.waiting("bob", &["group:security"]);
     let id = house.a.governance.confirmations().request(new).await.unwrap().id;
-    for (name, reason) in [("sec", EntityNotFound), ("bob", RoleMissing), ("root", EntityNotFound)] {
+    for (name, reason) in [("sec", EntityNotFound), ("bob", RoleMissing), ("root", EntityNotFound)]
+    {
         let caller = house.caller(name);
         let confirmations = house.a.governance.confirmations();
         let refused = confirmations.settle(&caller, id, true, Via::Elicitation).await.unwrap_err();
@@ -137,8 +139,11 @@ async fn confirm_is_strict_and_a_no_or_too_late_is_final() {
     let pending = confirmations.request(new.clone()).await.unwrap();
     let id = pending.id;
 
-    let list = |name: &'static str| house.perform(name, Face::Rest, "list_confirmations", json!({}));
-    for (name, rows, theirs) in [("sec", 1, true), ("dora", 1, true), ("bob", 1, false), ("carol", 0, false)] {
+    let list =
+        |name: &'static str| house.perform(name, Face::Rest, "list_confirmations", json!({}));
+    for (name, rows, theirs) in
+        [("sec", 1, true), ("dora", 1, true), ("bob", 1, false), ("carol", 0, false)]
+    {
         let listed = list(name).await.unwrap();
         assert_eq!(listed["data"].as_array().unwrap().len(), rows, "{name}");
         if rows == 1 {
@@ -155,7 +160,8 @@ async fn confirm_is_strict_and_a_no_or_too_late_is_final() {
         json!({"id": id, "approve": true, "confirm": true, "force": true}),
     ];
     for arguments in bad {
-        let refused = house.perform("sec", Face::Tools, "decide_confirmation", arguments.clone()).await;
+        let refused =
+            house.perform("sec", Face::Tools, "decide_confirmation", arguments.clone()).await;
         assert_eq!(refused.unwrap_err().reason, Reason::InvalidParams, "{arguments}");
     }
     for confirm in [json!(false), json!(null)] {

@@ -105,7 +105,8 @@ pub(super) struct Fake {
 
 impl Default for Fake {
     fn default() -> Fake {
-        let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}}).to_string();
+        let tool =
+            |name: &str| json!({"name": name, "inputSchema": {"type": "object"}}).to_string();
         let tools = ["list", "pay", "drop_all"].map(tool).to_vec();
         Fake { tools: Mutex::new(tools), probes: AtomicUsize::new(0) }
     }

@@ -36,7 +36,7 @@ async fn roles_gate_operations() {
         ("list_server_prompts", json!({"server_id": "tickets"}), [yes, yes, yes, yes, yes, gone]),
         ("list_policies", json!({}), [yes, yes, yes, yes, no, no]),
         ("list_server_policies", json!({"server_id": "tickets"}), [yes, yes, yes, yes, no, no]),
-        ("explain_access", other, [yes, yes, yes, yes, yes, absent]),
+        ("explain_access", other, [yes, yes, yes, yes, yes, no]),
         ("explain_access", own, [yes, yes, yes, yes, yes, gone]),
         ("list_audit_logs", json!({}), [yes; 6]),
         ("get_audit_log", json!({"id": "x"}), [absent; 6]),
@@ -46,7 +46,11 @@ async fn roles_gate_operations() {
         ("set_server_status", status, [yes, no, yes, no, no, no]),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
-        ("revoke_api_key", json!({"id": "x", "confirm": true}), [absent, absent, absent, absent, absent, absent]),
+        (
+            "revoke_api_key",
+            json!({"id": "x", "confirm": true}),
+            [absent, absent, absent, absent, absent, absent],
+        ),
     ];
     for operation in OPERATIONS {
         assert!(cases.iter().any(|case| case.0 == operation.name), "{} is missing", operation.name);
@@ -74,7 +78,8 @@ async fn people_see_what_they_may_use() {
     assert_eq!(names(&servers, "slug"), ["runlayer"]);
     let all = perform("it", "list_servers", json!({"scope": "all"})).await.unwrap();
     assert_eq!(names(&all, "slug"), ["runlayer", "tickets", "vault"]);
-    let found = perform("it", "list_servers", json!({"scope": "all", "query": "VAU"})).await.unwrap();
+    let found =
+        perform("it", "list_servers", json!({"scope": "all", "query": "VAU"})).await.unwrap();
     assert_eq!(names(&found, "slug"), ["vault"]);
 
     // Pages, and cursors that are good for one person and one operation.
@@ -82,11 +87,13 @@ async fn people_see_what_they_may_use() {
     let cursor = first["next_cursor"].as_str().unwrap().to_owned();
     let next = json!({"scope": "all", "limit": 2, "cursor": cursor});
     let second = perform("it", "list_servers", next.clone()).await.unwrap();
-    assert_eq!((names(&second, "slug"), &second["next_cursor"]), (vec!["vault".into()], &Value::Null));
-    for (person, operation, arguments) in [
-        ("root", "list_servers", next),
-        ("it", "list_policies", json!({"cursor": cursor})),
-    ] {
+    assert_eq!(
+        (names(&second, "slug"), &second["next_cursor"]),
+        (vec!["vault".into()], &Value::Null)
+    );
+    for (person, operation, arguments) in
+        [("root", "list_servers", next), ("it", "list_policies", json!({"cursor": cursor}))]
+    {
         let refused = house.perform(person, Face::Tools, operation, arguments).await.unwrap_err();
         assert_eq!(refused.reason, Reason::InvalidParams);
     }
@@ -96,11 +103,16 @@ async fn people_see_what_they_may_use() {
     let url = format!("https://gw.example.com/api/v1/proxy/{id}/mcp");
     assert_eq!(detail["proxy_url"], json!(url));
     let link = detail["install_links"]["cursor"].as_str().unwrap();
-    assert!(link.starts_with("cursor://anysphere.cursor-deeplink/mcp/install?name=tickets&config="));
+    assert!(
+        link.starts_with("cursor://anysphere.cursor-deeplink/mcp/install?name=tickets&config=")
+    );
     assert!(detail.get("url").is_none(), "where a server is concerns admins");
     let detail = perform("it", "get_server", json!({"server_id": "vault"})).await.unwrap();
     assert_eq!(detail["url"], "http://127.0.0.1:9/vault");
-    assert_eq!((&detail["auth_mode"], &detail["credential_present"]), (&json!("header"), &json!(false)));
+    assert_eq!(
+        (&detail["auth_mode"], &detail["credential_present"]),
+        (&json!("header"), &json!(false))
+    );
     for wrong in [json!({}), json!({"server_id": "tickets", "name": "Tickets"})] {
         let refused = perform("bob", "get_server", wrong).await.unwrap_err();
         assert_eq!(refused.reason, Reason::InvalidParams);
@@ -157,7 +169,9 @@ async fn explanations_say_why_and_hide_what_must_be_hidden() {
     let unknown = explain("bob", for_admin.clone()).await.unwrap_err();
     for_admin["principal"] = json!("carol@example.com");
     assert_eq!(unknown, explain("bob", for_admin).await.unwrap_err(), "people are hidden, too");
-    for wrong in [json!({"server": "tickets"}), json!({"server": "tickets", "tool": "a", "prompt": "b"})] {
+    for wrong in
+        [json!({"server": "tickets"}), json!({"server": "tickets", "tool": "a", "prompt": "b"})]
+    {
         assert_eq!(explain("bob", wrong).await.unwrap_err().reason, Reason::InvalidParams);
     }
 }

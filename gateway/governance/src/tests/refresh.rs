@@ -98,7 +98,9 @@ async fn remembered_verdicts_do_not_outlive_their_policies() {
     a.refresh().await.unwrap();
     assert!(allowed());
     // Losing the group does it, too.
-    house.apply(&STATE.replace("bob@example.com\"\ngroups = [\"engineering\"]", "bob@example.com\"")).await;
+    house
+        .apply(&STATE.replace("bob@example.com\"\ngroups = [\"engineering\"]", "bob@example.com\""))
+        .await;
     a.refresh().await.unwrap();
     assert!(!allowed());
 }

@@ -40,6 +40,13 @@ impl Dispatch {
     pub(super) fn open(&self, faces: Faces) {
         let _ = self.faces.set(faces);
     }
+
+    /// Streams that clients keep open are ended.
+    pub(super) fn drain(&self) {
+        if let Some(faces) = self.faces.get() {
+            faces.proxy.drain();
+        }
+    }
 }
 
 #[async_trait]

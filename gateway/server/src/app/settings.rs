@@ -61,6 +61,8 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
     };
     GovernanceSettings {
         issuers: config.identity.issuers.iter().map(issuer).collect(),
+        jwks_max_age: config.identity.jwks_max_age,
+        jwks_min_refetch: config.identity.jwks_min_refetch,
         poll: config.catalogue.poll,
         refresh: config.catalogue.refresh,
         max_age: config.catalogue.max_age,

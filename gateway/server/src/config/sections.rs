@@ -93,6 +93,10 @@ section! {
         /// JWTs of other issuers: tables of issuer, audience, jwks_url (default: by discovery), email_claim
         /// (default: email, which email_verified must vouch for) and required_claims.
         issuers: Vec<Issuer> = Vec::new(), like "[{ issuer = \"https://idp.example.com\", audience = \"https://mcp.example.com\" }]";
+        /// How long an issuer's keys are kept before they are read again.
+        jwks_max_age: Duration = 600 * SECOND;
+        /// A token with an unknown key id makes the keys be read again, but not more often than this.
+        jwks_min_refetch: Duration = 30 * SECOND;
     }
 }
 

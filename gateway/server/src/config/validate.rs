@@ -69,11 +69,13 @@ fn problem(places: &Places, key: String, message: String) -> Problem {
     Problem { key, ..at_array }
 }
 
-fn positive(config: &Config) -> [(&'static str, Duration); 14] {
+fn positive(config: &Config) -> [(&'static str, Duration); 16] {
     [
         ("server.body_timeout", config.server.body_timeout),
         ("server.drain", config.server.drain),
         ("database.acquire_timeout", config.database.acquire_timeout),
+        ("identity.jwks_max_age", config.identity.jwks_max_age),
+        ("identity.jwks_min_refetch", config.identity.jwks_min_refetch),
         ("audit.deadline", config.audit.deadline),
         ("confirm.expires", config.confirm.expires),
         ("catalogue.poll", config.catalogue.poll),

@@ -8,6 +8,7 @@ mod caller;
 mod coverage;
 pub mod health;
 pub mod metadata;
+mod refusal;
 pub mod rest;
 #[cfg(test)]
 mod testing;

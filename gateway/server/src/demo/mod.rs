@@ -3,7 +3,6 @@
 //! then serves, so that a newcomer can point a client of their own at it.
 
 mod house;
-mod links;
 mod organisation;
 mod person;
 mod screen;
@@ -13,6 +12,7 @@ mod walk;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use gateway_governance::operations::install_links;
 use serde_json::{Value, json};
 
 use house::House;
@@ -67,7 +67,7 @@ fn invite(house: &House, screen: &Screen) -> anyhow::Result<()> {
         .iter()
         .map(|slug| {
             let url = house.proxy_url(slug);
-            json!({"slug": slug, "proxy_url": url, "install_links": links::install_links(slug, &url)})
+            json!({"slug": slug, "proxy_url": url, "install_links": install_links(slug, &url)})
         })
         .collect();
     let people: Vec<Value> = PEOPLE

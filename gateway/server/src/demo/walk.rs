@@ -153,9 +153,21 @@ async fn query(house: &House) -> anyhow::Result<Step> {
         who: "Alice (admin)".into(),
         what: "explain_access: may Carol close_ticket on tickets?".into(),
         shows: "The governance system answers questions about itself (Runlayer MCP)".into(),
-        ok: matches!(&saw, Saw::Result(text, _) if text.to_lowercase().contains("den")),
-        saw: vec![saw.text().into()],
+        ok: matches!(&saw, Saw::Result(_, found) if found["verdict"] == "deny"),
+        saw: explained(&saw),
     })
+}
+
+/// The verdict, its reason and the policies that were looked at, a line each.
+fn explained(saw: &Saw) -> Vec<String> {
+    let Saw::Result(_, found) = saw else { return vec![saw.text().into()] };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let policies = found["policies"].as_array().into_iter().flatten();
+    let policies = policies.map(|policy| {
+        format!("policy \"{}\" {}", text(&policy["name"]), text(&policy["why"]))
+    });
+    let verdict = format!("{}: {}", text(&found["verdict"]), text(&found["reason"]));
+    std::iter::once(verdict).chain(policies).collect()
 }
 
 /// Asks the Runlayer MCP for the calls of this walk-through, oldest first.
@@ -181,19 +193,15 @@ async fn audit_rows(house: &House) -> anyhow::Result<Vec<Row>> {
 }
 
 fn row(entry: &Value) -> Row {
-    // Either flat or grouped: the first path that holds a text.
-    let text = |paths: &[&str]| {
-        let found = paths.iter().find_map(|path| entry.pointer(path)?.as_str());
-        found.unwrap_or_default().to_owned()
-    };
-    let time = text(&["/timestamp", "/at", "/ts"]);
+    let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let time = text("timestamp");
     Row([
         time.get(11..19).unwrap_or(&time).to_owned(),
-        text(&["/actor/email", "/actor_email"]),
-        text(&["/server/slug", "/server_slug", "/server"]),
-        text(&["/resource/name", "/resource_name"]),
-        text(&["/action_type", "/action"]),
-        text(&["/outcome"]),
-        text(&["/reason", "/reason_code"]),
+        text("actor_email"),
+        text("server"),
+        text("resource_id"),
+        text("action_type"),
+        text("outcome"),
+        text("reason"),
     ])
 }

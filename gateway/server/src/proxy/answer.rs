@@ -45,10 +45,8 @@ pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
 /// RFC 6750 with RFC 9728's `resource_metadata`, all scopes in one challenge.
 fn challenge(reason: Reason, public_url: &str, path: &str) -> Option<HeaderValue> {
     let metadata = format!("{public_url}/.well-known/oauth-protected-resource{path}");
-    let error = match reason {
-        Reason::CredentialMissing => "",
-        _ => ", error=\"invalid_token\"",
-    };
+    let missing = reason == Reason::CredentialMissing;
+    let error = if missing { "" } else { ", error=\"invalid_token\"" };
     let text = format!("Bearer resource_metadata=\"{metadata}\"{error}, scope=\"mcp:proxy\"");
     HeaderValue::try_from(text).ok()
 }

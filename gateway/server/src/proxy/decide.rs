@@ -140,7 +140,8 @@ async fn decided(
         },
         Verdict::Deny(denial) => Err(deny(routed, denial)),
         Verdict::Confirm(demand) => {
-            let agreed = confirm::obtain(routed, target, demand, proxy).await?;
+            // Rare, and large: off the common path's stack.
+            let agreed = Box::pin(confirm::obtain(routed, target, demand, proxy)).await?;
             after_agreement(agreed, target, proxy)
         }
     }

@@ -163,10 +163,8 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
     let routed = &replied.routed;
     let method = routed.understood.call().and_then(|call| call.method);
     let era = routed.understood.era();
-    let listing = match method {
-        Some(Method::List(listing)) => Some(listing),
-        _ => None,
-    };
+    let listing =
+        if let Some(Method::List(listing)) = method { Some(listing) } else { None };
     View {
         governance: proxy.governance.clone(),
         snapshot: routed.snapshot.clone(),

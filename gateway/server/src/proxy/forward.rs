@@ -45,7 +45,10 @@ pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, R
     routed.understood.identified.received.receipt.leaves();
     match proxy.leg.send(&routed.server, request).await {
         Ok(response) => Ok(Replied { routed, response }),
-        Err(error) => Err(Refusal::of_routed(routed, error.reason, error.detail)),
+        Err(error) => {
+            let sent = error.sent;
+            Err(Refusal { sent, ..Refusal::of_routed(routed, error.reason, error.detail) })
+        }
     }
 }
 

@@ -3,11 +3,9 @@
 
 use gateway_core::mcp::{MessageKind, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::Outcome;
 
 use super::Proxy;
 use super::parse::Ask;
-use super::receipt::Ended;
 use super::refusal::Refusal;
 use super::scan::Scanned;
 
@@ -54,18 +52,4 @@ fn has_effects(ask: &Ask) -> bool {
         }
         Ask::OpenStream | Ask::EndSession => false,
     }
-}
-
-/// Whether a refusal of this kind was a refusal at all, or a failure behind us.
-pub(super) fn ended(reason: Reason, detail: String) -> Ended {
-    let outcome = match reason {
-        Reason::UpstreamUnreachable
-        | Reason::UpstreamTimeout
-        | Reason::UpstreamInvalid
-        | Reason::UpstreamAddressRefused
-        | Reason::UpstreamCredentialMissing
-        | Reason::Internal => Outcome::Error,
-        _ => Outcome::Denied,
-    };
-    Ended::without_body(outcome, Some(reason), detail)
 }

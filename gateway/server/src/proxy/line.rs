@@ -29,7 +29,7 @@ impl Proxy {
         let understood = parse::message(identified)?;
         let routed = resolve::route(understood, self).await?;
         if let Some(agreement) = confirm::agreement(&routed) {
-            return confirm::settle(routed, agreement, self).await;
+            return Box::pin(confirm::settle(routed, agreement, self)).await;
         }
         let permitted = decide::permit(routed, self).await?;
         let scanned = scan::request(permitted);

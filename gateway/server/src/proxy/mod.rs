@@ -21,6 +21,7 @@ mod session;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway_core::keys::{Purpose, RootKey};
@@ -38,6 +39,7 @@ pub struct Proxy {
     sessions: Sealer,
     request_states: Sealer,
     settings: Settings,
+    draining: Arc<AtomicBool>,
 }
 
 /// What the operator may set.
@@ -75,6 +77,13 @@ impl Proxy {
             sessions: Sealer::new(&root.derive(Purpose::Session)),
             request_states: Sealer::new(&root.derive(Purpose::RequestState)),
             settings,
+            draining: Arc::default(),
         }
+    }
+
+    /// The gateway is about to stop: streams that clients keep open end within a second, so that they
+    /// come back to another replica.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 }

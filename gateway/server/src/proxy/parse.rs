@@ -21,7 +21,7 @@ pub(super) struct Understood {
 /// What a request asks for.
 pub(super) enum Ask {
     /// POST: one message.
-    Message(Call),
+    Message(Box<Call>),
     /// GET: a legacy stream of server messages.
     OpenStream,
     /// DELETE: the end of a legacy session.
@@ -84,7 +84,7 @@ pub(super) fn message(mut identified: Identified) -> Result<Understood, Refusal>
         let refusal = Refusal::new(identified.received.receipt, reason, detail);
         return Err(refusal.answering(&call));
     }
-    Ok(Understood { identified, ask: Ask::Message(call) })
+    Ok(Understood { identified, ask: Ask::Message(Box::new(call)) })
 }
 
 fn version_header(headers: &http::HeaderMap) -> Result<Option<String>, String> {

@@ -18,7 +18,7 @@ pub(super) struct Receipt {
     governance: Arc<Governance>,
     /// Also what the client sees as correlation id.
     pub(super) call: CallId,
-    pub(super) subject: Subject,
+    pub(super) subject: Box<Subject>,
     pub(super) request_bytes: u64,
     /// The call's arguments, cut to what may be kept.
     pub(super) arguments: Option<Bytes>,
@@ -40,6 +40,30 @@ enum Kind {
     SessionStart,
     SessionEnd,
     Relay,
+}
+
+impl Kind {
+    fn of(method: Method) -> Kind {
+        match method {
+            Method::CallTool => Kind::Tool,
+            Method::ReadResource => Kind::Resource,
+            Method::GetPrompt => Kind::Prompt,
+            Method::List(_) => Kind::Listing,
+            Method::Initialize => Kind::SessionStart,
+            Method::Ping
+            | Method::Discover
+            | Method::Subscribe
+            | Method::Unsubscribe
+            | Method::Complete
+            | Method::SetLevel
+            | Method::Listen
+            | Method::Task
+            | Method::Initialized
+            | Method::Cancelled
+            | Method::Progress
+            | Method::RootsListChanged => Kind::Relay,
+        }
+    }
 }
 
 /// How an exchange ended.
@@ -66,7 +90,7 @@ impl Receipt {
         Receipt {
             governance: governance.clone(),
             call: CallId(governance.next_id(at)),
-            subject: Subject::default(),
+            subject: Box::default(),
             request_bytes: request_bytes as u64,
             arguments: None,
             kind: Kind::Relay,
@@ -80,14 +104,7 @@ impl Receipt {
 
     /// What the message turned out to be.
     pub(super) fn understood(&mut self, call: &Call) {
-        self.kind = match call.method {
-            Some(Method::CallTool) => Kind::Tool,
-            Some(Method::ReadResource) => Kind::Resource,
-            Some(Method::GetPrompt) => Kind::Prompt,
-            Some(Method::List(_)) => Kind::Listing,
-            Some(Method::Initialize) => Kind::SessionStart,
-            _ => Kind::Relay,
-        };
+        self.kind = call.method.map_or(Kind::Relay, Kind::of);
         self.subject.resource_type = match self.kind {
             Kind::Tool => Some("tool"),
             Kind::Resource => Some("resource"),
@@ -113,7 +130,7 @@ impl Receipt {
         Intent {
             id: self.call,
             at: self.at,
-            subject: Arc::new(self.subject.clone()),
+            subject: Arc::new((*self.subject).clone()),
             arguments: self.arguments.clone(),
             request_bytes: self.request_bytes,
         }
@@ -144,7 +161,7 @@ impl Receipt {
             at: now,
             call: self.call,
             concludes_intent: self.intent,
-            subject: Arc::new(std::mem::take(&mut self.subject)),
+            subject: Arc::new(std::mem::take(&mut *self.subject)),
             action: self.action(&ended),
             outcome: ended.outcome,
             reason: ended.reason,
@@ -189,26 +206,39 @@ impl Receipt {
 
 /// The action type of a refusal; `None` for failures behind us, which are the call's own.
 fn refused(reason: Reason) -> Option<ActionType> {
-    match reason.status() {
-        401 => Some(ActionType::AuthFailed),
-        _ => match reason {
-            Reason::PolicyDenied | Reason::TargetNotFound | Reason::ServerNotFound => {
-                Some(ActionType::AccessDenied)
-            }
-            Reason::ConfirmationRequired => Some(ActionType::ConfirmationRequested),
-            Reason::ConfirmationDeclined | Reason::ConfirmationExpired => {
-                Some(ActionType::AccessDenied)
-            }
-            Reason::ScannerBlocked => Some(ActionType::SecurityViolation),
-            Reason::UpstreamUnreachable
-            | Reason::UpstreamTimeout
-            | Reason::UpstreamInvalid
-            | Reason::UpstreamAddressRefused
-            | Reason::UpstreamCredentialMissing
-            | Reason::Internal => None,
-            _ => Some(ActionType::RequestRefused),
-        },
+    let denied = [
+        Reason::PolicyDenied,
+        Reason::TargetNotFound,
+        Reason::ServerNotFound,
+        Reason::ConfirmationDeclined,
+        Reason::ConfirmationExpired,
+    ];
+    if is_failure(reason) {
+        None
+    } else if reason.status() == 401 {
+        Some(ActionType::AuthFailed)
+    } else if denied.contains(&reason) {
+        Some(ActionType::AccessDenied)
+    } else if reason == Reason::ConfirmationRequired {
+        Some(ActionType::ConfirmationRequested)
+    } else if reason == Reason::ScannerBlocked {
+        Some(ActionType::SecurityViolation)
+    } else {
+        Some(ActionType::RequestRefused)
     }
+}
+
+/// True for what went wrong behind the decision: the call was not refused, it failed.
+pub(super) fn is_failure(reason: Reason) -> bool {
+    [
+        Reason::UpstreamUnreachable,
+        Reason::UpstreamTimeout,
+        Reason::UpstreamInvalid,
+        Reason::UpstreamAddressRefused,
+        Reason::UpstreamCredentialMissing,
+        Reason::Internal,
+    ]
+    .contains(&reason)
 }
 
 fn micros(since: Instant) -> u64 {

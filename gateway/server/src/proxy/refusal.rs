@@ -4,11 +4,12 @@
 use gateway_core::decision::Denial;
 use gateway_core::mcp::{Call, Era, MessageKind, Method};
 use gateway_core::reason::Reason;
+use gateway_core::record::Outcome;
 
 use super::parse::Understood;
-use super::receipt::Receipt;
+use super::receipt::{Ended, Receipt, is_failure};
 use super::resolve::Routed;
-use super::{Proxy, answer, intent};
+use super::{Proxy, answer};
 use crate::exchange::Reply;
 
 /// An exchange that ends here.
@@ -23,6 +24,8 @@ pub(super) struct Refusal {
     pub(super) message: Option<String>,
     /// How the call can still go through.
     pub(super) way: Way,
+    /// Some of the call may have reached the upstream: nobody knows what it did there.
+    pub(super) sent: bool,
 }
 
 /// What the answer has to look like.
@@ -50,7 +53,8 @@ impl Refusal {
     /// Refuses an exchange whose message is not known.
     pub(super) fn new(receipt: Receipt, reason: Reason, detail: String) -> Refusal {
         let form = Form { id: None, era: Era::Legacy, tool: false };
-        Refusal { receipt, reason, detail, form, policies: vec![], message: None, way: Way::None }
+        let policies = Vec::new();
+        Refusal { receipt, reason, detail, form, policies, message: None, way: Way::None, sent: false }
     }
 
     /// Refuses an exchange whose message is known.
@@ -95,7 +99,12 @@ impl Refusal {
     /// Writes the record and makes the answer.
     pub(super) fn conclude(self, proxy: &Proxy) -> Reply {
         let reply = answer::refuse(&self, proxy.edge.public_url());
-        self.receipt.conclude(intent::ended(self.reason, self.detail));
+        let outcome = match (self.sent, is_failure(self.reason)) {
+            (true, _) => Outcome::Unknown,
+            (false, true) => Outcome::Error,
+            (false, false) => Outcome::Denied,
+        };
+        self.receipt.conclude(Ended::without_body(outcome, Some(self.reason), self.detail));
         reply
     }
 }

@@ -116,17 +116,16 @@ async fn learned(mut routed: Routed, proxy: &Proxy) -> Result<Routed, Refusal> {
         .and_then(|call| call.target.clone());
     let unknown = tool.as_deref().is_some_and(|name| routed.server.tool(name).is_none());
     if routed.server.eras.is_none() || unknown {
-        routed.snapshot = proxy.governance.learn(&routed.server, tool.as_deref()).await;
+        routed.snapshot = Box::pin(proxy.governance.learn(&routed.server, tool.as_deref())).await;
         if let Some(server) = routed.snapshot.server(&routed.server.id.to_string()) {
             routed.server = server.clone();
         }
     }
-    if routed.understood.era() == Era::Modern && is_request(&routed.understood.ask) {
-        if routed.server.eras.is_some_and(|eras| !eras.modern) {
-            let version = routed.understood.call().and_then(|call| call.version.clone());
-            let detail = format!("legacy server, asked for \"{}\"", version.unwrap_or_default());
-            return Err(Refusal::of_routed(routed, Reason::UnsupportedProtocolVersion, detail));
-        }
+    let modern = routed.understood.era() == Era::Modern && is_request(&routed.understood.ask);
+    if modern && routed.server.eras.is_some_and(|eras| !eras.modern) {
+        let version = routed.understood.call().and_then(|call| call.version.clone());
+        let detail = format!("legacy server, asked for \"{}\"", version.unwrap_or_default());
+        return Err(Refusal::of_routed(routed, Reason::UnsupportedProtocolVersion, detail));
     }
     let Some(tool) = tool else { return Ok(routed) };
     if routed.server.eras.is_none() {

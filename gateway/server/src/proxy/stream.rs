@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,6 +53,7 @@ struct Watch {
     idle_for: Duration,
     total: Option<Pin<Box<Sleep>>>,
     revocation: Option<Interval>,
+    draining: Arc<AtomicBool>,
     /// The id of a modern subscription, to be named when it is ended.
     subscription: Option<String>,
 }
@@ -113,6 +116,7 @@ impl Relay {
                 idle_for: proxy.settings.idle,
                 total: None,
                 revocation: None,
+                draining: proxy.draining.clone(),
                 subscription: listens.and_then(|call| call.id.clone()),
             },
             record: Record {
@@ -219,9 +223,9 @@ impl Relay {
         None
     }
 
-    /// True once the caller may no longer listen.
-    fn revoked(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(interval) = &mut self.watch.revocation else { return false };
+    /// Why a stream that the client keeps open has to end, if it has to.
+    fn must_end(&mut self, context: &mut Context<'_>) -> Option<(Reason, &'static str)> {
+        let interval = self.watch.revocation.as_mut()?;
         while interval.poll_tick(context).is_ready() {
             let (governance, caller) = (&self.view.governance, &self.view.caller);
             let snapshot = governance.snapshot();
@@ -230,21 +234,24 @@ impl Relay {
                 governance.may_enter(&snapshot, user, &self.view.server, &self.view.circumstances)
             });
             if !(still && enters) {
-                return true;
+                return Some((Reason::CredentialInvalid, "access was revoked"));
+            }
+            if self.watch.draining.load(Ordering::Relaxed) {
+                return Some((Reason::ShuttingDown, "the gateway is shutting down"));
             }
         }
-        false
+        None
     }
 
-    /// Ends a stream whose caller may no longer listen.
-    fn end_revoked(&mut self) {
+    /// Ends a stream, and says so where the era has a way to say it.
+    fn end(&mut self, reason: Reason, why: &str) {
         if let Some(id) = &self.watch.subscription {
             let cancelled = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"access was revoked"}}}}"#
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{why}"}}}}"#
             );
             self.ready.push_back(Bytes::from(sse::message(&cancelled)));
         }
-        self.finish(Some((Reason::CredentialInvalid, "access was revoked".into())));
+        self.finish(Some((reason, why.into())));
     }
 
     /// The body is over; a reason says that it broke off.
@@ -322,8 +329,8 @@ impl http_body::Body for Relay {
                     relay.finish(broken.map(|detail| (Reason::UpstreamInvalid, detail)));
                 }
                 Poll::Pending => {
-                    if relay.revoked(context) {
-                        relay.end_revoked();
+                    if let Some((reason, why)) = relay.must_end(context) {
+                        relay.end(reason, why);
                     } else if let Some(detail) = relay.overdue(context) {
                         relay.finish(Some((Reason::UpstreamTimeout, detail.clone())));
                         return Poll::Ready(Some(Err(BodyError::new(detail))));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use gateway_core::Timestamp;
 use gateway_core::ids::EventId;
-use gateway_core::record::{ActionType, Event};
 use gateway_core::reason::Reason;
+use gateway_core::record::{ActionType, Event};
 use uuid::Uuid;
 
 use super::chain::ChainKey;
@@ -77,7 +77,9 @@ impl FloodGate {
     pub(super) fn drain(&mut self) -> Vec<Event> {
         self.opened = None;
         let held = std::mem::take(&mut self.held);
-        held.into_iter().filter_map(|(key, held)| Some(self.sum(&key, held.count, held.last?))).collect()
+        held.into_iter()
+            .filter_map(|(key, held)| Some(self.sum(&key, held.count, held.last?)))
+            .collect()
     }
 
     /// Stands for `count` events: the last of them with a new id, without what only it carried.
@@ -85,14 +87,24 @@ impl FloodGate {
         let id = derived_id(&self.key, "flood", last.at, last.id.0);
         let mut subject = last.subject;
         let detail = match &key.source {
-            Some(_) => format!("{count} alike, aggregated; the last: {}", last.detail.unwrap_or_default()),
+            Some(_) => {
+                format!("{count} alike, aggregated; the last: {}", last.detail.unwrap_or_default())
+            }
             None => {
                 let all = std::sync::Arc::make_mut(&mut subject);
                 (all.client_ip, all.credential) = (None, None);
                 format!("{count} alike from many sources, aggregated")
             }
         };
-        Event { id: EventId(id), count, detail: Some(detail), arguments: None, result: None, subject, ..last }
+        Event {
+            id: EventId(id),
+            count,
+            detail: Some(detail),
+            arguments: None,
+            result: None,
+            subject,
+            ..last
+        }
     }
 }
 

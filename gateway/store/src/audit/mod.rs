@@ -11,8 +11,12 @@ mod flood;
 mod payload;
 mod read;
 mod row;
+mod session;
 mod settings;
+mod shared;
 mod spool;
+mod spooler;
+mod stored;
 mod sweep;
 mod trail;
 mod upkeep;
@@ -23,7 +27,9 @@ mod writer;
 mod tests;
 
 pub use payload::Payload;
-pub use read::{EXPORT_LIMIT, EventCursor, EventDetail, EventEntry, EventFilter, EventPage, PAGE_LIMIT};
+pub use read::{
+    EXPORT_LIMIT, EventCursor, EventDetail, EventEntry, EventFilter, EventPage, PAGE_LIMIT,
+};
 pub use settings::TrailSettings;
 pub use trail::{Durable, Trail, TrailError, TrailHealth};
-pub use verify::{Broken, Verified, Verdict, verify};
+pub use verify::{Broken, Verdict, Verified, verify};

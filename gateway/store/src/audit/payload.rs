@@ -102,7 +102,8 @@ fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() < RAW_BELOW {
         return None;
     }
-    let packed = COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())?;
+    let packed =
+        COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())?;
     (packed.len() < bytes.len()).then_some(packed)
 }
 

@@ -185,7 +185,8 @@ impl Store {
         after: Option<EventCursor>,
         limit: usize,
     ) -> Result<EventPage, StoreError> {
-        self.within("exporting audit events", page(self, filter, after, limit.min(EXPORT_LIMIT))).await
+        self.within("exporting audit events", page(self, filter, after, limit.min(EXPORT_LIMIT)))
+            .await
     }
 
     /// One entry with bodies and neighbours. `only`: an entry of anybody else is as absent.
@@ -250,19 +251,14 @@ async fn detail(
     // An event that concludes a call carries the call's start, so it is hardly later than its own id says.
     let made = instant_of(id.0).map(|made| made + CLOCKS_APART);
     let only = only.map(|user| user.0);
-    let found = sqlx::query_file_as!(
-        EventFields,
-        "src/audit/get_event.sql",
-        id.0,
-        made,
-        only,
-    )
-    .fetch_optional(store.pool())
-    .await?;
-    let Some(found) = found else { return Ok(None) };
-    let rows = sqlx::query_file_as!(EventFields, "src/audit/call_events.sql", found.call_id, id.0, only)
-        .fetch_all(store.pool())
+    let found = sqlx::query_file_as!(EventFields, "src/audit/get_event.sql", id.0, made, only,)
+        .fetch_optional(store.pool())
         .await?;
+    let Some(found) = found else { return Ok(None) };
+    let rows =
+        sqlx::query_file_as!(EventFields, "src/audit/call_events.sql", found.call_id, id.0, only)
+            .fetch_all(store.pool())
+            .await?;
     let call_ts = instant_of(found.call_id).unwrap_or(found.ts);
     let intended_at = sqlx::query_scalar!(
         "select ts from audit_intent where ts = $1 and id = $2",
@@ -279,11 +275,21 @@ async fn detail(
         intended_at,
         neighbours: rows.iter().map(EventFields::entry).collect(),
     };
+    read_bodies(store, &found, call_ts, &mut detail).await?;
+    Ok(Some(detail))
+}
+
+async fn read_bodies(
+    store: &Store,
+    found: &EventFields,
+    call_ts: Timestamp,
+    detail: &mut EventDetail,
+) -> Result<(), StoreError> {
     let bodies = sqlx::query!(
         "select kind, codec, size, kept, body from audit_payload
          where (ts = $1 and id = $2) or (ts = $3 and id = $4 and $5)",
         found.ts,
-        id.0,
+        found.id,
         call_ts,
         found.call_id,
         found.concludes,
@@ -300,7 +306,7 @@ async fn detail(
             _ => detail.arguments = Some(payload),
         }
     }
-    Ok(Some(detail))
+    Ok(())
 }
 
 /// The columns that entries are made of.

@@ -49,12 +49,7 @@ pub(super) struct Segment {
 
 impl Spool {
     /// Makes the directory, readable by us alone.
-    pub(super) fn open(
-        dir: &Path,
-        replica: Uuid,
-        key: ChainKey,
-        limit: u64,
-    ) -> io::Result<Spool> {
+    pub(super) fn open(dir: &Path, replica: Uuid, key: ChainKey, limit: u64) -> io::Result<Spool> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let spool = Spool {
             dir: dir.to_owned(),
@@ -171,8 +166,7 @@ impl Spool {
             return Ok(None);
         }
         let text = fs::read(path)?;
-        let mut segment =
-            Segment { path: path.to_owned(), file, entries: Vec::new(), damaged: 0 };
+        let mut segment = Segment { path: path.to_owned(), file, entries: Vec::new(), damaged: 0 };
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             match line.split_last() {
                 Some((b'\n', whole)) => match self.parse(whole) {

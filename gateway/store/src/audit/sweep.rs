@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_core::Timestamp;
-use gateway_core::record::{ActionType, Outcome};
 use gateway_core::reason::Reason;
+use gateway_core::record::{ActionType, Outcome};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::chain::ChainKey;
 use super::flood::derived_id;
 use super::row::{Entry, EventRow, IntentRow, SubjectRow, to_micros};
-use super::trail::{Item, Queued, Shared};
+use super::shared::{Item, Queued, Shared};
 use crate::StoreError;
 
 /// Rows that land late (a commit that hung) are still found: each sweep looks this far back again.
@@ -126,7 +126,9 @@ impl Sweeper {
         }
         for (id, answer) in answers {
             // Unwritten: the next round finds it again.
-            if let Ok(Ok(Ok(()))) = tokio::time::timeout(self.shared.settings.deadline, answer).await {
+            if let Ok(Ok(Ok(()))) =
+                tokio::time::timeout(self.shared.settings.deadline, answer).await
+            {
                 self.open.remove(&id);
             }
         }
@@ -145,10 +147,8 @@ pub(super) fn closing(
     now: Timestamp,
     not_made: Option<&str>,
 ) -> Entry {
-    let subject: SubjectRow = serde_json::from_str(&intent.subject).unwrap_or_else(|_| SubjectRow {
-        policy_ids: "[]".into(),
-        findings: "[]".into(),
-        ..SubjectRow::default()
+    let subject: SubjectRow = serde_json::from_str(&intent.subject).unwrap_or_else(|_| {
+        SubjectRow { policy_ids: "[]".into(), findings: "[]".into(), ..SubjectRow::default() }
     });
     let (outcome, reason, detail) = match not_made {
         Some(why) => (Outcome::Denied, Some(Reason::AuditUnavailable), why),

@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::row::Entry;
+use super::shared::{Item, Queued, Shared};
 use super::sweep::Sweeper;
-use super::trail::{Item, Queued, Shared, TrailError};
+use super::trail::TrailError;
 use crate::StoreError;
 
 /// Most time for one step; the next round tries again.
@@ -108,14 +109,20 @@ impl Upkeep {
         // None: another replica writes or replays it.
         let Some(segment) = read else { return true };
         if segment.damaged > 0 {
-            tracing::error!(lines = segment.damaged, "the audit spool has damaged lines; they are kept");
+            tracing::error!(
+                lines = segment.damaged,
+                "the audit spool has damaged lines; they are kept"
+            );
         }
         for chunk in segment.entries.chunks(CHUNK) {
             if !self.bring_back(chunk).await {
                 return false;
             }
         }
-        tracing::info!(entries = segment.entries.len(), "spooled audit entries are in the database");
+        tracing::info!(
+            entries = segment.entries.len(),
+            "spooled audit entries are in the database"
+        );
         let disk = self.shared.clone();
         blocking(move || disk.spool.done(segment)).await.is_some()
     }
@@ -149,23 +156,27 @@ impl Heart {
     async fn beat(&self) {
         loop {
             let alive = step("heartbeat", heartbeat(&self.shared)).await.is_some();
-            let (now, dead_after) = (Instant::now(), self.shared.settings.dead_after);
-            let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
-            *steady = match *steady {
-                _ if !alive => None,
-                Some((since, last)) if now - last < dead_after => Some((since, now)),
-                _ => Some((now, now)),
-            };
-            drop(steady);
+            self.note(alive);
             tokio::time::sleep(self.shared.settings.upkeep_every).await;
         }
+    }
+
+    fn note(&self, alive: bool) {
+        let (now, dead_after) = (Instant::now(), self.shared.settings.dead_after);
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        *steady = match *steady {
+            _ if !alive => None,
+            Some((since, last)) if now - last < dead_after => Some((since, now)),
+            _ => Some((now, now)),
+        };
     }
 
     /// Others had time to say that they live: after an outage of Postgres all of them look dead.
     fn is_steady(&self) -> bool {
         let steady = *self.steady.lock().unwrap_or_else(PoisonError::into_inner);
         let dead_after = self.shared.settings.dead_after;
-        steady.is_some_and(|(since, last)| last - since >= dead_after && last.elapsed() < dead_after)
+        steady
+            .is_some_and(|(since, last)| last - since >= dead_after && last.elapsed() < dead_after)
     }
 }
 

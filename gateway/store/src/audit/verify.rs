@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::chain::{ChainKey, Link, Place, TAG, VOID};
 use super::payload::{Codec, Packed};
-use super::row::{EventRow, IntentRow, SubjectRow};
+use super::stored::{self, Span};
 use crate::{Store, StoreError};
 
 /// Batches that are checked together.
@@ -114,14 +114,16 @@ type Digests = HashMap<(Uuid, &'static str), Vec<u8>>;
 
 impl Walk {
     async fn all(&mut self) -> Result<(), Stop> {
-        let ends = sqlx::query!("select replica, batch, mac, seal from audit_chain order by replica")
-            .fetch_all(&mut *self.transaction)
-            .await?;
+        let ends =
+            sqlx::query!("select replica, batch, mac, seal from audit_chain order by replica")
+                .fetch_all(&mut *self.transaction)
+                .await?;
         for end in ends {
             let link = self.chain(end.replica).await?;
             let seal = self.key.seal(end.replica, link);
             if link.batch != end.batch || link.mac[..] != end.mac || seal[..] != end.seal {
-                let why = format!("the chain ends at batch {}, other than its seal says", link.batch);
+                let why =
+                    format!("the chain ends at batch {}, other than its seal says", link.batch);
                 return Err(broken("audit_chain", end.replica, why));
             }
             self.verified.chains += 1;
@@ -184,12 +186,17 @@ impl Walk {
         let mut seen = HashMap::with_capacity(rows.len());
         for row in rows {
             // `first` starts a gapless run of numbers.
-            let batch = usize::try_from(row.place.batch - first.batch).ok().and_then(|n| window.get(n));
+            let batch =
+                usize::try_from(row.place.batch - first.batch).ok().and_then(|n| window.get(n));
             let tag = batch.and_then(|batch| tag_at(&batch.tags, row.place.place));
             match tag {
                 Some(tag) if tag == row.tag => {}
                 Some(tag) if tag != VOID => {
-                    return Err(broken(row.table, row.id, "it was changed, or moved from its place"));
+                    return Err(broken(
+                        row.table,
+                        row.id,
+                        "it was changed, or moved from its place",
+                    ));
                 }
                 _ => return Err(broken(row.table, row.id, "it was not written by a gateway")),
             }
@@ -222,93 +229,22 @@ impl Walk {
     }
 
     async fn intents(&mut self, span: Span, digests: &mut Digests) -> Result<Vec<Found>, Stop> {
-        let rows = sqlx::query!(
-            "select ts, id, batch, place, request_bytes, subject, arguments_digest from audit_intent
-             where ts between $1 and $2 and replica = $3 and batch between $4 and $5",
-            span.from,
-            span.to,
-            span.replica,
-            span.first,
-            span.last,
-        )
-        .fetch_all(&mut *self.transaction)
-        .await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            let place = Place { replica: span.replica, batch: row.batch, place: row.place };
-            let intent = IntentRow {
-                id: row.id,
-                ts: row.ts,
-                request_bytes: row.request_bytes,
-                subject: row.subject,
-                arguments_digest: row.arguments_digest,
-            };
-            let tag = self.key.row("audit_intent", place, &intent, &mut self.scratch);
+        let mut found = Vec::new();
+        for (place, row) in stored::intents(&mut self.transaction, span).await? {
+            let tag = self.key.row("audit_intent", place, &row, &mut self.scratch);
             found.push(Found { table: "audit_intent", id: row.id, place, tag });
-            digests.extend(intent.arguments_digest.map(|d| ((row.id, "arguments"), d)));
+            digests.extend(row.arguments_digest.map(|digest| ((row.id, "arguments"), digest)));
         }
         Ok(found)
     }
 
     async fn events(&mut self, span: Span, digests: &mut Digests) -> Result<Vec<Found>, Stop> {
-        let rows = sqlx::query!(
-            "select * from audit_event
-             where ts between $1 and $2 and replica = $3 and batch between $4 and $5",
-            span.from,
-            span.to,
-            span.replica,
-            span.first,
-            span.last,
-        )
-        .fetch_all(&mut *self.transaction)
-        .await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            let place = Place { replica: span.replica, batch: row.batch, place: row.place };
-            let subject = SubjectRow {
-                actor_id: row.actor_id,
-                actor_email: row.actor_email,
-                auth_method: row.auth_method,
-                credential: row.credential,
-                client_name: row.client_name,
-                client_version: row.client_version,
-                client_ip: row.client_ip,
-                session: row.session,
-                request_id: row.request_id,
-                server_id: row.server_id,
-                server_slug: row.server_slug,
-                method: row.method,
-                era: row.era,
-                resource_type: row.resource_type,
-                resource_name: row.resource_name,
-                policy_ids: row.policy_ids,
-                findings: row.findings,
-                confirmation_id: row.confirmation_id,
-                trace_id: row.trace_id,
-            };
-            let event = EventRow {
-                id: row.id,
-                ts: row.ts,
-                at: row.at,
-                call_id: row.call_id,
-                concludes: row.concludes,
-                action: row.action,
-                outcome: row.outcome,
-                reason: row.reason,
-                detail: row.detail,
-                count: row.count,
-                latency_us: row.latency_us,
-                upstream_us: row.upstream_us,
-                request_bytes: row.request_bytes,
-                response_bytes: row.response_bytes,
-                arguments_digest: row.arguments_digest,
-                result_digest: row.result_digest,
-                subject,
-            };
-            let tag = self.key.row("audit_event", place, &event, &mut self.scratch);
+        let mut found = Vec::new();
+        for (place, row) in stored::events(&mut self.transaction, span).await? {
+            let tag = self.key.row("audit_event", place, &row, &mut self.scratch);
             found.push(Found { table: "audit_event", id: row.id, place, tag });
-            digests.extend(event.arguments_digest.map(|d| ((row.id, "arguments"), d)));
-            digests.extend(event.result_digest.map(|d| ((row.id, "result"), d)));
+            digests.extend(row.arguments_digest.map(|digest| ((row.id, "arguments"), digest)));
+            digests.extend(row.result_digest.map(|digest| ((row.id, "result"), digest)));
         }
         Ok(found)
     }
@@ -355,7 +291,11 @@ impl Walk {
         .await?;
         if let Some(row) = stranger {
             let table = if row.table == "audit_event" { "audit_event" } else { "audit_intent" };
-            return Err(broken(table, row.id, "it was not written by a gateway, or has another time"));
+            return Err(broken(
+                table,
+                row.id,
+                "it was not written by a gateway, or has another time",
+            ));
         }
         let chain = sqlx::query!(
             "select replica, batch from audit_batch b
@@ -369,16 +309,6 @@ impl Walk {
         }
         Ok(())
     }
-}
-
-/// Where the rows of some batches lie.
-#[derive(Clone, Copy)]
-struct Span {
-    replica: Uuid,
-    from: Timestamp,
-    to: Timestamp,
-    first: i64,
-    last: i64,
 }
 
 fn tag_at(tags: &[u8], place: i32) -> Option<&[u8]> {

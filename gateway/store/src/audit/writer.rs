@@ -2,23 +2,19 @@
 //! next one. When Postgres is gone or hangs it tries again, lets events go to the disk meanwhile, and
 //! never answers an intent before its COMMIT is acknowledged.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::future::Future;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Executor};
-use time::Date;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::batch::{self, Head, WriteError};
-use super::chain::Link;
+use super::batch::WriteError;
 use super::row::Entry;
+use super::session::{Session, lost};
+use super::shared::{Item, Queued, Shared};
 use super::sweep::closing;
-use super::trail::{Item, Queued, Shared, TrailError};
+use super::trail::TrailError;
 
 /// Most rows of one transaction.
 const BATCH_ROWS: usize = 500;
@@ -31,31 +27,18 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// Attempts at a batch that met another transaction.
 const ATTEMPTS: usize = 8;
 
-/// A commit is acknowledged only when it is on disk, whatever the database's default. A statement or a
-/// transaction that hangs is ended by the server too, so that nothing of ours lands much later.
-const SESSION: &str = "
-    set role gateway_app;
-    select set_config('synchronous_commit', 'on', false)
-        where current_setting('synchronous_commit') in ('off', 'local');
-    set statement_timeout = '5s';
-    set idle_in_transaction_session_timeout = '5s';
-    set timezone = 'UTC';
-";
-
 /// See the head of this file.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Item>,
     pending: VecDeque<Queued>,
     flushes: Vec<oneshot::Sender<()>>,
-    connection: Option<PgConnection>,
-    link: Link,
+    session: Option<Session>,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Item>) -> Writer {
-        let (pending, flushes) = (VecDeque::new(), Vec::new());
-        Writer { shared, queue, pending, flushes, connection: None, link: Link::GENESIS }
+        Writer { shared, queue, pending: VecDeque::new(), flushes: Vec::new(), session: None }
     }
 
     /// Until the trail stops; leaves nothing behind in memory.
@@ -75,7 +58,7 @@ impl Writer {
     /// Waits for something to write, and takes what else has queued.
     async fn gather(&mut self) {
         if self.pending.is_empty() && self.flushes.is_empty() {
-            let pause = if self.connection.is_some() { IDLE_CHECK } else { RETRY };
+            let pause = if self.session.is_some() { IDLE_CHECK } else { RETRY };
             let stopping = self.shared.stopping.clone();
             tokio::select! {
                 item = self.queue.recv() => self.take(item),
@@ -105,12 +88,10 @@ impl Writer {
 
     /// Is the connection alive? Otherwise makes a new one.
     async fn check(&mut self) {
-        let limit = self.limit();
-        if let Some(connection) = &mut self.connection {
-            match timeout(limit, connection.ping()).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => self.lost(&error.to_string()),
-                Err(_) => self.lost("no answer in time"),
+        if let Some(session) = &mut self.session {
+            match session.ping().await {
+                Ok(()) => return,
+                Err(error) => self.lost(&error.to_string()),
             }
         }
         if let Err(error) = self.connect().await {
@@ -118,17 +99,37 @@ impl Writer {
         }
     }
 
+    /// Makes a new connection.
+    pub(super) async fn connect(&mut self) -> Result<(), String> {
+        self.session = None;
+        let session = Session::open(&self.shared).await.map_err(|error| error.to_string())?;
+        self.session = Some(session);
+        if self.shared.down().take().is_some() {
+            tracing::info!("the audit trail can be written again");
+            self.shared.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, error: &str) {
+        self.session = None;
+        let mut down = self.shared.down();
+        if down.is_none() {
+            tracing::error!(error, "the audit trail cannot be written: calls are refused");
+            *down = Some(Instant::now());
+        }
+    }
+
     /// Writes everything that is pending; while that is impossible, events go to the disk and intents wait
     /// until nobody waits for them.
     async fn write_all(&mut self) {
         loop {
-            self.pending.retain(|queued| {
-                queued.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed())
-            });
+            self.pending
+                .retain(|queued| queued.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed()));
             if self.pending.is_empty() {
                 break;
             }
-            let written = match self.connection {
+            let written = match self.session {
                 Some(_) => self.write_some().await,
                 None => self.connect().await,
             };
@@ -149,12 +150,6 @@ impl Writer {
         }
     }
 
-    /// Most time for one exchange with Postgres: shorter than a waiter's patience, so that a second
-    /// attempt may still serve it.
-    fn limit(&self) -> Duration {
-        self.shared.settings.deadline * 3 / 4
-    }
-
     /// Writes one batch from the front of what is pending. A row that Postgres refuses is found by
     /// halving and put aside; the others are written.
     async fn write_some(&mut self) -> Result<(), String> {
@@ -170,7 +165,7 @@ impl Writer {
                 }
                 Err(WriteError::Content(error)) => {
                     let Some(queued) = part.pop() else { continue };
-                    if let Err(failed) = self.quarantine(&queued, &error).await {
+                    if let Err(failed) = self.put_aside(&queued, &error).await {
                         parts.push(vec![queued]);
                         self.put_back(parts);
                         return Err(failed.to_string());
@@ -211,111 +206,22 @@ impl Writer {
     /// One transaction, again where the same may succeed.
     async fn attempt(&mut self, part: &[Queued]) -> Result<(), WriteError> {
         let entries: Vec<&Entry> = part.iter().map(|queued| &queued.entry).collect();
+        let session = self.session.as_mut().ok_or_else(|| lost("not connected"))?;
         for _ in 0..ATTEMPTS {
-            match self.transact(&entries).await {
-                Ok(link) => {
-                    self.link = link;
-                    return Ok(());
-                }
-                Err(WriteError::NoDay) => self.make_days(&entries).await?,
-                Err(WriteError::Stale) => self.read_link().await?,
+            match session.write(&entries).await {
+                Ok(()) => return Ok(()),
+                Err(WriteError::NoDay) => session.make_days(&entries).await?,
+                Err(WriteError::Stale) => session.read_link().await?,
                 Err(WriteError::Again(error)) => tracing::debug!(%error, "writing a batch again"),
                 Err(error) => return Err(error),
             }
         }
-        Err(WriteError::Lost(sqlx::Error::Protocol("a batch kept colliding".into())))
+        Err(lost("a batch kept colliding"))
     }
 
-    async fn transact(&mut self, entries: &[&Entry]) -> Result<Link, WriteError> {
-        let limit = self.limit();
-        let head = Head {
-            key: &self.shared.key,
-            replica: self.shared.settings.replica,
-            link: self.link,
-            now: super::row::to_micros(self.shared.settings.clock.now()),
-        };
-        let connection = self.connection.as_mut().ok_or_else(away)?;
-        within(limit, batch::write(connection, &head, entries)).await
-    }
-
-    /// Days beyond those that upkeep made ahead: an old spool, a clock that is off.
-    async fn make_days(&mut self, entries: &[&Entry]) -> Result<(), WriteError> {
-        let limit = self.limit();
-        let mut days: BTreeSet<Date> = entries.iter().map(|entry| entry.ts().date()).collect();
-        days.insert(self.shared.settings.clock.now().date());
-        let connection = self.connection.as_mut().ok_or_else(away)?;
-        for day in days {
-            let made = sqlx::query!("select audit_make_days($1, 1)", day).fetch_one(&mut *connection);
-            within(limit, async { Ok(made.await?) }).await?;
-        }
-        Ok(())
-    }
-
-    async fn read_link(&mut self) -> Result<(), WriteError> {
-        let limit = self.limit();
-        let replica = self.shared.settings.replica;
-        let connection = self.connection.as_mut().ok_or_else(away)?;
-        let row = sqlx::query!("select batch, mac from audit_chain where replica = $1", replica)
-            .fetch_one(connection);
-        let row = within(limit, async { Ok(row.await?) }).await?;
-        let mac = row.mac.try_into().map_err(|_| away())?;
-        self.link = Link { batch: row.batch, mac };
-        Ok(())
-    }
-
-    /// Signs in, makes the days around the present, finds the end of the chain.
-    pub(super) async fn connect(&mut self) -> Result<(), String> {
-        let options = self.shared.pool.connect_options();
-        let session = async {
-            let mut connection = PgConnection::connect_with(&options).await?;
-            connection.execute(sqlx::raw_sql(SESSION)).await?;
-            Ok(connection)
-        };
-        let connection = within(self.limit(), session).await.map_err(|e| e.to_string())?;
-        self.connection = Some(connection);
-        let ready = self.prepare().await;
-        if let Err(error) = ready {
-            self.connection = None;
-            return Err(error.to_string());
-        }
-        if self.shared.down().take().is_some() {
-            tracing::info!("the audit trail can be written again");
-            self.shared.bell.notify_one();
-        }
-        Ok(())
-    }
-
-    async fn prepare(&mut self) -> Result<(), WriteError> {
-        let limit = self.limit();
-        let replica = self.shared.settings.replica;
-        let seal = self.shared.key.seal(replica, Link::GENESIS);
-        let connection = self.connection.as_mut().ok_or_else(away)?;
-        within(limit, async {
-            sqlx::query!("select audit_make_days((now() at time zone 'UTC')::date - 1, 4)")
-                .fetch_one(&mut *connection)
-                .await?;
-            sqlx::query!(
-                "insert into audit_chain (replica, batch, mac, seal) values ($1, 0, $2, $3)
-                 on conflict do nothing",
-                replica,
-                &Link::GENESIS.mac[..],
-                &seal[..],
-            )
-            .execute(&mut *connection)
-            .await?;
-            Ok(())
-        })
-        .await?;
-        self.read_link().await
-    }
-
-    fn lost(&mut self, error: &str) {
-        self.connection = None;
-        let mut down = self.shared.down();
-        if down.is_none() {
-            tracing::error!(error, "the audit trail cannot be written: calls are refused");
-            *down = Some(Instant::now());
-        }
+    async fn put_aside(&mut self, queued: &Queued, error: &sqlx::Error) -> Result<(), WriteError> {
+        let session = self.session.as_mut().ok_or_else(|| lost("not connected"))?;
+        session.quarantine(&queued.entry, error).await
     }
 
     /// What nobody waits for goes to the disk; with `spool_intents` the rest too.
@@ -354,33 +260,11 @@ impl Writer {
                 && let Entry::Intent { row, .. } = &entry
             {
                 let now = self.shared.settings.clock.now();
-                let entry = closing(&self.shared.key, row, now, Some("nobody waited for the record"));
+                let entry =
+                    closing(&self.shared.key, row, now, Some("nobody waited for the record"));
                 self.pending.push_back(Queued::new(entry, None));
             }
         }
-    }
-
-    /// Puts the row aside where it can be looked at.
-    async fn quarantine(&mut self, queued: &Queued, error: &sqlx::Error) -> Result<(), WriteError> {
-        let limit = self.limit();
-        let code = error.as_database_error().and_then(|refusal| refusal.code());
-        let kind = match queued.entry {
-            Entry::Intent { .. } => "intent",
-            Entry::Event { .. } => "event",
-        };
-        let body = serde_json::to_vec(&queued.entry).unwrap_or_default();
-        let connection = self.connection.as_mut().ok_or_else(away)?;
-        let put = sqlx::query!(
-            "insert into audit_quarantine (id, kind, at, sqlstate, body) values ($1, $2, $3, $4, $5)
-             on conflict do nothing",
-            queued.entry.id(),
-            kind,
-            self.shared.settings.clock.now(),
-            code.as_deref().unwrap_or_default(),
-            body,
-        )
-        .execute(connection);
-        within(limit, async { Ok(put.await?) }).await.map(drop)
     }
 
     /// An intent that cannot be recorded must not leave; an event is recorded without its texts.
@@ -404,84 +288,4 @@ impl Writer {
             }
         }
     }
-}
-
-fn away() -> WriteError {
-    WriteError::Lost(sqlx::Error::WorkerCrashed)
-}
-
-async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, WriteError>>,
-) -> Result<T, WriteError> {
-    timeout(limit, work).await.unwrap_or_else(|_| Err(WriteError::Lost(sqlx::Error::PoolTimedOut)))
-}
-
-/// The task that takes entries to the disk: what queued during the last sync goes with the next.
-pub(super) async fn spooler(shared: Arc<Shared>, mut entries: mpsc::Receiver<Queued>) {
-    let mut group = Vec::new();
-    let stopped = async {
-        shared.stopping.cancelled().await;
-        // The writer hands over what it has left before the tracker is empty but for us.
-        while shared.tasks.len() > 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::pin!(stopped);
-    loop {
-        tokio::select! {
-            biased;
-            count = entries.recv_many(&mut group, BATCH_ROWS) => if count == 0 { break },
-            () = &mut stopped => break,
-        }
-        group = to_disk(&shared, std::mem::take(&mut group)).await;
-    }
-    shared.spool.seal();
-}
-
-async fn to_disk(shared: &Arc<Shared>, mut group: Vec<Queued>) -> Vec<Queued> {
-    let count = group.len() as u64;
-    loop {
-        let disk = shared.clone();
-        let appended = tokio::task::spawn_blocking(move || {
-            let done = disk.spool.append(group.iter().map(|queued| &queued.entry));
-            (group, done)
-        });
-        let (back, done) = match appended.await {
-            Ok(result) => result,
-            Err(_) => {
-                shared.lose(count);
-                break;
-            }
-        };
-        group = back;
-        match done {
-            Ok(left_out) => {
-                shared.lose(left_out as u64);
-                // With something left out nobody can be told that theirs is safe.
-                for waiter in group.drain(..).filter_map(|queued| queued.waiter) {
-                    let told = match left_out {
-                        0 => Ok(()),
-                        _ => Err(TrailError::Unavailable("the spool is full".into())),
-                    };
-                    let _ = waiter.send(told);
-                }
-                break;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the audit spool cannot be written");
-                if shared.down().is_none() || shared.stopping.is_cancelled() {
-                    for queued in group.drain(..) {
-                        if shared.queue.try_send(Item::Entry(queued)).is_err() {
-                            shared.lose(1);
-                        }
-                    }
-                    break;
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
-    shared.on_the_way.fetch_sub(count, Ordering::SeqCst);
-    Vec::new()
 }

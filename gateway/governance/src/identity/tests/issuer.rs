@@ -29,7 +29,8 @@ impl Keys {
         let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
         let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let ec = EcdsaKeyPair::generate_pkcs8(curve, &random).unwrap();
-        let rsa: String = include_str!("../testdata/rsa2048.pkcs8.base64").split_whitespace().collect();
+        let rsa: String =
+            include_str!("../testdata/rsa2048.pkcs8.base64").split_whitespace().collect();
         Keys {
             ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap(),
             ec: EcdsaKeyPair::from_pkcs8(curve, ec.as_ref(), &random).unwrap(),
@@ -61,8 +62,10 @@ impl Keys {
 
     pub(super) fn jwk(&self, alg: &str) -> Value {
         match alg {
-            "RS256" => json!({"kty": "RSA", "kid": "rsa", "alg": "RS256", "use": "sig", "e": "AQAB",
-                "n": self.rsa_n()}),
+            "RS256" => {
+                json!({"kty": "RSA", "kid": "rsa", "alg": "RS256", "use": "sig", "e": "AQAB",
+                "n": self.rsa_n()})
+            }
             "ES256" => {
                 let point = self.ec.public_key().as_ref();
                 json!({"kty": "EC", "kid": "ec", "crv": "P-256", "alg": "ES256", "use": "sig",

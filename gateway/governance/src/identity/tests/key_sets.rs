@@ -57,10 +57,10 @@ where
     let mut all: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {
         for (future, done) in &mut all {
-            if done.is_none() {
-                if let std::task::Poll::Ready(result) = future.as_mut().poll(context) {
-                    *done = Some(result.is_ok());
-                }
+            if done.is_none()
+                && let std::task::Poll::Ready(result) = future.as_mut().poll(context)
+            {
+                *done = Some(result.is_ok());
             }
         }
         if all.iter().all(|(_, done)| done.is_some()) {
@@ -198,7 +198,8 @@ async fn unusable_keys_are_skipped() {
         assert!(world.bearer(&good()).await.is_err(), "{unusable}");
         assert!(world.bearer(&token(&header("ES256"), &claims())).await.is_ok());
     }
-    for document in ["{}", "[]", "{\"keys\":{}}", "{\"keys\":[]}", "{\"keys\":[],\"keys\":[]}", ""] {
+    for document in ["{}", "[]", "{\"keys\":{}}", "{\"keys\":[]}", "{\"keys\":[],\"keys\":[]}", ""]
+    {
         let world = World::new();
         world.net.put(JWKS, document);
         assert!(world.bearer(&good()).await.is_err(), "{document}");

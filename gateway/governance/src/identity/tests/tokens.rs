@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::issuer::{FOREIGN, KEYS, claims, encode, header, raw_token, token};
 use super::{AUDIENCE, ISSUER, World};
+use crate::identity::Presented;
 use crate::testing::START;
 
 fn with(mut value: Value, name: &str, to: Value) -> Value {
@@ -105,6 +106,7 @@ fn spoiled() -> Vec<(&'static str, Value, Value)> {
         ("aud empty array", h(), with(c(), "aud", json!([]))),
         ("aud nested", h(), with(c(), "aud", json!([[AUDIENCE]]))),
         ("aud object", h(), with(c(), "aud", json!({"0": AUDIENCE}))),
+        ("aud empty", h(), with(c(), "aud", json!(""))),
         ("aud null", h(), with(c(), "aud", Value::Null)),
         ("aud joined", h(), with(c(), "aud", json!(format!("{AUDIENCE} other")))),
         ("sub missing", h(), without(c(), "sub")),
@@ -214,6 +216,21 @@ async fn malformed_and_forged_tokens_are_refused() {
     }
     // And none of that is because the world is broken.
     assert!(World::new().bearer(&good).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_for_one_server_is_none_for_another() {
+    let world = World::new();
+    let at = |server: &str| format!("https://gw.example.com/api/v1/proxy/{server}/mcp");
+    let token = token(&header("EdDSA"), &with(claims(), "aud", json!(at("a"))));
+    let value = format!("Bearer {token}");
+    for (resource, good) in [(at("a"), true), (at("b"), false), (at("a"), true), ("".into(), false)]
+    {
+        let presented =
+            Presented { authorization: Some(&value), resource: &resource, ..Presented::default() };
+        let got = world.identity.identify(&world.snapshot, presented).await;
+        assert_eq!(got.is_ok(), good, "{resource}");
+    }
 }
 
 #[tokio::test]

@@ -8,14 +8,12 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::super::metadata::Metadata;
+use super::super::refusal::sentence;
 use crate::exchange::{self, Reply};
 
 /// The answer to a refused request.
 pub(super) fn refused(reason: Reason, detail: &str, call: CallId, metadata: &Metadata) -> Reply {
-    let detail = match detail {
-        "" => format!("{}.", reason.message()),
-        detail => format!("{}: {detail}", reason.message()),
-    };
+    let detail = sentence(reason, detail);
     let body = json!({"detail": detail, "reason": reason.as_str(), "correlation_id": call});
     let mut reply = exchange::json(status(reason), body.to_string());
     let headers = reply.headers_mut();

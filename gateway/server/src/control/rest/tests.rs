@@ -191,6 +191,11 @@ async fn bad_credentials_reach_no_operation() {
     }
     let written = face.organisation.governance.trail().flush(std::time::Duration::from_secs(10));
     assert!(written.await);
+    let misplaced = format!("/api/v1/{good}?key={good}");
+    assert_eq!(face.send("GET", &misplaced, HeaderMap::new(), &good).await.status, 404);
+    assert!(face.organisation.governance.trail().flush(std::time::Duration::from_secs(10)).await);
+    let everything = face.get(Person::Admin, "/api/v1/auditlogs?limit=200").await;
+    assert!(!everything.body.to_string().contains(&good), "a key in the audit trail");
     let failed = face.get(Person::Admin, "/api/v1/auditlogs?action_type=auth_failed&limit=1").await;
     assert_eq!(failed.body["data"][0]["action_type"], "auth_failed", "{failed:?}");
 }

@@ -6,11 +6,15 @@ use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
 use gateway_governance::{Answer, Governance, Origin, Refused};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::arguments::{self, Arguments, Misfit};
+use super::super::refusal::sentence;
 use super::cap;
 use super::table::{Effect, Entry};
+
+/// Where a refused tool result carries the same for machines, as the line's own refusals do.
+const REFUSAL_META: &str = "com.runlayer/refusal";
 
 /// Calls the tool as the caller.
 pub(super) async fn call(
@@ -85,17 +89,14 @@ fn refused(refused: &Refused, call: CallId) -> CallToolResult {
 }
 
 fn failed(reason: Reason, detail: &str, call: CallId) -> CallToolResult {
-    let colon = if detail.is_empty() { "" } else { ": " };
     let text = format!(
-        "{}{colon}{detail}. {} (reason {reason}, correlation id {call})",
-        reason.message(),
+        "{}. {}\nreason: {reason}\ncorrelation_id: {call}",
+        sentence(reason, detail),
         next_step(reason),
     );
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
-    let machine = json!({"runlayer/reason": reason.as_str(), "runlayer/correlation_id": call});
-    if let Value::Object(members) = machine {
-        result.meta = Some(members.into());
-    }
+    let refusal = json!({"reason": reason.as_str(), "correlation_id": call, "policy_ids": []});
+    result.meta = Some(JsonObject::from_iter([(REFUSAL_META.to_owned(), refusal)]).into());
     result
 }
 

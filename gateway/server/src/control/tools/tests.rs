@@ -6,6 +6,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use serde_json::json;
 
+use super::super::rest::routes::{Access, Does, ROUTES};
 use super::super::testing::{Organisation, Person};
 use super::*;
 
@@ -63,7 +64,8 @@ impl Server {
     async fn refusal(&self, person: Person, tool: &str, arguments: Value) -> String {
         let result = self.call(person, tool, arguments).await;
         assert_eq!(result["isError"], true, "{tool}: {result}");
-        assert!(result["_meta"]["runlayer/correlation_id"].is_string());
+        let refusal = &result["_meta"]["com.runlayer/refusal"];
+        assert!(refusal["correlation_id"].is_string() && refusal["reason"].is_string(), "{result}");
         result["content"][0]["text"].as_str().unwrap().to_owned()
     }
 }
@@ -177,6 +179,67 @@ async fn changes_need_the_role_first_and_then_the_boolean_true() {
     assert_eq!(before["structuredContent"]["status"], "active");
     let done = server.call(Person::Admin, tool, set(json!(true))).await;
     assert_eq!(done["structuredContent"]["after"], "disabled", "{done}");
+}
+
+/// The same matrix as for the addresses, made from the same table.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tool_lets_through_whom_its_address_declares() {
+    let server = Server::start().await;
+    for entry in TOOLS {
+        let operation = Does::Operation(entry.operation);
+        let route = ROUTES.iter().find(|route| route.does == operation).unwrap();
+        let arguments = example(&server, entry.operation).await;
+        let (other, admin, user) = match route.access {
+            Access::Anonymous => unreachable!("operations are for people"),
+            Access::User => ("", "", ""),
+            Access::Concerned => ("not_found", "", ""),
+            Access::Asked => ("not_found", "", "not_found"),
+            Access::Admin => ("role_missing", "", "role_missing"),
+        };
+        let people = [(Person::Other, other), (Person::User, user), (Person::Admin, admin)];
+        for (person, refusal) in people {
+            let result = server.call(person, entry.operation, arguments.clone()).await;
+            assert_eq!(result["isError"], !refusal.is_empty(), "{person:?} {result}");
+            let reason = result["_meta"]["com.runlayer/refusal"]["reason"].as_str();
+            assert!(reason.unwrap_or_default().ends_with(refusal), "{person:?} {result}");
+        }
+    }
+}
+
+/// Good arguments, about something that concerns the user and not the other user; a confirmation that is the
+/// administrator's to decide.
+async fn example(server: &Server, operation: &str) -> Value {
+    let properties = arguments::of(operation).unwrap().schema();
+    let has = |name: &str| properties.pointer(&format!("/properties/{name}")).is_some();
+    let mut example = json!({});
+    if has("server_id") && operation != "list_audit_logs" {
+        example["server_id"] = json!("tickets");
+    }
+    match operation {
+        "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
+        "set_server_status" => example["status"] = json!("active"),
+        "decide_confirmation" => example["approve"] = json!(true),
+        "get_audit_log" => {
+            let call = server.organisation.origin(Face::Rest);
+            let user = server.organisation.caller(Person::User);
+            let governance = &server.organisation.governance;
+            let list = arguments::of("list_servers").unwrap().read(JsonObject::new()).unwrap();
+            governance.perform(&user, &call, list).await.unwrap();
+            assert!(governance.trail().flush(std::time::Duration::from_secs(10)).await);
+            let listed = server.call(Person::User, "list_audit_logs", json!({})).await;
+            example["id"] = listed["structuredContent"]["data"][0]["id"].clone();
+        }
+        _ => {}
+    }
+    if operation.ends_with("_confirmation") {
+        let alice = Approver::User("alice@example.com".into());
+        let id = server.organisation.waiting(operation, alice).await;
+        example["id"] = json!(id.to_string());
+    }
+    if has("confirm") {
+        example["confirm"] = json!(true);
+    }
+    example
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,10 +95,14 @@ async fn payloads_are_cut_or_left_out_as_configured() {
     assert!(trail.flush(PATIENCE).await);
     let read = store.get_event(event.id, None).await.unwrap().unwrap();
     let arguments = read.arguments.unwrap();
-    assert_eq!((&arguments.bytes[..], arguments.size, arguments.is_cut()), (&b"{\"id\""[..], 8, true));
+    assert_eq!(
+        (&arguments.bytes[..], arguments.size, arguments.is_cut()),
+        (&b"{\"id\""[..], 8, true)
+    );
     trail.stop().await;
-    let trail =
-        Trail::start(&store, TrailSettings { keep_payloads: false, ..settings(&dir) }).await.unwrap();
+    let trail = Trail::start(&store, TrailSettings { keep_payloads: false, ..settings(&dir) })
+        .await
+        .unwrap();
     let (_, event) = call(&trail, "list").await;
     assert!(trail.flush(PATIENCE).await);
     let read = store.get_event(event.id, None).await.unwrap().unwrap();
@@ -198,16 +202,40 @@ async fn a_flood_stays_small_and_counts_everything() {
 }
 
 #[tokio::test]
+async fn without_room_calls_are_refused_and_events_lose_their_bodies_only() {
+    let (store, dir) = (testing::store().await, Dir::new());
+    let trail = Trail::start(&store, TrailSettings { queue_bytes: 8 << 10, ..settings(&dir) })
+        .await
+        .unwrap();
+    // Bytes that do not compress.
+    let large = |seed: u64| -> Bytes {
+        let step = |n: u64| (n + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 17;
+        (0..20_000).map(|n| (step(n).wrapping_mul(step(n)) >> 13) as u8).collect()
+    };
+    let (small, event) = call(&trail, "small").await;
+    let refused =
+        trail.record(Intent { arguments: Some(large(1)), ..intent(subject("large")) }).await;
+    assert!(matches!(refused, Err(TrailError::Unavailable(_))), "{refused:?}");
+    let mut noted = Event { result: Some(large(2)), concludes_intent: false, ..outcome(&small) };
+    noted.id = EventId(Uuid::now_v7());
+    trail.conclude(noted.clone());
+    assert!(trail.flush(PATIENCE).await);
+    let read = store.get_event(noted.id, None).await.unwrap().unwrap();
+    assert_eq!(read.result, None);
+    assert!(read.event.detail.unwrap().contains("bodies left out"));
+    assert!(store.get_event(event.id, None).await.unwrap().unwrap().result.is_some());
+    verified(&store).await;
+    trail.stop().await;
+}
+
+#[tokio::test]
 async fn after_stop_nothing_is_taken_for_recorded() {
     let (store, dir) = (testing::store().await, Dir::new());
     let trail = start(&store, &dir).await;
     let (_, event) = call(&trail, "list").await;
     trail.clone().stop().await;
     assert!(store.get_event(event.id, None).await.unwrap().is_some());
-    assert!(matches!(
-        trail.record(intent(subject("list"))).await,
-        Err(TrailError::Unavailable(_))
-    ));
+    assert!(matches!(trail.record(intent(subject("list"))).await, Err(TrailError::Unavailable(_))));
     // Late events go to the disk, and from there to the next start.
     let late = Event { concludes_intent: false, ..outcome(&intent(subject("late"))) };
     trail.conclude(late.clone());

@@ -102,9 +102,10 @@ async fn stopped_in_the_middle_of_a_load() {
     let (server, store) = Server::start().await;
     let dir = Dir::new();
     let patient = settings(&dir);
-    let trail = Trail::start(&store, TrailSettings { sweep_after: Duration::from_secs(1), ..patient })
-        .await
-        .unwrap();
+    let trail =
+        Trail::start(&store, TrailSettings { sweep_after: Duration::from_secs(1), ..patient })
+            .await
+            .unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..16 {

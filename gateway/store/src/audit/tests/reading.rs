@@ -32,7 +32,8 @@ async fn count(store: &Store, filter: EventFilter) -> usize {
         // Through its text, as clients carry it.
         let after = cursor.map(|cursor| cursor.to_string().parse().unwrap());
         let page = store.list_events(&filter, after, 7).await.unwrap();
-        let sorted = page.events.is_sorted_by_key(|event| std::cmp::Reverse((event.timestamp, event.id)));
+        let sorted =
+            page.events.is_sorted_by_key(|event| std::cmp::Reverse((event.timestamp, event.id)));
         assert!(sorted && page.events.len() <= 7);
         for event in page.events {
             assert!(seen.insert(event.id), "{} twice", event.id);

@@ -49,12 +49,15 @@ async fn records_can_neither_be_changed_nor_removed() {
 #[tokio::test]
 async fn days_are_made_near_the_present_only() {
     let store = testing::store().await;
-    for call in ["current_date + 3650, 1", "current_date - 3650, 1", "current_date, 400", "current_date, 0"] {
+    for call in
+        ["current_date + 3650, 1", "current_date - 3650, 1", "current_date, 400", "current_date, 0"]
+    {
         let text = format!("select audit_make_days({call})");
         let tried = store.pool().execute(sqlx::raw_sql(AssertSqlSafe(text))).await;
         assert!(tried.is_err(), "{call}");
     }
-    let twice = "select audit_make_days(current_date + 10, 2), audit_make_days(current_date + 10, 2)";
+    let twice =
+        "select audit_make_days(current_date + 10, 2), audit_make_days(current_date + 10, 2)";
     let row = store.pool().fetch_one(twice).await.unwrap();
     assert_eq!((row.get::<i32, _>(0), row.get::<i32, _>(1)), (8, 0));
 }

@@ -12,11 +12,13 @@ const DIMENSIONS: &str = "action, outcome, coalesce(reason, '') as reason, repli
         then coalesce(resource_name, '') else '' end as resource_name,
     case when latency_us is null then -1 else
         (select count(*) from unnest(audit_latency_bounds()) bound where bound <= latency_us) end as latency_class";
-const SUMS: &str = "sum(count)::bigint as events, sum(coalesce(latency_us, 0))::bigint as latency_us,
+const SUMS: &str =
+    "sum(count)::bigint as events, sum(coalesce(latency_us, 0))::bigint as latency_us,
     sum(coalesce(upstream_us, 0))::bigint as upstream_us,
     sum(coalesce(request_bytes, 0))::bigint as request_bytes,
     sum(coalesce(response_bytes, 0))::bigint as response_bytes";
-const NAMES: &str = "bucket, action, outcome, reason, replica, server_id, actor_id, resource_type, client_name,
+const NAMES: &str =
+    "bucket, action, outcome, reason, replica, server_id, actor_id, resource_type, client_name,
     resource_name, latency_class";
 
 #[tokio::test]
@@ -33,7 +35,8 @@ async fn rollups_equal_brute_force() {
         let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, at, 0));
         let mut event = outcome(&intent(subject));
         (event.id, event.concludes_intent, event.result) = (EventId(id), false, None);
-        event.reason = [None, Some(Reason::PolicyDenied), Some(Reason::TargetNotFound)][n as usize % 3];
+        event.reason =
+            [None, Some(Reason::PolicyDenied), Some(Reason::TargetNotFound)][n as usize % 3];
         event.latency_us = (n % 6 != 0).then(|| 1 << (n % 40));
         event.response_bytes = (n % 5 != 0).then_some(n);
         event.count = 1 + (n % 3) as u32;

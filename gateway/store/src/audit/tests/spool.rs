@@ -15,7 +15,11 @@ fn open(dir: &Dir, limit: u64) -> Spool {
 
 fn free(n: usize) -> Vec<Event> {
     (0..n)
-        .map(|_| Event { concludes_intent: false, result: None, ..outcome(&intent(subject("spooled"))) })
+        .map(|_| Event {
+            concludes_intent: false,
+            result: None,
+            ..outcome(&intent(subject("spooled")))
+        })
         .collect()
 }
 
@@ -46,7 +50,8 @@ async fn a_spool_comes_back_once_even_when_it_was_not_cleared_away() {
         trail.stop().await;
         let rows = "select count(*) from audit_event where resource_name = 'spooled'";
         assert_eq!(number(&store, rows).await, 900, "round {round}");
-        let counted = "select sum(events)::bigint from audit_rollup_day where resource_name = 'spooled'";
+        let counted =
+            "select sum(events)::bigint from audit_rollup_day where resource_name = 'spooled'";
         assert_eq!(number(&store, counted).await, 900, "round {round}");
         verified(&store).await;
     }
@@ -112,6 +117,7 @@ fn nobody_else_may_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
     let (path, _) = leave(&dir, &free(1)).remove(0);
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
 }

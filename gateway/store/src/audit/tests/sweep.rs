@@ -3,14 +3,19 @@
 use super::*;
 
 fn eager(dir: &Dir) -> TrailSettings {
-    TrailSettings { sweep_after: Duration::ZERO, dead_after: Duration::from_secs(1), ..settings(dir) }
+    TrailSettings {
+        sweep_after: Duration::ZERO,
+        dead_after: Duration::from_secs(1),
+        ..settings(dir)
+    }
 }
 
 /// Intents of a gateway that died: recorded, never concluded, heartbeat long ago.
 async fn leave_orphans(store: &Store, dir: &Dir, count: usize) {
     let dead = settings(dir);
     let replica = dead.replica;
-    let trail = Trail::start(store, TrailSettings { upkeep_every: PATIENCE, ..dead }).await.unwrap();
+    let trail =
+        Trail::start(store, TrailSettings { upkeep_every: PATIENCE, ..dead }).await.unwrap();
     for _ in 0..count {
         let _never_concluded = trail.record(intent(subject("list"))).await.unwrap();
     }
@@ -31,7 +36,8 @@ async fn two_sweepers_close_every_orphan_once() {
     assert_eq!(number(&store, "select count(*) from audit_event").await, 300);
     assert_eq!(number(&store, "select sum(events)::bigint from audit_rollup_hour").await, 300);
     assert_closed(&store).await;
-    let filter = super::super::EventFilter { outcome: Some("unknown".into()), ..Default::default() };
+    let filter =
+        super::super::EventFilter { outcome: Some("unknown".into()), ..Default::default() };
     let page = store.list_events(&filter, None, 1).await.unwrap();
     let event = &page.events[0];
     assert_eq!(event.action_type, "tool_call_failure");

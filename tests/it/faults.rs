@@ -1,0 +1,113 @@
+//! What must hold when processes die, freeze or go away: no call without a durable record, none twice, every
+//! intent closed by exactly one event, and everything that still runs recovers by itself. The rig's Auditor
+//! ends each test; what is here beside it looks at single calls.
+//!
+//! Rounds are random. Their seed is printed; `GATEWAY_TEST_SEED` repeats one.
+
+mod drained;
+mod gateway_killed;
+mod load;
+mod postgres_gone;
+mod postgres_killed;
+mod replicas;
+mod tampered;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use gateway_tests::auditor::{EventRow, events, intents};
+use gateway_tests::postgres::Database;
+use gateway_tests::rig::Rig;
+use gateway_tests::upstream::Upstream;
+use gateway_tests::wait::eventually;
+use uuid::Uuid;
+
+/// How long a gateway may take to work again once everything it needs is back; far beyond what it takes.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+/// Random numbers from a seed that can be given again (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn new(test: &str) -> Dice {
+        let given = std::env::var("GATEWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+        println!("{test}: GATEWAY_TEST_SEED={seed}");
+        Dice(seed)
+    }
+
+    /// Less than `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// A short while: where in the life of the running calls the blow falls. It waits for nothing.
+    async fn pause(&mut self, below_ms: u64) {
+        tokio::time::sleep(Duration::from_millis(self.below(below_ms))).await;
+    }
+}
+
+/// What the trail says of every call with an intent, by the JSON-RPC id that the client gave it (JSON text).
+struct Told(HashMap<String, Vec<EventRow>>);
+
+impl Told {
+    async fn by(database: &Database) -> Told {
+        let mut by_call: HashMap<Uuid, Vec<EventRow>> = HashMap::new();
+        for event in events(database).await {
+            by_call.entry(event.call).or_default().push(event);
+        }
+        let mut told = HashMap::new();
+        for intent in intents(database).await {
+            let id = intent.subject["request_id"].as_str().unwrap_or_default().to_owned();
+            if id.starts_with("\"rig-") {
+                let rows = by_call.remove(&intent.id).unwrap_or_default();
+                assert!(told.insert(id.clone(), rows).is_none(), "{id} has two intents");
+            }
+        }
+        Told(told)
+    }
+
+    /// How the call ended, by its one event.
+    fn outcome(&self, id: &str) -> &str {
+        let rows = self.0.get(id).unwrap_or_else(|| panic!("{id} has no intent"));
+        assert_eq!(rows.len(), 1, "{id} has {} events: {rows:?}", rows.len());
+        &rows[0].outcome
+    }
+
+    /// How many calls ended so.
+    fn count(&self, outcome: &str) -> usize {
+        self.0.keys().filter(|id| self.outcome(id) == outcome).count()
+    }
+}
+
+/// What reached the upstream, by JSON-RPC id; fails if one is there twice.
+fn ledger(upstream: &Upstream) -> HashSet<String> {
+    let receipts = upstream.receipts();
+    let ids: HashSet<String> = receipts.iter().map(|receipt| receipt.id.clone()).collect();
+    assert_eq!(ids.len(), receipts.len(), "a call reached the upstream twice");
+    ids
+}
+
+/// Waits until every intent has its event, at most for as long as the product promises.
+async fn all_closed(database: &Database) {
+    eventually("every intent is closed", Duration::from_secs(60), async || {
+        (open_intents(database).await == 0).then_some(())
+    })
+    .await;
+}
+
+async fn open_intents(database: &Database) -> i64 {
+    let open = "select count(*) from audit_intent i where not exists
+        (select from audit_event e where e.call_id = i.id and e.ts = i.ts and e.concludes)";
+    database.count(open).await
+}
+
+/// Every chain of every process that ever wrote is whole, also those that were cut short.
+fn chains_are_whole(rig: &Rig) {
+    let output = rig.gateway.cli(&["audit", "verify"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
