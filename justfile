@@ -25,6 +25,13 @@ conformance:
 clients:
     tests/clients/run.sh
 
-# Compare direct, nginx and the gateway; takes some minutes.
+# Compare direct, nginx and the gateway; takes some minutes and needs nginx.
 bench *ARGS:
-    tests/bench/run.sh {{ARGS}}
+    SQLX_OFFLINE=true cargo build --release --workspace
+    SQLX_OFFLINE=true cargo run --release --package gateway-tests --bin bench -- {{ARGS}}
+
+# Write down what the SQL was checked against; needs an empty database: just sqlx postgres://...
+sqlx URL:
+    for file in migrations/*.sql; do psql -q -v ON_ERROR_STOP=1 -1 -f "$file" {{URL}}; done
+    rm -rf .sqlx && mkdir .sqlx && touch gateway/store/src/lib.rs
+    SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$PWD/.sqlx" DATABASE_URL={{URL}} cargo check -p gateway-store --all-targets

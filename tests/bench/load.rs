@@ -17,48 +17,51 @@ use crate::usage::Usage;
 
 /// Where the load goes, and whose processor time is counted.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// The address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The path.
-    pub path: String,
+    pub(crate) path: String,
     /// Headers of every call, `Host` among them.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body of every call.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// The side's processes.
-    pub processes: Vec<u32>,
+    pub(crate) processes: Vec<u32>,
     /// Postgres, where the side has one.
-    pub database: Vec<u32>,
+    pub(crate) database: Vec<u32>,
 }
 
 /// One measurement.
-pub struct Measured {
+pub(crate) struct Measured {
     /// Good answers a second.
-    pub calls_per_second: f64,
+    pub(crate) calls_per_second: f64,
     /// Median time of a call.
     pub p50_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
     /// Processor time of the side's processes.
-    pub cpu_ms: f64,
+    pub(crate) cpu_ms: f64,
     /// Processor time of Postgres.
-    pub database_cpu_ms: f64,
+    pub(crate) database_cpu_ms: f64,
     /// Resident memory of the side's processes at the end.
-    pub rss_mb: f64,
+    pub(crate) rss_mb: f64,
     /// Calls that failed.
-    pub errors: u64,
+    pub(crate) errors: u64,
 }
 
 /// Runs `concurrency` connections for `length`.
-pub async fn run(target: &Target, concurrency: usize, length: Duration) -> anyhow::Result<Measured> {
+pub(crate) async fn run(
+    target: &Target,
+    concurrency: usize,
+    length: Duration,
+) -> anyhow::Result<Measured> {
     let target = Arc::new(target.clone());
     let before = (Usage::of(&target.processes), Usage::of(&target.database));
     let started = Instant::now();
     let until = started + length;
-    let workers: Vec<_> = (0..concurrency)
-        .map(|_| tokio::spawn(worker(Arc::clone(&target), until)))
-        .collect();
+    let workers: Vec<_> =
+        (0..concurrency).map(|_| tokio::spawn(worker(Arc::clone(&target), until))).collect();
     let (mut latencies, mut errors) = (Vec::new(), 0);
     for worker in workers {
         let (times, failed) = worker.await.context("a worker panicked")?;

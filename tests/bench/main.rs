@@ -43,7 +43,10 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| clients | side | calls/s | p50 ms | p99 ms | CPU ms per call | Postgres CPU ms per call | RSS MB | errors |")?;
+    writeln!(
+        out,
+        "| clients | side | calls/s | p50 ms | p99 ms | CPU ms per call | Postgres CPU ms per call | RSS MB | errors |"
+    )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
     for ((concurrency, side), cell) in &cells {
         writeln!(out, "{}", row(*concurrency, *side, cell))?;

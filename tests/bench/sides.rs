@@ -24,7 +24,7 @@ use crate::load::Target;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
+pub(crate) enum Side {
     /// The upstream itself.
     Direct,
     /// nginx with keep-alive towards the upstream, no log.
@@ -35,10 +35,10 @@ pub enum Side {
 
 impl Side {
     /// In the order of a round.
-    pub const ALL: [Side; 3] = [Side::Direct, Side::Nginx, Side::Gateway];
+    pub(crate) const ALL: [Side; 3] = [Side::Direct, Side::Nginx, Side::Gateway];
 
     /// In the table.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Side::Direct => "direct",
             Side::Nginx => "nginx plain proxy",
@@ -48,7 +48,7 @@ impl Side {
 }
 
 /// Everything that runs; ends with the benchmark.
-pub struct Sides {
+pub(crate) struct Sides {
     upstream: SocketAddr,
     nginx: Option<(SocketAddr, Tied)>,
     gateway: Gateway,
@@ -61,7 +61,7 @@ const TOOL: &str = "lookup";
 
 impl Sides {
     /// Starts the upstream, nginx where it is installed, and the gateway.
-    pub async fn start() -> anyhow::Result<Sides> {
+    pub(crate) async fn start() -> anyhow::Result<Sides> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let upstream = listener.local_addr()?;
         tokio::spawn(serve(listener, service_fn(answer)));
@@ -77,7 +77,7 @@ impl Sides {
     }
 
     /// Where a side's calls go; `None` where it is not installed.
-    pub fn target(&self, side: Side) -> Option<Target> {
+    pub(crate) fn target(&self, side: Side) -> Option<Target> {
         let base = |address: SocketAddr| Target {
             address,
             path: "/mcp".into(),
@@ -106,7 +106,7 @@ impl Sides {
     }
 
     /// How many intents the trail holds.
-    pub async fn records(&self) -> i64 {
+    pub(crate) async fn records(&self) -> i64 {
         self.database.count("SELECT count(*) FROM audit_intent WHERE method = 'tools/call'").await
     }
 }

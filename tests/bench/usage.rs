@@ -7,16 +7,16 @@ const TICKS: f64 = 100.0;
 
 /// What processes have used.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Processor time, user and system.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// Resident memory.
-    pub rss_mb: f64,
+    pub(crate) rss_mb: f64,
 }
 
 impl Usage {
     /// Of these processes and all their children, dead children included.
-    pub fn of(roots: &[u32]) -> Usage {
+    pub(crate) fn of(roots: &[u32]) -> Usage {
         let mut total = Usage::default();
         let all = processes();
         for process in &all {

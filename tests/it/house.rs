@@ -67,6 +67,7 @@ fn secrets_are_exposed_where_they_are_used() {
         "governance/src/",
         "/cli/",
         "/demo/",
+        "/app/",
         "app.rs",
     ];
     for folder in

@@ -25,14 +25,16 @@ pub struct Sighting {
 /// One person's client for one address.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    /// Its connections.
+    pub http: reqwest::Client,
     /// Where it sends to.
     pub url: String,
     /// The API key or token that it presents, as a bearer token.
     pub key: Option<String>,
     /// Its capabilities.
     pub capabilities: Value,
-    sightings: Sightings,
+    /// What the clients of its test have seen.
+    pub sightings: Sightings,
 }
 
 /// An answer, read whole.

@@ -43,6 +43,12 @@ impl Postgres {
         SHARED.get_or_init(Postgres::start)
     }
 
+    /// The postmaster's process id, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        let server = self.server.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        server.as_ref().map(Tied::id)
+    }
+
     /// A Postgres of one's own, to be killed.
     pub fn start() -> Postgres {
         let bin = find_bin();

@@ -39,10 +39,18 @@ async fn judge(rig: &Rig, seen: &[Seen]) {
             End::Answered => {
                 assert!(arrived, "{id} was answered but never arrived");
                 // Killed before the outcome was written, the gateway has forgotten it.
-                assert!(["ok", "unknown"].contains(&told.outcome(id)), "{id}: {}", told.outcome(id));
+                assert!(
+                    ["ok", "unknown"].contains(&told.outcome(id)),
+                    "{id}: {}",
+                    told.outcome(id)
+                );
             }
             End::Broken(_) if arrived => {
-                assert!(["ok", "unknown"].contains(&told.outcome(id)), "{id}: {}", told.outcome(id));
+                assert!(
+                    ["ok", "unknown"].contains(&told.outcome(id)),
+                    "{id}: {}",
+                    told.outcome(id)
+                );
                 cut += 1;
             }
             End::Broken(_) => {}
@@ -53,7 +61,11 @@ async fn judge(rig: &Rig, seen: &[Seen]) {
         told.outcome(id);
     }
     let unknown = told.count("unknown");
-    println!("{} calls, {} arrived, {cut} were cut after that, {unknown} unknown", seen.len(), receipts.len());
+    println!(
+        "{} calls, {} arrived, {cut} were cut after that, {unknown} unknown",
+        seen.len(),
+        receipts.len()
+    );
     assert!(cut >= ROUNDS, "the blows hit only {cut} calls in flight");
     assert!(unknown > 0, "the sweeper had nothing to do");
 }

@@ -157,9 +157,8 @@ async fn without_postgres_calls_are_refused_and_outcomes_wait_on_disk() {
     }
     // Also the refusals are in the trail, each for itself.
     let refused = outages.len() * (callers.len() + 1);
-    let events = events_of(&world.rig.database, refused, |event| {
-        event.reason == "audit_unavailable"
-    });
+    let events =
+        events_of(&world.rig.database, refused, |event| event.reason == "audit_unavailable");
     assert_eq!(events.await.len(), refused);
     chains_are_whole(&world.rig);
     world.rig.finish().await;

@@ -24,7 +24,8 @@ impl Pair {
 
     /// A person's client of either replica.
     fn clients(&self, name: &str, capabilities: Value) -> (Client, Client) {
-        let a = Client { capabilities, ..self.rig.client(name) };
+        let mut a = self.rig.client(name);
+        a.capabilities = capabilities;
         let b = a.at(&self.b.proxy_url("fake"));
         (a, b)
     }

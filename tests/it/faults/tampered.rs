@@ -22,13 +22,24 @@ async fn a_changed_row_shows_and_is_named() {
         assert_eq!(verify(rig).0, Some(0), "{}", verify(rig).1);
         // What somebody with the database in hand would like to have been so, and how it was.
         let cases = [
-            ("audit_event", "call_id", "actor_email = 'carol@example.com'", "actor_email = 'bob@example.com'"),
+            (
+                "audit_event",
+                "call_id",
+                "actor_email = 'carol@example.com'",
+                "actor_email = 'bob@example.com'",
+            ),
             ("audit_event", "call_id", "outcome = 'denied'", "outcome = 'ok'"),
-            ("audit_intent", "id", "request_bytes = request_bytes + 1", "request_bytes = request_bytes - 1"),
+            (
+                "audit_intent",
+                "id",
+                "request_bytes = request_bytes + 1",
+                "request_bytes = request_bytes - 1",
+            ),
         ];
         for (table, key, forged, true_again) in cases {
             let set = async |to: &str| {
-                let sql = format!("update {table} set {to} where {key} = '{call}' returning id::text");
+                let sql =
+                    format!("update {table} set {to} where {key} = '{call}' returning id::text");
                 let changed = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql));
                 changed.fetch_one(&rig.database.pool).await.unwrap()
             };

@@ -10,7 +10,6 @@ use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
 use secrecy::ExposeSecret;
 use url::Url;
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::proxy;
@@ -40,7 +39,7 @@ pub(super) fn trail(
     let replica = uuid::Builder::from_random_bytes(replica).into_uuid();
     let audit = &config.audit;
     let chain = root.derive(Purpose::AuditChain);
-    let defaults = TrailSettings::new(Uuid::from(replica), config.spool_dir(), chain, clock);
+    let defaults = TrailSettings::new(replica, config.spool_dir(), chain, clock);
     TrailSettings {
         queue: audit.queue as usize,
         keep_payloads: audit.keep_payloads,

@@ -66,10 +66,24 @@ pub fn main(
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::NotSo) => ExitCode::from(1),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error:#}");
+            let _ = writeln!(std::io::stderr(), "{}", explain(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// The whole chain of causes, each once: some errors say their cause themselves.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 async fn run(command: Command, surroundings: &Surroundings) -> anyhow::Result<Ended> {

@@ -62,3 +62,9 @@ fn wrong_use_is_exit_code_2() {
     }
     assert_eq!(Arguments::try_parse_from(["gateway", "--help"]).unwrap_err().exit_code(), 0);
 }
+
+#[test]
+fn every_cause_is_said_once() {
+    let error = anyhow::anyhow!("refused").context("no: refused").context("database");
+    assert_eq!(super::explain(&error), "database: no: refused");
+}

@@ -27,9 +27,8 @@ pub(super) struct Step {
 /// An audit row, as far as it is shown.
 pub(super) struct Row(pub(super) [String; 7]);
 
-/// The table's head.
-pub(super) const COLUMNS: [&str; 7] =
-    ["time (UTC)", "who", "server", "what", "action", "outcome", "reason"];
+/// The table's head; times are UTC.
+const COLUMNS: [&str; 7] = ["time", "who", "server", "what", "action", "outcome", "reason"];
 
 impl Screen {
     pub(super) fn new(json: bool) -> Screen {

@@ -163,9 +163,8 @@ fn explained(saw: &Saw) -> Vec<String> {
     let Saw::Result(_, found) = saw else { return vec![saw.text().into()] };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let policies = found["policies"].as_array().into_iter().flatten();
-    let policies = policies.map(|policy| {
-        format!("policy \"{}\" {}", text(&policy["name"]), text(&policy["why"]))
-    });
+    let policies = policies
+        .map(|policy| format!("policy \"{}\" {}", text(&policy["name"]), text(&policy["why"])));
     let verdict = format!("{}: {}", text(&found["verdict"]), text(&found["reason"]));
     std::iter::once(verdict).chain(policies).collect()
 }

@@ -12,10 +12,11 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use secrecy::ExposeSecret;
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config;
 
@@ -38,17 +39,18 @@ pub fn start(
 ) -> Result<Telemetry, TelemetryError> {
     let (writer, lines) = tracing_appender::non_blocking(stderr());
     let spans = exporter(telemetry)?;
-    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines_filter = filter.and(filter_fn(is_ours_or_urgent));
-    let mut layers = vec![line_layer(log.format, writer).with_filter(lines_filter).boxed()];
-    if let Some(provider) = &spans {
-        let tracer = provider.tracer("gateway");
-        // Only spans of exchanges: the libraries' own would drown them, and those of the exporter's
-        // HTTP client would feed on themselves.
-        let ours = EnvFilter::new("off,gateway_server=info,gateway_governance=info");
-        layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours).boxed());
-    }
-    let first = tracing_subscriber::registry().with(layers).try_init().is_ok();
+    let tracing = spans.as_ref().map(|spans| {
+        tracing_opentelemetry::layer().with_tracer(spans.tracer("gateway")).with_location(false)
+    });
+    // Both filters are for all layers: filters of single layers lose the line that follows a mere
+    // question whether another would be written (tokio-rs/tracing#2519), and sqlx asks that.
+    let first = tracing_subscriber::registry()
+        .with(lines_filter(&log.filter))
+        .with(filter_fn(is_ours_or_urgent))
+        .with(line_layer(log.format, writer))
+        .with(tracing)
+        .try_init()
+        .is_ok();
     super::trace::set_exporting(first && spans.is_some());
     Ok(Telemetry { _lines: lines, spans })
 }
@@ -69,10 +71,19 @@ fn is_ours_or_urgent(line: &Metadata<'_>) -> bool {
     ours || *line.level() <= Level::WARN
 }
 
-fn line_layer(
-    format: config::Format,
-    writer: NonBlocking,
-) -> Box<dyn Layer<Registry> + Send + Sync> {
+/// What the operator asks for, and the spans of exchanges whatever that is.
+fn lines_filter(asked: &str) -> EnvFilter {
+    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new("info"));
+    match format!("{}=info", super::trace::SPANS).parse() {
+        Ok(spans) => filter.add_directive(spans),
+        Err(_) => filter,
+    }
+}
+
+fn line_layer<S>(format: config::Format, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
         config::Format::Human => layer.with_ansi(false).with_target(false).boxed(),

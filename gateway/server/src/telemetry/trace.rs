@@ -12,6 +12,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The header.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// The target of exchanges' spans, so that the filter for lines does not touch them.
+pub(super) const SPANS: &str = "gateway_spans";
+
 /// Whether spans leave this process; without it no span is made per exchange.
 static EXPORTING: AtomicBool = AtomicBool::new(false);
 
@@ -102,7 +105,7 @@ pub fn exchange_span(headers: &HeaderMap) -> Span {
     if !EXPORTING.load(Ordering::Relaxed) {
         return Span::none();
     }
-    let span = tracing::info_span!("exchange", otel.kind = "server");
+    let span = tracing::info_span!(target: SPANS, "exchange", otel.kind = "server");
     if let Some(parent) = TraceParent::of(headers) {
         // Fails only for a span that has begun; this one has not.
         let _ = span.set_parent(parent.context());

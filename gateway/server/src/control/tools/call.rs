@@ -81,7 +81,9 @@ fn unfit(misfit: &Misfit, call: CallId) -> CallToolResult {
 }
 
 fn refused(refused: &Refused, call: CallId) -> CallToolResult {
-    let mut result = failed(refused.reason, &refused.detail, call);
+    // The reason and the next step say all of a missing confirm; the preview says what it is about.
+    let detail = if refused.preview.is_some() { "" } else { &refused.detail };
+    let mut result = failed(refused.reason, detail, call);
     if let Some(preview) = &refused.preview {
         result.content.push(ContentBlock::text(format!("It would change: {preview}")));
     }
