@@ -4,9 +4,11 @@
 use std::collections::HashSet;
 
 use gateway_core::reason::Reason;
-use http::header::{HOST, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName};
 use url::Url;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-runlayer-api-key");
 
 /// The names under which clients may speak to the gateway.
 #[derive(Debug, Clone)]
@@ -59,6 +61,21 @@ impl Edge {
     }
 }
 
+/// `x-runlayer-api-key` and `Authorization`, as they came.
+pub type Credentials<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// The credentials of a request: at most one of the two headers, once. The error says what was there.
+pub fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, String> {
+    let keys = headers.get_all(API_KEY).iter().count();
+    let bearers = headers.get_all(AUTHORIZATION).iter().count();
+    if keys + bearers > 1 {
+        return Err(format!("{keys} {API_KEY} and {bearers} Authorization headers, expected one"));
+    }
+    // An unreadable value is a bad credential, not an absent one.
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    Ok((text(API_KEY), text(AUTHORIZATION)))
+}
+
 /// `host[:port]` as clients write it: the scheme's own port is left out.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
@@ -96,13 +113,46 @@ mod tests {
         let (host, origin) = (Err(Reason::HostNotAllowed), Err(Reason::OriginNotAllowed));
         assert_eq!(check(&[("host", "mcp.example.com")]), Ok(()));
         assert_eq!(check(&[("host", "127.0.0.1:8080")]), Ok(()));
-        assert_eq!(check(&[("host", "mcp.internal"), ("origin", "https://mcp.example.com")]), Ok(()));
+        assert_eq!(
+            check(&[("host", "mcp.internal"), ("origin", "https://mcp.example.com")]),
+            Ok(())
+        );
         assert_eq!(check(&[]), host);
         assert_eq!(check(&[("host", "evil.example")]), host);
         assert_eq!(check(&[("host", "mcp.example.com:81")]), host);
         assert_eq!(check(&[("host", "mcp.example.com"), ("host", "mcp.example.com")]), host);
         for foreign in ["null", "https://evil.example", "https://mcp.example.com.evil.example"] {
-            assert_eq!(check(&[("host", "mcp.internal"), ("origin", foreign)]), origin, "{foreign}");
+            assert_eq!(
+                check(&[("host", "mcp.internal"), ("origin", foreign)]),
+                origin,
+                "{foreign}"
+            );
         }
+    }
+
+    #[test]
+    fn one_credential_at_most() {
+        let read = |pairs: &[(&str, &[u8])]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                let name: HeaderName = name.parse().unwrap();
+                headers.append(name, http::HeaderValue::from_bytes(value).unwrap());
+            }
+            credentials(&headers)
+                .map(|(key, bearer)| (key.map(str::to_owned), bearer.map(str::to_owned)))
+                .map_err(|_| ())
+        };
+        let ambiguous = Err(());
+        assert_eq!(read(&[]), Ok((None, None)));
+        assert_eq!(read(&[("x-runlayer-api-key", b"k")]), Ok((Some("k".into()), None)));
+        assert_eq!(read(&[("authorization", b"\xff")]), Ok((None, Some("\u{fffd}".into()))));
+        assert_eq!(
+            read(&[("x-runlayer-api-key", b"k"), ("authorization", b"Bearer b")]),
+            ambiguous
+        );
+        assert_eq!(
+            read(&[("authorization", b"Bearer a"), ("authorization", b"Bearer b")]),
+            ambiguous
+        );
     }
 }

@@ -17,6 +17,9 @@ use super::RECOVERY;
 /// A client's patience: whoever is refused must hear it within this.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whoever was refused takes a breath, and does not insist at full speed.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// One call as its client saw it.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -120,12 +123,16 @@ impl Load {
                 let mut all = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let seen = caller.call().await;
-                    match seen.end {
-                        End::Answered => answered.fetch_add(1, Ordering::Relaxed),
-                        End::Refused(_) => refused.fetch_add(1, Ordering::Relaxed),
-                        End::Broken(_) => 0,
-                    };
                     let broken = matches!(seen.end, End::Broken(_));
+                    let counter = match seen.end {
+                        End::Answered => Some(&answered),
+                        End::Refused(_) => Some(&refused),
+                        End::Broken(_) => None,
+                    };
+                    counter.map(|counter| counter.fetch_add(1, Ordering::Relaxed));
+                    if matches!(seen.end, End::Refused(_)) {
+                        tokio::time::sleep(BREATH).await;
+                    }
                     all.push(seen);
                     if broken {
                         break;

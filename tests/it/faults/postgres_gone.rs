@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::auditor::events_of;
+use gateway_tests::auditor::events;
 use gateway_tests::breaker::{Breaker, Mode};
 use gateway_tests::client::Client;
 use gateway_tests::gateway::Options;
@@ -13,6 +13,7 @@ use gateway_tests::upstream::Answer;
 use gateway_tests::wait::eventually;
 use serde_json::json;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::load::{Caller, End, Seen};
 use super::{RECOVERY, Told, chains_are_whole, ledger, open_intents};
@@ -84,10 +85,11 @@ impl World {
         value.expect("the metric is there").parse().expect("it is a number")
     }
 
-    /// Nobody's call goes anywhere, and everybody hears so.
-    async fn refuses(&self, callers: &[Caller]) {
+    /// Nobody's call goes anywhere, and everybody hears so. Gives the correlation ids.
+    async fn refuses(&self, callers: &[Caller]) -> Vec<Uuid> {
         let before = ledger(&self.rig.upstream);
         let calls = callers.iter().map(Caller::call);
+        let mut refused = Vec::new();
         for Seen { id, end } in futures_util::future::join_all(calls).await {
             let End::Refused(reply) = end else { panic!("{id} was not refused: {end:?}") };
             let why = (reply.status, reply.reason());
@@ -95,8 +97,10 @@ impl World {
             assert!(reply.headers.contains_key("retry-after"), "{:?}", reply.headers);
             let expected = reply.messages().iter().all(|message| message["id"].to_string() == id);
             assert!(expected, "the refusal is for another call: {:?}", reply.body);
+            refused.push(reply.refusal().unwrap().correlation_id.parse().unwrap());
         }
         assert_eq!(ledger(&self.rig.upstream), before, "a call arrived without a record");
+        refused
     }
 
     /// Works again, by itself.
@@ -131,12 +135,12 @@ async fn without_postgres_calls_are_refused_and_outcomes_wait_on_disk() {
         Outage::Network(Mode::Stall),
         Outage::Network(Mode::Reset),
     ];
-    let mut sent = Vec::new();
+    let (mut sent, mut refused) = (Vec::new(), Vec::new());
     for outage in outages {
         println!("{outage:?}");
         let call = world.sent().await;
         world.begin(outage);
-        world.refuses(&callers).await;
+        refused.extend(world.refuses(&callers).await);
         let listed = world.client("bob").modern("tools/list", json!({})).await;
         assert_eq!(listed.status, 200, "{:?}", listed.body);
         // The upstream works on, and its answer reaches the client.
@@ -147,7 +151,7 @@ async fn without_postgres_calls_are_refused_and_outcomes_wait_on_disk() {
             (world.spooled().await > 0).then_some(())
         })
         .await;
-        world.refuses(&callers[..1]).await;
+        refused.extend(world.refuses(&callers[..1]).await);
         world.end();
         world.recovers().await;
     }
@@ -155,11 +159,13 @@ async fn without_postgres_calls_are_refused_and_outcomes_wait_on_disk() {
     for id in &sent {
         assert_eq!(told.outcome(id), "ok");
     }
-    // Also the refusals are in the trail, each for itself.
-    let refused = outages.len() * (callers.len() + 1);
-    let events =
-        events_of(&world.rig.database, refused, |event| event.reason == "audit_unavailable");
-    assert_eq!(events.await.len(), refused);
+    // The refusals waited there too.
+    let events = events(&world.rig.database).await;
+    for call in refused {
+        let rows = events.iter().filter(|event| event.call == call);
+        let rows: Vec<_> = rows.map(|event| (&*event.outcome, &*event.reason)).collect();
+        assert_eq!(rows, [("denied", "audit_unavailable")], "{call}");
+    }
     chains_are_whole(&world.rig);
     world.rig.finish().await;
 }

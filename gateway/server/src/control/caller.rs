@@ -9,12 +9,12 @@ use gateway_core::ids::{CallId, EventId};
 use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_governance::{Face, Governance, Origin, Presented};
-use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
+use http::header::USER_AGENT;
 
+use crate::edge::credentials;
 use crate::exchange::Exchange;
-
-const API_KEY: HeaderName = HeaderName::from_static("x-runlayer-api-key");
+use crate::telemetry;
 
 /// A request on its way to an operation: what a refusal before it would be recorded with.
 pub(super) struct Visit {
@@ -53,7 +53,8 @@ impl Visit {
         headers: &HeaderMap,
         resource: &str,
     ) -> Result<Caller, Turned> {
-        let (api_key_header, authorization) = credentials(headers)?;
+        let (api_key_header, authorization) = credentials(headers)
+            .map_err(|detail| Turned { reason: Reason::CredentialAmbiguous, detail })?;
         let presented = Presented { api_key_header, authorization, resource };
         match governance.identify(presented).await {
             Ok(caller) => {
@@ -88,7 +89,9 @@ impl Visit {
             _ => ActionType::RequestRefused,
         };
         let latency = (now - self.at).whole_microseconds().max(0);
-        governance.trail().conclude(Event {
+        let source = self.subject.client_ip.clone().unwrap_or_default();
+        let identified = self.subject.actor_id.is_some();
+        let event = Event {
             id: EventId(governance.next_id(now)),
             at: now,
             call: self.call,
@@ -105,56 +108,16 @@ impl Visit {
             arguments: None,
             result: None,
             count: 1,
-        });
+        };
+        telemetry::observe(&event);
+        match identified {
+            true => governance.trail().conclude(event),
+            // Anybody can make as many of these as they like.
+            false => governance.trail().conclude_flood(&source, event),
+        }
     }
-}
-
-type Credentials<'a> = (Option<&'a str>, Option<&'a str>);
-
-/// The API key header and the `Authorization` header; at most one of the two, once.
-fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Turned> {
-    let keys = headers.get_all(API_KEY).iter().count();
-    let bearers = headers.get_all(AUTHORIZATION).iter().count();
-    if keys + bearers > 1 {
-        let detail = format!("{keys} {API_KEY} and {bearers} Authorization headers, expected one");
-        return Err(Turned { reason: Reason::CredentialAmbiguous, detail });
-    }
-    // An unreadable value is a bad credential, not an absent one.
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
-    Ok((text(API_KEY), text(AUTHORIZATION)))
 }
 
 fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_credential_at_most() {
-        let read = |pairs: &[(&str, &[u8])]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                let name: HeaderName = name.parse().unwrap();
-                headers.append(name, http::HeaderValue::from_bytes(value).unwrap());
-            }
-            credentials(&headers)
-                .map(|(key, bearer)| (key.map(str::to_owned), bearer.map(str::to_owned)))
-                .map_err(|turned| turned.reason)
-        };
-        let ambiguous = Err(Reason::CredentialAmbiguous);
-        assert_eq!(read(&[]), Ok((None, None)));
-        assert_eq!(read(&[("x-runlayer-api-key", b"k")]), Ok((Some("k".into()), None)));
-        assert_eq!(read(&[("authorization", b"\xff")]), Ok((None, Some("\u{fffd}".into()))));
-        assert_eq!(
-            read(&[("x-runlayer-api-key", b"k"), ("authorization", b"Bearer b")]),
-            ambiguous
-        );
-        assert_eq!(
-            read(&[("authorization", b"Bearer a"), ("authorization", b"Bearer b")]),
-            ambiguous
-        );
-    }
 }

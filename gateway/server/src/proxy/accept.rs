@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn only_mcp_addresses_name_a_server() {
         assert_eq!(server_in("/api/v1/proxy/tickets/mcp").as_deref(), Some("tickets"));
-        for other in ["/api/v1/proxy//mcp", "/api/v1/proxy/a/b/mcp", "/api/v1/proxy/a", "/mcp", "/"] {
+        for other in ["/api/v1/proxy//mcp", "/api/v1/proxy/a/b/mcp", "/api/v1/proxy/a", "/mcp", "/"]
+        {
             assert_eq!(server_in(other), None, "{other}");
         }
     }

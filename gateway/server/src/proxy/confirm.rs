@@ -228,7 +228,11 @@ impl Request {
         let settled = match confirmations.settle(caller, id, approve, Via::Elicitation).await {
             Ok(settled) => settled,
             Err(refused) => {
-                return Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, refused.detail));
+                return Err(Refusal::of_routed(
+                    routed,
+                    Reason::ConfirmationExpired,
+                    refused.detail,
+                ));
             }
         };
         self.settled(routed, settled, Some(carried), proxy).await
@@ -245,7 +249,11 @@ impl Request {
         match settled {
             Settled::Agreed => {}
             Settled::Declined => {
-                return Err(Refusal::of_routed(routed, Reason::ConfirmationDeclined, String::new()));
+                return Err(Refusal::of_routed(
+                    routed,
+                    Reason::ConfirmationDeclined,
+                    String::new(),
+                ));
             }
             Settled::Expired => {
                 return Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, String::new()));

@@ -128,11 +128,7 @@ fn ask(routed: &Routed, target: Target<'_>, confirmed: bool, proxy: &Proxy) -> V
     proxy.governance.decide(&routed.snapshot, &question)
 }
 
-async fn decided(
-    routed: Routed,
-    target: Target<'_>,
-    proxy: &Proxy,
-) -> Result<Permitted, Refusal> {
+async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
     match ask(&routed, target, false, proxy) {
         Verdict::Allow { policies } => match confirm::carried(&routed, target, proxy) {
             Ok(strip) => Ok(pass(routed, &policies, None, strip)),
@@ -159,8 +155,11 @@ fn after_agreement(
         }
         Verdict::Deny(denial) => Err(deny(agreed.routed, denial)),
         Verdict::Confirm(demand) => {
-            let denial =
-                Denial { invisible: false, policies: demand.policies, message: Some(demand.message) };
+            let denial = Denial {
+                invisible: false,
+                policies: demand.policies,
+                message: Some(demand.message),
+            };
             Err(deny(agreed.routed, denial))
         }
     }

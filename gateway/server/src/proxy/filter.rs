@@ -163,8 +163,7 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
     let routed = &replied.routed;
     let method = routed.understood.call().and_then(|call| call.method);
     let era = routed.understood.era();
-    let listing =
-        if let Some(Method::List(listing)) = method { Some(listing) } else { None };
+    let listing = if let Some(Method::List(listing)) = method { Some(listing) } else { None };
     View {
         governance: proxy.governance.clone(),
         snapshot: routed.snapshot.clone(),

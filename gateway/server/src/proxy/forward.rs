@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use gateway_core::json::Json;
-use gateway_core::mcp::headers::{LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID};
+use gateway_core::mcp::headers::{
+    LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID,
+};
 use gateway_core::reason::Reason;
 use gateway_core::server::Endpoint;
 use gateway_governance::{Face, Origin};

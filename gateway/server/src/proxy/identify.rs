@@ -3,14 +3,11 @@
 use gateway_core::caller::Caller;
 use gateway_core::reason::Reason;
 use gateway_governance::Presented;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
 
 use super::Proxy;
 use super::accept::Received;
 use super::refusal::Refusal;
-
-const API_KEY: HeaderName = HeaderName::from_static("x-runlayer-api-key");
+use crate::edge::credentials;
 
 /// A request of a known caller.
 pub(super) struct Identified {
@@ -46,18 +43,4 @@ pub(super) async fn caller(mut received: Received, proxy: &Proxy) -> Result<Iden
             Err(Refusal::new(received.receipt, unidentified.reason, unidentified.detail))
         }
     }
-}
-
-type Credentials<'a> = (Option<&'a str>, Option<&'a str>);
-
-/// The API key header and the `Authorization` header; at most one of the two, once.
-fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, String> {
-    let keys = headers.get_all(API_KEY).iter().count();
-    let bearers = headers.get_all(AUTHORIZATION).iter().count();
-    if keys + bearers > 1 {
-        return Err(format!("{keys} {API_KEY} and {bearers} Authorization headers, expected one"));
-    }
-    // An unreadable value is a bad credential, not an absent one.
-    let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("\u{fffd}"));
-    Ok((text(API_KEY), text(AUTHORIZATION)))
 }

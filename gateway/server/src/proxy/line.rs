@@ -17,7 +17,9 @@ use tracing::Instrument;
 
 use super::plumbing::{Handler, Unread};
 use super::refusal::Refusal;
-use super::{Proxy, accept, confirm, decide, filter, forward, identify, intent, parse, resolve, scan};
+use super::{
+    Proxy, accept, confirm, decide, filter, forward, identify, intent, parse, resolve, scan,
+};
 use crate::exchange::{Exchange, Reply};
 use crate::telemetry;
 

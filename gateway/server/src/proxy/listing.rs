@@ -103,7 +103,10 @@ mod tests {
         let text = r#"{"jsonrpc":"2.0", "id":1e0,"result":{"tools":[ {"name":"no1"}, {"x":1E400,"name":"yes"},{"name":"n\u006f2"},{"title":"nameless"} ],"nextCursor":"c","tools2":[]}}"#;
         let expected = r#"{"jsonrpc":"2.0", "id":1e0,"result":{"tools":[{"x":1E400,"name":"yes"}],"nextCursor":"c","tools2":[]}}"#;
         assert_eq!(trim(text, false).as_deref(), Some(expected));
-        assert_eq!(trim(r#"{"result":{"tools":[{"name":"no"}]}}"#, false).as_deref(), Some(r#"{"result":{"tools":[]}}"#));
+        assert_eq!(
+            trim(r#"{"result":{"tools":[{"name":"no"}]}}"#, false).as_deref(),
+            Some(r#"{"result":{"tools":[]}}"#)
+        );
         assert_eq!(trim(r#"{"result":{"tools":[ {"name":"yes"} ]}}"#, false), None);
         assert_eq!(trim(r#"{"error":{"code":1}}"#, true), None);
         assert!(trim(r#"{"result":{"tools":[{"name":"yes","name":"no"}]}}"#.replace(",\"name\":\"no\"", "").as_str(), false).is_none());
@@ -112,8 +115,14 @@ mod tests {
     #[test]
     fn modern_listings_become_private() {
         let cases = [
-            (r#"{"result":{"tools":[],"cacheScope":"public"}}"#, Some(r#"{"result":{"tools":[],"cacheScope":"private"}}"#)),
-            (r#"{"result":{"tools":[]}}"#, Some(r#"{"result":{"cacheScope":"private","tools":[]}}"#)),
+            (
+                r#"{"result":{"tools":[],"cacheScope":"public"}}"#,
+                Some(r#"{"result":{"tools":[],"cacheScope":"private"}}"#),
+            ),
+            (
+                r#"{"result":{"tools":[]}}"#,
+                Some(r#"{"result":{"cacheScope":"private","tools":[]}}"#),
+            ),
             (r#"{"result":{}}"#, Some(r#"{"result":{"cacheScope":"private"}}"#)),
             (r#"{"result":{"tools":[],"cacheScope":"private"}}"#, None),
         ];

@@ -11,6 +11,7 @@ use http::Method;
 
 use super::identify::Identified;
 use super::refusal::Refusal;
+use crate::telemetry::TraceParent;
 
 /// A request whose meaning is known.
 pub(super) struct Understood {
@@ -80,6 +81,12 @@ pub(super) fn message(mut identified: Identified) -> Result<Understood, Refusal>
         }
     };
     received.receipt.understood(&call);
+    let params = call.params.clone().and_then(|span| received.body.get(span));
+    let params = params.and_then(|text| std::str::from_utf8(text).ok()).map(Json::checked_before);
+    let parent = params.and_then(|p| p.at(&["_meta", "traceparent"])).and_then(|t| t.as_str());
+    let trace = || TraceParent::parse(parent.as_deref()?).map(|parent| parent.trace_id());
+    let subject = &mut received.receipt.subject;
+    subject.trace_id = subject.trace_id.take().or_else(trace);
     if let Err((reason, detail)) = versions(&call, &received.headers, version.as_deref()) {
         let refusal = Refusal::new(identified.received.receipt, reason, detail);
         return Err(refusal.answering(&call));
@@ -104,7 +111,11 @@ fn without_body(mut identified: Identified, version: Option<&str>) -> Result<Und
     received.receipt.subject.era = Some(Era::Legacy.as_str());
     if version == Some(MODERN_VERSION) {
         let detail = format!("{}: not in {MODERN_VERSION}, expected POST", received.method);
-        return Err(Refusal::new(identified.received.receipt, Reason::HttpMethodNotAllowed, detail));
+        return Err(Refusal::new(
+            identified.received.receipt,
+            Reason::HttpMethodNotAllowed,
+            detail,
+        ));
     }
     let ask = if received.method == Method::GET {
         Ask::OpenStream
@@ -139,7 +150,8 @@ fn versions(
         Era::Legacy => match header {
             Some(version) if !LEGACY_VERSIONS.contains(&version) && version != MODERN_VERSION => {
                 let expected = LEGACY_VERSIONS.join(", ");
-                let detail = format!("{PROTOCOL_VERSION}: \"{version}\", expected one of {expected}");
+                let detail =
+                    format!("{PROTOCOL_VERSION}: \"{version}\", expected one of {expected}");
                 Err((Reason::UnsupportedProtocolVersion, detail))
             }
             _ => Ok(()),

@@ -54,7 +54,16 @@ impl Refusal {
     pub(super) fn new(receipt: Receipt, reason: Reason, detail: String) -> Refusal {
         let form = Form { id: None, era: Era::Legacy, tool: false };
         let policies = Vec::new();
-        Refusal { receipt, reason, detail, form, policies, message: None, way: Way::None, sent: false }
+        Refusal {
+            receipt,
+            reason,
+            detail,
+            form,
+            policies,
+            message: None,
+            way: Way::None,
+            sent: false,
+        }
     }
 
     /// Refuses an exchange whose message is known.

@@ -201,7 +201,8 @@ impl Relay {
         if !self.record.open_ended {
             return Ok(None);
         }
-        let all = [Listing::Tools, Listing::Resources, Listing::ResourceTemplates, Listing::Prompts];
+        let all =
+            [Listing::Tools, Listing::Resources, Listing::ResourceTemplates, Listing::Prompts];
         let mut text: Option<String> = None;
         for listing in all {
             let view = View { listing: Some(listing), ..self.view.clone() };
