@@ -21,6 +21,8 @@ pub enum Purpose {
     AuditChain,
     /// Sealing page cursors.
     Cursor,
+    /// Sealing task ids.
+    Task,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Purpose::ApiKey => b"gateway/api-key/1",
             Purpose::AuditChain => b"gateway/audit-chain/1",
             Purpose::Cursor => b"gateway/cursor/1",
+            Purpose::Task => b"gateway/task/1",
         }
     }
 }

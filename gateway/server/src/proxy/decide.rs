@@ -21,12 +21,19 @@ pub(super) struct Permitted {
 struct Permit {
     /// What our own elicitation put into the request and the upstream must not see.
     strip: Option<confirm::Carried>,
+    /// The upstream's own id of the task that the request names.
+    task: Option<String>,
 }
 
 impl Permitted {
     /// What has to be taken out of the body before it leaves.
     pub(super) fn carried(&self) -> Option<&confirm::Carried> {
         self.permit.strip.as_ref()
+    }
+
+    /// The upstream's own id of the task that the request names.
+    pub(super) fn task(&self) -> Option<&str> {
+        self.permit.task.as_deref()
     }
 }
 
@@ -64,13 +71,10 @@ impl Kind {
 /// Asks the policies, and people where the policies say so.
 pub(super) async fn permit(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
     match subject(&routed) {
-        Subject::Free => Ok(Permitted { routed, permit: Permit { strip: None } }),
+        Subject::Free => Ok(Permitted { routed, permit: Permit { strip: None, task: None } }),
         Subject::Decided(kind, name) => decided(routed, kind.target(&name), proxy).await,
         Subject::Seen(kind, name) => seen(routed, kind.target(&name), proxy),
-        Subject::Task => {
-            let detail = "tasks are not relayed".into();
-            Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail))
-        }
+        Subject::Task => task(routed, proxy),
         Subject::Unreadable => {
             let detail = "\"params.ref\": expected ref/prompt with name or ref/resource with uri";
             Err(Refusal::of_routed(routed, Reason::InvalidParams, detail.into()))
@@ -174,7 +178,7 @@ fn pass(
     let subject = &mut routed.understood.identified.received.receipt.subject;
     subject.policy_ids = policies.iter().map(ToString::to_string).collect();
     subject.confirmation_id = confirmation;
-    Permitted { routed, permit: Permit { strip } }
+    Permitted { routed, permit: Permit { strip, task: None } }
 }
 
 /// What no policy allows and what does not exist look alike; everything else says which policy it was.
@@ -190,8 +194,21 @@ fn seen(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, 
     let user = &routed.understood.identified.caller.user;
     let (snapshot, server) = (&routed.snapshot, &routed.server);
     if proxy.governance.listed(snapshot, user, server, target, &routed.circumstances) {
-        Ok(Permitted { routed, permit: Permit { strip: None } })
+        Ok(Permitted { routed, permit: Permit { strip: None, task: None } })
     } else {
         Err(Refusal::of_routed(routed, Reason::TargetNotFound, "not visible".into()))
+    }
+}
+
+/// A task is its starter's: the handle opens for nobody else.
+fn task(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
+    let caller = &routed.understood.identified.caller;
+    let handle = routed.understood.call().and_then(|call| call.target.as_deref());
+    match handle.and_then(|handle| proxy.tasks.open(routed.server.id, caller, handle)) {
+        Some(id) => Ok(Permitted { routed, permit: Permit { strip: None, task: Some(id) } }),
+        None => {
+            let detail = "not a task that this caller has started here".into();
+            Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail))
+        }
     }
 }

@@ -24,6 +24,7 @@ use super::receipt::Ended;
 use super::refusal::Refusal;
 use super::session::Session;
 use super::stream::{self, Relay};
+use super::task::{self, TaskIds};
 use crate::exchange::{self, Body, Reply};
 
 /// Headers of an upstream that a client may see.
@@ -42,9 +43,27 @@ pub(super) struct View {
     pub(super) listing: Option<Listing>,
     /// The answer is made for this caller only.
     pub(super) private: bool,
+    pub(super) tasks: Arc<TaskIds>,
+    /// The answer may name tasks, whose ids are sealed before the client sees them.
+    pub(super) names_tasks: bool,
 }
 
 impl View {
+    /// The message as the caller may see it; `None` when it stays as it is.
+    pub(super) fn adapt(&self, text: &str) -> Result<Option<String>, String> {
+        let trimmed = if self.listing.is_some() || self.private { self.trim(text)? } else { None };
+        if !self.names_tasks {
+            return Ok(trimmed);
+        }
+        let sealed = self.seal_tasks(trimmed.as_deref().unwrap_or(text));
+        Ok(sealed.or(trimmed))
+    }
+
+    /// The message with its task ids sealed; `None` when it names none.
+    pub(super) fn seal_tasks(&self, text: &str) -> Option<String> {
+        self.tasks.seal_in(self.server.id, &self.caller, text)
+    }
+
     /// The message with everything that the caller may not use cut out; `None` when it stays as it is.
     pub(super) fn trim(&self, text: &str) -> Result<Option<String>, String> {
         let Some(listing) = self.listing else {
@@ -87,19 +106,21 @@ pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refu
         let relay = Relay::events(replied.routed, body, view, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
     }
-    let trims = parts.status.is_success() && (view.listing.is_some() || view.private);
-    if !trims {
+    let adapts = view.listing.is_some() || view.private || view.names_tasks;
+    if !(parts.status.is_success() && adapts) {
         let relay = Relay::whole(replied.routed, body, view, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
     }
-    match whole(body, proxy).await.and_then(|bytes| trimmed(&view, bytes)) {
+    match whole(body, proxy).await.and_then(|bytes| adapted(&view, bytes)) {
         Ok(bytes) => {
             let mut sniffer = Sniffer::default();
             sniffer.feed(&bytes);
             let ok = sniffer.ending().is_ok();
             let outcome = if ok { Outcome::Ok } else { Outcome::Error };
+            let keeps = view.names_tasks && bytes.len() <= proxy.settings.payload_limit;
             let ended = Ended {
                 response_bytes: bytes.len() as u64,
+                result: keeps.then(|| bytes.clone()),
                 ..Ended::without_body(outcome, None, String::new())
             };
             replied.routed.understood.identified.received.receipt.conclude(ended);
@@ -173,6 +194,9 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         era,
         listing,
         private: era == Era::Modern && (listing.is_some() || method == Some(Method::Discover)),
+        tasks: proxy.tasks.clone(),
+        names_tasks: method == Some(Method::Task)
+            || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),
     }
 }
 
@@ -190,10 +214,10 @@ async fn whole(body: Body, proxy: &Proxy) -> Result<Bytes, String> {
     }
 }
 
-fn trimmed(view: &View, bytes: Bytes) -> Result<Bytes, String> {
+fn adapted(view: &View, bytes: Bytes) -> Result<Bytes, String> {
     let text = std::str::from_utf8(&bytes).map_err(|e| e.to_string())?;
-    Ok(match view.trim(text)? {
-        Some(trimmed) => Bytes::from(trimmed),
+    Ok(match view.adapt(text)? {
+        Some(adapted) => Bytes::from(adapted),
         None => bytes,
     })
 }

@@ -4,8 +4,10 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use gateway_core::json::Json;
+use gateway_core::json::{Json, write_string};
 use gateway_core::mcp::headers::{
     LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID,
 };
@@ -57,9 +59,10 @@ pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, R
 fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     let routed = &permitted.routed;
     let received = &routed.understood.identified.received;
-    let body = match permitted.carried() {
-        Some(carried) => without_ours(routed, carried),
-        None => received.body.clone(),
+    let body = match (permitted.carried(), permitted.task()) {
+        (Some(carried), _) => without_ours(routed, carried),
+        (None, Some(task)) => with_task(routed, task),
+        (None, None) => received.body.clone(),
     };
     let uri = match &routed.server.endpoint {
         Endpoint::Http(url) => url.as_str(),
@@ -71,6 +74,9 @@ fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
         .body(body)
         .map_err(|error| (Reason::UpstreamUnreachable, format!("url: {error}")))?;
     *request.headers_mut() = headers(routed);
+    if let Some(task) = permitted.task().filter(|_| request.headers().contains_key(NAME)) {
+        request.headers_mut().insert(NAME, encode(task));
+    }
     if routed.server.endpoint == Endpoint::InProcess {
         request.extensions_mut().insert(routed.understood.identified.caller.clone());
         request.extensions_mut().insert(Origin {
@@ -102,6 +108,24 @@ fn headers(routed: &Routed) -> HeaderMap {
     let incoming = TraceParent::of(theirs).or_else(meta);
     headers.extend(telemetry::onward(incoming.as_ref()).map(|parent| (TRACEPARENT, parent)));
     headers
+}
+
+/// The body with the upstream's own id of the task in place of the sealed one.
+fn with_task(routed: &Routed, task: &str) -> Bytes {
+    let text = routed.understood.text();
+    let place = routed.understood.params().and_then(|p| p.get("taskId"));
+    let Some(span) = place.and_then(|value| value.span_in(text)) else { return Bytes::new() };
+    let mut out = text[..span.start].to_owned();
+    write_string(task, &mut out);
+    out.push_str(&text[span.end..]);
+    Bytes::from(out)
+}
+
+/// As text where that is legal in a header, else as `=?base64?...?=`.
+fn encode(text: &str) -> HeaderValue {
+    let coded = || HeaderValue::try_from(format!("=?base64?{}?=", STANDARD.encode(text)));
+    let plain = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii());
+    plain.or_else(|| coded().ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The body without our own question's answer, and with what the client had sent for the upstream.

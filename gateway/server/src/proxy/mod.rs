@@ -19,6 +19,7 @@ mod resolve;
 mod scan;
 mod session;
 mod stream;
+mod task;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,7 @@ pub struct Proxy {
     edge: Arc<Edge>,
     sessions: Sealer,
     request_states: Sealer,
+    tasks: Arc<task::TaskIds>,
     settings: Settings,
     draining: Arc<AtomicBool>,
 }
@@ -76,6 +78,7 @@ impl Proxy {
             edge,
             sessions: Sealer::new(&root.derive(Purpose::Session)),
             request_states: Sealer::new(&root.derive(Purpose::RequestState)),
+            tasks: Arc::new(task::TaskIds::new(root)),
             settings,
             draining: Arc::default(),
         }

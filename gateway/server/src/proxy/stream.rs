@@ -176,10 +176,10 @@ impl Relay {
         if ending.is_answer() {
             self.record.ending = ending;
             self.record.keep(data.as_bytes());
-            if let Some(trimmed) = self.trim(&data)? {
-                self.ready.push_back(Bytes::from(sse::with_data(text, &trimmed)));
-                return Ok(());
-            }
+        }
+        if let Some(adapted) = self.adapt(&data, ending)? {
+            self.ready.push_back(Bytes::from(sse::with_data(text, &adapted)));
+            return Ok(());
         }
         self.ready.push_back(event);
         Ok(())
@@ -192,15 +192,19 @@ impl Relay {
         if rest.is_empty() { Ok(()) } else { self.event(rest) }
     }
 
-    /// A listing on a stream is trimmed like any other. A legacy stream that was opened anew may bring the
-    /// answer to any listing asked for before.
-    fn trim(&self, data: &str) -> Result<Option<String>, String> {
-        if self.view.listing.is_some() || self.view.private {
-            return self.view.trim(data);
+    /// A message on a stream is adapted like any other. A legacy stream that was opened anew may bring the
+    /// answer to anything asked for before.
+    fn adapt(&self, data: &str, ending: Ending) -> Result<Option<String>, String> {
+        let tasks = || self.view.seal_tasks(data);
+        match (ending.is_answer(), self.record.open_ended) {
+            (true, false) => self.view.adapt(data),
+            (true, true) => Ok(self.trim_any(data)?.or_else(tasks)),
+            (false, open_ended) => Ok((open_ended || self.view.names_tasks).then(tasks).flatten()),
         }
-        if !self.record.open_ended {
-            return Ok(None);
-        }
+    }
+
+    /// Trims whatever listing the answer turns out to be.
+    fn trim_any(&self, data: &str) -> Result<Option<String>, String> {
         let all =
             [Listing::Tools, Listing::Resources, Listing::ResourceTemplates, Listing::Prompts];
         let mut text: Option<String> = None;
