@@ -68,6 +68,7 @@ fn secrets_are_exposed_where_they_are_used() {
         "/cli/",
         "/demo/",
         "/app/",
+        "telemetry/",
         "app.rs",
     ];
     for folder in
