@@ -6,12 +6,12 @@ use std::time::Duration;
 use gateway_tests::auditor::events;
 use gateway_tests::breaker::{Breaker, Mode};
 use gateway_tests::client::Client;
-use gateway_tests::gateway::Options;
+use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::postgres::Postgres;
 use gateway_tests::rig::{Rig, Setup};
 use gateway_tests::upstream::Answer;
 use gateway_tests::wait::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -95,7 +95,8 @@ impl World {
             let why = (reply.status, reply.reason());
             assert_eq!(why, (503, "audit_unavailable".to_owned()), "{:?}", reply.body);
             assert!(reply.headers.contains_key("retry-after"), "{:?}", reply.headers);
-            let expected = reply.messages().iter().all(|message| message["id"].to_string() == id);
+            let echoed = |message: &Value| message["id"].to_string();
+            let expected = reply.messages().iter().all(|message| echoed(message) == id);
             assert!(expected, "the refusal is for another call: {:?}", reply.body);
             refused.push(reply.refusal().unwrap().correlation_id.parse().unwrap());
         }
@@ -171,14 +172,28 @@ async fn without_postgres_calls_are_refused_and_outcomes_wait_on_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outcome_on_disk_survives_the_gateway_too() {
+async fn an_outcome_on_disk_survives_a_kill() {
+    outlives(Outage::Network(Mode::Reset), Gateway::kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_on_disk_survives_a_restart() {
+    outlives(Outage::Frozen, |gateway| {
+        let status = gateway.terminate();
+        assert!(status.success(), "{status:?}");
+    })
+    .await;
+}
+
+/// The gateway ends while Postgres is away, and starts again when it is back.
+async fn outlives(outage: Outage, stop: impl FnOnce(&mut Gateway)) {
     let mut world = World::start().await;
     let call = world.sent().await;
-    world.begin(Outage::Network(Mode::Reset));
-    world.refuses(&callers_in_the_dark(&world)).await;
+    world.begin(outage);
+    world.refuses(&[Caller::Modern(world.client("carol"), "echo")]).await;
     let Seen { id, end } = call.await.unwrap();
     assert!(matches!(end, End::Answered), "{end:?}");
-    // The refusals were spooled before it; a file that has stopped growing holds them all.
+    // The refusal may be there before it: what has stopped growing holds both.
     let mut before = 0;
     eventually("the outcome waits on disk", RECOVERY, async || {
         let now = world.spooled().await;
@@ -187,19 +202,12 @@ async fn an_outcome_on_disk_survives_the_gateway_too() {
         settled.then_some(())
     })
     .await;
-    world.rig.gateway.kill();
+    tokio::task::block_in_place(|| stop(&mut world.rig.gateway));
     world.end();
     world.rig.gateway.restart().await;
     world.recovers().await;
-    eventually("every intent is closed", RECOVERY, async || {
-        (open_intents(&world.rig.database).await == 0).then_some(())
-    })
-    .await;
+    assert_eq!(open_intents(&world.rig.database).await, 0);
     assert_eq!(Told::by(&world.rig.database).await.outcome(&id), "ok");
     chains_are_whole(&world.rig);
     world.rig.finish().await;
-}
-
-fn callers_in_the_dark(world: &World) -> Vec<Caller> {
-    vec![Caller::Modern(world.client("carol"), "echo")]
 }

@@ -66,8 +66,8 @@ async fn last_message(mut response: reqwest::Response) -> Value {
     while let Some(chunk) = response.chunk().await.unwrap() {
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    serde_json::from_str(data.last().expect("a message").trim()).unwrap()
+    let mut data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+    serde_json::from_str(data.next_back().expect("a message").trim()).unwrap()
 }
 
 fn delete(item: &str) -> Value {
