@@ -205,7 +205,7 @@ mod tests {
             ),
             (
                 r#"{"id":1,"error":{"code":-1,"message":"result"}}"#,
-                Ending { error: true, complete: true, ..Ending::default() },
+                Ending { error: true, id: true, complete: true, ..Ending::default() },
             ),
             (
                 r#"{"result":{"resultType":"input_required","inputRequests":{}}}"#,
