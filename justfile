@@ -28,7 +28,7 @@ clients:
 # Compare direct, nginx and the gateway; takes some minutes and needs nginx.
 bench *ARGS:
     SQLX_OFFLINE=true cargo build --release --workspace
-    SQLX_OFFLINE=true cargo run --release --package gateway-tests --bin bench -- {{ARGS}}
+    GATEWAY_BIN="$PWD/target/release/gateway" target/release/bench {{ARGS}}
 
 # Write down what the SQL was checked against; needs an empty database: just sqlx postgres://...
 sqlx URL:

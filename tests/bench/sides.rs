@@ -107,7 +107,7 @@ impl Sides {
 
     /// How many intents the trail holds.
     pub(crate) async fn records(&self) -> i64 {
-        self.database.count("SELECT count(*) FROM audit_intent WHERE method = 'tools/call'").await
+        self.database.count("SELECT count(*) FROM audit_intent").await
     }
 }
 

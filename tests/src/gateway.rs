@@ -136,7 +136,8 @@ impl Gateway {
         let mut command = self.command();
         command.arg("serve").arg("--config").arg(self.config());
         let log = self.dir.join("log");
-        self.process = Some(Tied::start(command, &log, "KILL", None).expect("the gateway starts"));
+        self.process =
+            Some(Tied::start(command, &log, "KILL", Some(&self.dir)).expect("the gateway starts"));
     }
 
     /// Waits until `/health/ready` says yes.
