@@ -206,7 +206,10 @@ async fn outlives(outage: Outage, stop: impl FnOnce(&mut Gateway)) {
     world.end();
     world.rig.gateway.restart().await;
     world.recovers().await;
-    assert_eq!(open_intents(&world.rig.database).await, 0);
+    eventually("every intent is closed", RECOVERY, async || {
+        (open_intents(&world.rig.database).await == 0).then_some(())
+    })
+    .await;
     assert_eq!(Told::by(&world.rig.database).await.outcome(&id), "ok");
     chains_are_whole(&world.rig);
     world.rig.finish().await;
