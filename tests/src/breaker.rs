@@ -69,6 +69,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver
 
 async fn join(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>) {
     let mut cut = mode.clone();
+    let cut = cut.wait_for(|mode| matches!(mode, Mode::Refuse | Mode::Reset));
     // Kept whole here, so that it can still be reset.
     let mut client = client;
     let work = async {
@@ -85,7 +86,7 @@ async fn join(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>
     };
     let how = tokio::select! {
         () = work => None,
-        mode = cut.wait_for(|mode| matches!(mode, Mode::Refuse | Mode::Reset)) => mode.ok().map(|mode| *mode),
+        mode = cut => mode.ok().map(|mode| *mode),
     };
     if how == Some(Mode::Reset) {
         let _ = client.set_zero_linger();

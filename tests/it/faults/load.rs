@@ -78,7 +78,7 @@ impl Caller {
     }
 }
 
-/// Twelve callers of the three people. What they are told is not for the Auditor: of a process that is killed,
+/// Twelve callers, of two people. What they are told is not for the Auditor: of a process that is killed,
 /// records of refusals may be lost, for nothing had happened.
 pub(super) async fn callers(rig: &Rig) -> Vec<Caller> {
     let text = Box::new(Answer::text("done"));

@@ -118,7 +118,7 @@ impl World {
     }
 }
 
-/// One of each way that leads through the trail or the store: both eras, and a call that people must agree to.
+/// One of each way through the trail or the store: both eras, and a call that people must agree to.
 async fn callers(world: &World) -> Vec<Caller> {
     let session = world.client("bob").legacy().await;
     let echo = |name| Caller::Modern(world.client(name), "echo");
