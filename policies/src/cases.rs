@@ -5,7 +5,7 @@
 //! `tools = [{ name = "pay", annotations = ["destructiveHint"] }]`. Then a case a line, `who | what |
 //! expected`; `#` starts a comment line. `case_line.rs` has the words that a case is made of.
 
-use gateway_core::caller::{Role, User};
+use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::decision::{Question, Verdict};
 use gateway_core::ids::{PolicyId, ServerId, Slug, UserId};
 use gateway_core::json::Json;
@@ -205,7 +205,15 @@ impl Stage {
 impl Person {
     fn user(self, id: UserId) -> User {
         let Person { email, roles, groups } = self;
-        User { id, name: email.clone(), email, roles, groups, active: true }
+        User {
+            kind: PrincipalKind::Person,
+            id,
+            name: email.clone(),
+            email,
+            roles,
+            groups,
+            active: true,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
-use gateway_core::caller::User;
+use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::decision::{Circumstances, Question, Target};
 use gateway_core::ids::{PolicyId, ServerId, UserId};
 use gateway_core::json::Json;
@@ -30,6 +30,7 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
     let sources: Vec<Source> = specs.into_iter().enumerate().map(source).collect();
     let set = PolicySet::compile(&sources).unwrap();
     let user = User {
+        kind: PrincipalKind::Person,
         id: UserId(Uuid::nil()),
         email: "bob@example.com".into(),
         name: "Bob".into(),

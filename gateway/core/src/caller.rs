@@ -1,4 +1,4 @@
-//! Who is calling: a person (later also an agent account) whose credential has been verified.
+//! Who is calling: a person or an agent account whose credential has been verified, and for whom an agent acts.
 
 use std::sync::Arc;
 
@@ -66,6 +66,10 @@ pub enum AuthMethod {
     ApiKey,
     /// A JWT of a configured issuer.
     Jwt,
+    /// An access token of our own authorization server.
+    OauthToken,
+    /// A browser that is signed in.
+    Browser,
     /// An operator's command, next to the configuration.
     CommandLine,
 }
@@ -76,27 +80,48 @@ impl AuthMethod {
         match self {
             AuthMethod::ApiKey => "api_key",
             AuthMethod::Jwt => "jwt",
+            AuthMethod::OauthToken => "oauth_token",
+            AuthMethod::Browser => "browser",
             AuthMethod::CommandLine => "command_line",
         }
     }
 }
 
-/// A verified person. Cheap to clone; immutable, so that a change of roles or groups makes a new one.
+/// A verified caller. Cheap to clone; immutable, so that a change of roles or groups makes a new one.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The person.
+    /// The principal: the person, or an agent account that acts for itself.
     pub user: Arc<User>,
+    /// The agent account that acts on behalf of the person: then both must be allowed.
+    pub actor: Option<Arc<User>>,
     /// How it was proven.
     pub auth: AuthMethod,
-    /// Which credential: the key's id, or the token's issuer. Never the secret.
+    /// Which credential: the key's id, the token's issuer, or the session's id. Never the secret.
     pub credential: Arc<str>,
 }
 
 impl Caller {
+    /// A principal that acts for itself.
+    pub fn new(user: Arc<User>, auth: AuthMethod, credential: impl Into<Arc<str>>) -> Caller {
+        Caller { user, actor: None, auth, credential: credential.into() }
+    }
+
+    /// Everybody whose permission a call needs: the principal, and the agent that acts on its behalf.
+    pub fn principals(&self) -> impl Iterator<Item = &Arc<User>> {
+        std::iter::once(&self.user).chain(&self.actor)
+    }
+
+    /// The agent account behind the call, whether it acts for itself or on somebody's behalf.
+    pub fn agent(&self) -> Option<&Arc<User>> {
+        self.principals().find(|principal| principal.kind == PrincipalKind::Agent)
+    }
+
     /// A fixed-size name for the principal that sealed handles are bound to: the same person has the
-    /// same binding whatever credential is used.
+    /// same binding whatever credential is used, and another one through each agent.
     pub fn binding(&self) -> [u8; 16] {
-        let hash = digest(&SHA256, self.user.id.0.as_bytes());
+        let names: Vec<u8> =
+            self.principals().flat_map(|principal| *principal.id.0.as_bytes()).collect();
+        let hash = digest(&SHA256, &names);
         let mut out = [0; 16];
         out.copy_from_slice(&hash.as_ref()[..16]);
         out
@@ -108,12 +133,35 @@ impl Caller {
     }
 }
 
-/// A person as the catalogue knows them.
+/// What a principal is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// A human.
+    #[default]
+    Person,
+    /// An agent account: a program.
+    Agent,
+}
+
+impl PrincipalKind {
+    /// The name in audit rows and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PrincipalKind::Person => "person",
+            PrincipalKind::Agent => "agent",
+        }
+    }
+}
+
+/// A principal as the catalogue knows it: a person or an agent account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
     /// Stable id.
     pub id: UserId,
-    /// Lower-case e-mail address; unique.
+    /// What it is.
+    pub kind: PrincipalKind,
+    /// Lower-case e-mail address, unique; of an agent its client id.
     pub email: String,
     /// Display name.
     pub name: String,

@@ -43,6 +43,10 @@ id! {
     EventId,
     /// A request for a human's agreement to one call.
     ConfirmationId,
+    /// What a person has agreed to for one OAuth client.
+    SessionId,
+    /// A person's leave for an agent account to act for them.
+    DelegationId,
 }
 
 /// A server's short name in URLs and policies: `^[a-z0-9][a-z0-9-]{0,62}$`.

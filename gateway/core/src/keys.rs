@@ -23,6 +23,16 @@ pub enum Purpose {
     Cursor,
     /// Sealing task ids.
     Task,
+    /// Hashing codes, refresh tokens and secrets of the authorization server at rest.
+    Oauth,
+    /// Sealing the private keys that sign access tokens.
+    SigningKey,
+    /// Hashing cookies at rest, and tokens against forged forms.
+    Browser,
+    /// Sealing what a page carries to the next one.
+    Page,
+    /// Wrapping the vault's data keys.
+    Vault,
 }
 
 impl Purpose {
@@ -34,6 +44,11 @@ impl Purpose {
             Purpose::AuditChain => b"gateway/audit-chain/1",
             Purpose::Cursor => b"gateway/cursor/1",
             Purpose::Task => b"gateway/task/1",
+            Purpose::Oauth => b"gateway/oauth/1",
+            Purpose::SigningKey => b"gateway/signing-key/1",
+            Purpose::Browser => b"gateway/browser/1",
+            Purpose::Page => b"gateway/page/1",
+            Purpose::Vault => b"gateway/vault/1",
         }
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::Timestamp;
+use crate::caller::Caller;
 use crate::ids::{CallId, ConfirmationId, EventId, ServerId, UserId};
 use crate::reason::Reason;
 
@@ -15,9 +16,15 @@ use crate::reason::Reason;
 pub struct Subject {
     /// The person; `None` when nobody could be identified.
     pub actor_id: Option<UserId>,
-    /// The person's e-mail at the time.
+    /// The person's e-mail at the time; of an agent its client id.
     pub actor_email: Option<String>,
-    /// `api_key` or `jwt`.
+    /// `person` or `agent`.
+    pub actor_kind: Option<&'static str>,
+    /// The agent account that acts, for itself or on the actor's behalf.
+    pub agent_id: Option<UserId>,
+    /// Its name at the time.
+    pub agent_name: Option<String>,
+    /// `api_key`, `jwt`, `oauth_token` or `browser`.
     pub auth_method: Option<&'static str>,
     /// The key's id or the token's issuer; never a secret.
     pub credential: Option<String>,
@@ -51,6 +58,19 @@ pub struct Subject {
     pub findings: Vec<Finding>,
     /// The W3C trace id, as 32 hexadecimal digits.
     pub trace_id: Option<String>,
+}
+
+impl Subject {
+    /// Names the caller.
+    pub fn identified(&mut self, caller: &Caller) {
+        self.actor_id = Some(caller.user.id);
+        self.actor_email = Some(caller.user.email.clone());
+        self.actor_kind = Some(caller.user.kind.as_str());
+        self.agent_id = caller.agent().map(|agent| agent.id);
+        self.agent_name = caller.agent().map(|agent| agent.name.clone());
+        self.auth_method = Some(caller.auth.as_str());
+        self.credential = Some(caller.credential.to_string());
+    }
 }
 
 /// Something that a scanner saw. Never holds what it found.
@@ -201,4 +221,20 @@ action_types! {
     GroupDeleted = "group_deleted",
     ApiKeyCreated = "api_key_created",
     ApiKeyRevoked = "api_key_revoked",
+    OauthClientRegistered = "oauth_client_registered",
+    OauthConsentGranted = "oauth_consent_granted",
+    OauthConsentRefused = "oauth_consent_refused",
+    OauthSessionRevoked = "oauth_session_revoked",
+    OauthReuseDetected = "oauth_reuse_detected",
+    AgentAccountCreated = "agent_account_created",
+    AgentAccountUpdated = "agent_account_updated",
+    AgentAccountEnabled = "agent_account_enabled",
+    AgentAccountDisabled = "agent_account_disabled",
+    AgentAccountSecretRotated = "agent_account_secret_rotated",
+    DelegationCreated = "delegation_created",
+    DelegationRevoked = "delegation_revoked",
+    OauthConnected = "oauth_connected",
+    OauthRevoked = "oauth_revoked",
+    UpstreamTokenRefreshSuccess = "upstream_token_refresh_success",
+    UpstreamTokenRefreshFailure = "upstream_token_refresh_failure",
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gateway_core::caller::{AuthMethod, Caller, Role, User};
+use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, Role, User};
 use gateway_core::decision::{Circumstances, Question, Target, Verdict};
 use gateway_core::ids::{CallId, ServerId, UserId};
 use gateway_core::keys::{Purpose, RootKey};
@@ -247,6 +247,7 @@ impl Governance {
 /// every right already. Nobody on the network can become this caller.
 pub fn command_line() -> Caller {
     let user = User {
+        kind: PrincipalKind::Person,
         id: UserId(Uuid::nil()),
         email: String::new(),
         name: "command line".into(),
@@ -254,5 +255,5 @@ pub fn command_line() -> Caller {
         groups: vec![],
         active: true,
     };
-    Caller { user: Arc::new(user), auth: AuthMethod::CommandLine, credential: "operator".into() }
+    Caller::new(Arc::new(user), AuthMethod::CommandLine, "operator")
 }

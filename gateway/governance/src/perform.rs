@@ -226,13 +226,7 @@ impl Record<'_> {
     }
 
     fn subject(&self, about: &About) -> Subject {
-        let operator = self.caller.auth == AuthMethod::CommandLine;
-        let person = (!operator).then_some(&self.caller.user);
-        Subject {
-            actor_id: person.map(|user| user.id),
-            actor_email: person.map(|user| user.email.clone()),
-            auth_method: Some(self.caller.auth.as_str()),
-            credential: Some(self.caller.credential.to_string()),
+        let mut subject = Subject {
             client_name: self.origin.client_name.clone(),
             client_ip: Some(self.origin.client_ip.to_string()),
             server_id: about.server.as_ref().map(|server| server.id),
@@ -241,7 +235,13 @@ impl Record<'_> {
             resource_type: about.kind,
             resource_name: about.name.clone(),
             ..Subject::default()
+        };
+        subject.identified(self.caller);
+        if self.caller.auth == AuthMethod::CommandLine {
+            // The operator is no person of the catalogue.
+            (subject.actor_id, subject.actor_email, subject.actor_kind) = (None, None, None);
         }
+        subject
     }
 
     fn event(&self, about: About, action: ActionType, outcome: Outcome) -> Event {

@@ -38,11 +38,28 @@ pub trait Upstreams: Send + Sync + 'static {
     ) -> Result<Vec<String>, (Reason, String)>;
 }
 
-/// A guarded HTTP GET: addresses checked, no redirects, a deadline, 200 only.
+/// The way to issuers of tokens and to authorization servers: guarded, with deadlines, no redirects.
 #[async_trait]
 pub trait Fetch: Send + Sync + 'static {
-    /// The body of `url`, at most `limit` bytes; the error says what went wrong.
-    async fn get(&self, url: &Url, limit: usize) -> Result<Bytes, String>;
+    /// The body behind `url`, at most `limit` bytes, if the status is 200. The error says what went wrong.
+    async fn get(&self, url: &Url, limit: usize) -> Result<Bytes, String> {
+        let mut request = http::Request::new(Bytes::new());
+        let uri = url.as_str().parse().map_err(|_| "not a usable address".to_owned())?;
+        *request.uri_mut() = uri;
+        let answer = self.send(request, limit).await?;
+        match answer.status() {
+            http::StatusCode::OK => Ok(answer.into_body()),
+            status => Err(format!("status {}, expected 200", status.as_u16())),
+        }
+    }
+
+    /// Sends one request, whose URI is absolute, and reads its answer whole, at most `limit` bytes. Any
+    /// status is an answer.
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        limit: usize,
+    ) -> Result<http::Response<Bytes>, String>;
 }
 
 /// For commands that talk to no upstream (`gateway key`, `gateway apply`): every question fails.
@@ -67,7 +84,11 @@ impl Upstreams for Offline {
 
 #[async_trait]
 impl Fetch for Offline {
-    async fn get(&self, _url: &Url, _limit: usize) -> Result<Bytes, String> {
+    async fn send(
+        &self,
+        _request: http::Request<Bytes>,
+        _limit: usize,
+    ) -> Result<http::Response<Bytes>, String> {
         Err("this command reaches no other host".into())
     }
 }

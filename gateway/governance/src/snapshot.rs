@@ -3,16 +3,18 @@
 //! Built whole from what the store read at one instant, or not at all. It knows nothing of how it is
 //! kept current; that is [`crate::refresh`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, User};
-use gateway_core::ids::{ServerId, UserId};
+use gateway_core::ids::{ServerId, SessionId, UserId};
 use gateway_core::server::{SecretSource, Server, UpstreamAuth};
+use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
 use gateway_store::policy::StoredPolicy;
+use gateway_store::signing_key::StoredSigningKey;
 use policies::{PolicySet, Problem, Source};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -40,6 +42,14 @@ pub struct Snapshot {
     by_email: HashMap<String, usize>,
     by_user_id: HashMap<UserId, usize>,
     keys: HashMap<[u8; 32], StoredKey>,
+    /// Every agent account, by name.
+    pub agents: Vec<Arc<StoredAgent>>,
+    /// The principals of `agents`, in the same order.
+    agent_principals: Vec<Arc<User>>,
+    delegations: Vec<StoredDelegation>,
+    /// Every key that signs access tokens, or did.
+    pub signing_keys: Arc<Vec<StoredSigningKey>>,
+    revoked: HashSet<SessionId>,
 }
 
 /// A catalogue that cannot be decided with.
@@ -88,6 +98,15 @@ impl Snapshot {
             by_email: (0..).zip(&users).map(|(i, u)| (u.email.clone(), i)).collect(),
             by_user_id: (0..).zip(&users).map(|(i, u)| (u.id, i)).collect(),
             keys: catalogue.keys.into_iter().map(|key| (key.hash, key)).collect(),
+            agent_principals: catalogue
+                .agents
+                .iter()
+                .map(|a| Arc::new(a.principal.clone()))
+                .collect(),
+            agents: catalogue.agents.into_iter().map(Arc::new).collect(),
+            delegations: catalogue.delegations,
+            signing_keys: Arc::new(catalogue.signing_keys),
+            revoked: catalogue.revoked.into_iter().collect(),
             stored_policies: catalogue.policies,
             servers,
             users,
@@ -121,9 +140,53 @@ impl Snapshot {
         self.users.get(*index)
     }
 
-    /// False once the person or the API key of `caller` no longer works: long streams end then.
+    /// The agent account of that id, enabled or not, as a principal.
+    pub fn agent(&self, id: UserId) -> Option<&Arc<User>> {
+        self.agent_principals.iter().find(|agent| agent.id == id)
+    }
+
+    /// The agent account of that client id, enabled or not.
+    pub fn agent_by_client_id(&self, client_id: &str) -> Option<&Arc<StoredAgent>> {
+        self.agents.iter().find(|agent| agent.principal.email == client_id)
+    }
+
+    /// The person or the agent account of that id.
+    pub fn principal(&self, id: UserId) -> Option<&Arc<User>> {
+        self.user(id).or_else(|| self.agent(id))
+    }
+
+    /// The leave of `user` for `agent`, as long as it holds on that server (`None`: the gateway itself).
+    pub fn delegation(
+        &self,
+        (agent, user): (UserId, UserId),
+        server: Option<ServerId>,
+        now: Timestamp,
+    ) -> Option<&StoredDelegation> {
+        let theirs = |d: &&StoredDelegation| d.agent == agent && d.user == user;
+        self.delegations.iter().filter(theirs).find(|d| d.covers(server, now))
+    }
+
+    /// Whether any delegation of `user` to `agent` holds, on whatever server.
+    pub fn delegates(&self, agent: UserId, user: UserId, now: Timestamp) -> bool {
+        let theirs = |d: &&StoredDelegation| d.agent == agent && d.user == user;
+        let holds = |d: &StoredDelegation| {
+            d.revoked_at.is_none() && d.expires_at.is_none_or(|expiry| expiry > now)
+        };
+        self.delegations.iter().filter(theirs).any(holds)
+    }
+
+    /// True once the session was ended.
+    pub fn is_revoked(&self, session: SessionId) -> bool {
+        self.revoked.contains(&session)
+    }
+
+    /// False once the person, the agent or the credential of `caller` no longer works: long streams end then.
     pub fn still_good(&self, caller: &Caller, now: Timestamp) -> bool {
-        let active = self.user(caller.user.id).is_some_and(|user| user.active);
+        let here =
+            |principal: &Arc<User>| self.principal(principal.id).is_some_and(|known| known.active);
+        let active = caller.principals().all(here);
+        let delegated =
+            caller.actor.as_ref().is_none_or(|agent| self.delegates(agent.id, caller.user.id, now));
         let works = |key: &StoredKey| {
             key.revoked_at.is_none() && key.expires_at.is_none_or(|expires| expires > now)
         };
@@ -132,9 +195,12 @@ impl Snapshot {
                 let named = |key: &&StoredKey| key.id.to_string() == *caller.credential;
                 self.keys.values().find(named).is_some_and(works)
             }
+            AuthMethod::OauthToken | AuthMethod::Browser => {
+                caller.credential.parse().is_ok_and(|session| !self.is_revoked(session))
+            }
             AuthMethod::Jwt | AuthMethod::CommandLine => true,
         };
-        active && held
+        active && delegated && held
     }
 
     /// The API key with that keyed hash, whatever its state.

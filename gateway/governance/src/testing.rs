@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::caller::{Role, User};
+use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::ids::{KeyId, UserId};
 use gateway_core::keys::RootKey;
 use gateway_core::{Clock, Timestamp};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
-use url::Url;
 use uuid::Uuid;
 
 use crate::ports::Fetch;
@@ -68,12 +67,17 @@ impl FakeNet {
 
 #[async_trait]
 impl Fetch for FakeNet {
-    async fn get(&self, url: &Url, limit: usize) -> Result<Bytes, String> {
-        self.asked.lock().unwrap().push(url.to_string());
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        limit: usize,
+    ) -> Result<http::Response<Bytes>, String> {
+        let url = request.uri().to_string();
+        self.asked.lock().unwrap().push(url.clone());
         // Others get a chance to ask at the same time.
         tokio::task::yield_now().await;
-        match self.pages.lock().unwrap().get(url.as_str()) {
-            Some(body) if body.len() <= limit => Ok(Bytes::from(body.clone())),
+        match self.pages.lock().unwrap().get(&url) {
+            Some(body) if body.len() <= limit => Ok(http::Response::new(Bytes::from(body.clone()))),
             Some(_) => Err("too large".into()),
             None => Err("status 404".into()),
         }
@@ -91,6 +95,7 @@ pub(crate) fn settings() -> GovernanceSettings {
 
 pub(crate) fn user(number: u128, email: &str) -> User {
     User {
+        kind: PrincipalKind::Person,
         id: UserId(Uuid::from_u128(number)),
         email: email.into(),
         name: email.split('@').next().unwrap_or_default().into(),
@@ -115,6 +120,16 @@ pub(crate) fn key(number: u128, owner: &User, hash: [u8; 32]) -> StoredKey {
 
 /// A snapshot of these people and keys, no servers, no policies but the defaults.
 pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
-    let catalogue = Catalogue { version: 1, users, servers: vec![], policies: vec![], keys };
+    let catalogue = Catalogue {
+        version: 1,
+        users,
+        servers: vec![],
+        policies: vec![],
+        keys,
+        agents: vec![],
+        delegations: vec![],
+        signing_keys: vec![],
+        revoked: vec![],
+    };
     Snapshot::build(catalogue, None, Timestamp::UNIX_EPOCH).unwrap()
 }

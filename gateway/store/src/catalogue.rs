@@ -1,12 +1,15 @@
 //! Everything that replicas decide with, read at one instant, and the counter that says it is old.
 
 use gateway_core::caller::User;
+use gateway_core::ids::SessionId;
 use gateway_core::server::Server;
 
+use crate::agent::{self, StoredAgent, StoredDelegation};
 use crate::api_key::{self, StoredKey};
 use crate::error::StoreError;
 use crate::policy::{self, StoredPolicy};
 use crate::pool::Store;
+use crate::signing_key::{self, StoredSigningKey};
 use crate::{server, user};
 
 /// The catalogue at one version.
@@ -22,6 +25,14 @@ pub struct Catalogue {
     pub policies: Vec<StoredPolicy>,
     /// Every API key, ended ones too.
     pub keys: Vec<StoredKey>,
+    /// Every agent account, by name.
+    pub agents: Vec<StoredAgent>,
+    /// Every delegation that was not withdrawn.
+    pub delegations: Vec<StoredDelegation>,
+    /// Every key that signs access tokens, or did.
+    pub signing_keys: Vec<StoredSigningKey>,
+    /// Sessions that ended before their last tokens expire.
+    pub revoked: Vec<SessionId>,
 }
 
 impl Store {
@@ -39,6 +50,10 @@ impl Store {
                 servers: server::load(&mut snapshot).await?,
                 policies: policy::load(&mut snapshot).await?,
                 keys: api_key::load(&mut snapshot, None).await?,
+                agents: agent::load(&mut snapshot).await?,
+                delegations: agent::load_delegations(&mut snapshot).await?,
+                signing_keys: signing_key::load(&mut snapshot).await?,
+                revoked: signing_key::load_revoked(&mut snapshot).await?,
             };
             snapshot.commit().await?;
             Ok(catalogue)

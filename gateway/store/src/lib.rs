@@ -5,6 +5,7 @@
 //! replicas share is read at once as a [`catalogue::Catalogue`], and [`notify`] says when it changed.
 //! The audit trail's writer and readers live in [`audit`].
 
+pub mod agent;
 pub mod api_key;
 pub mod audit;
 pub mod catalogue;
@@ -16,6 +17,7 @@ pub mod policy;
 pub mod pool;
 pub mod private_postgres;
 pub mod server;
+pub mod signing_key;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

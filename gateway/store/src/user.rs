@@ -1,6 +1,6 @@
 //! People, their groups and roles, as the catalogue holds them. Written by [`crate::desired_state`].
 
-use gateway_core::caller::{Role, User};
+use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::ids::UserId;
 use sqlx::PgConnection;
 
@@ -45,6 +45,7 @@ pub(crate) async fn load(
     Ok(rows
         .into_iter()
         .map(|row| User {
+            kind: PrincipalKind::Person,
             id: UserId(row.id),
             roles: known_roles(&row.email, &row.roles),
             email: row.email,
@@ -56,7 +57,7 @@ pub(crate) async fn load(
 }
 
 /// A role that only a newer version knows gives nothing here.
-fn known_roles(email: &str, names: &[String]) -> Vec<Role> {
+pub(crate) fn known_roles(email: &str, names: &[String]) -> Vec<Role> {
     let mut roles: Vec<Role> = Vec::with_capacity(names.len());
     for name in names {
         match Role::parse(name) {

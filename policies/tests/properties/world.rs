@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
-use gateway_core::caller::{Role, User};
+use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::decision::{Circumstances, Target};
 use gateway_core::ids::{PolicyId, ServerId, UserId};
 use gateway_core::server::{Endpoint, Server, ServerStatus, Tool, UpstreamAuth};
@@ -226,6 +226,7 @@ impl World {
 fn user(number: usize, random: &mut Random) -> User {
     let roles = [Role::SuperAdmin, Role::Developer, Role::User];
     User {
+        kind: PrincipalKind::Person,
         id: UserId(Uuid::from_u128(number as u128)),
         email: format!("u{number}@example.com"),
         name: format!("U{number}"),

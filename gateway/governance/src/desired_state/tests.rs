@@ -161,6 +161,7 @@ fn the_shipped_example_is_read() {
 fn there() -> Catalogue {
     let id = Uuid::from_u128;
     let user = gateway_core::caller::User {
+        kind: gateway_core::caller::PrincipalKind::Person,
         id: UserId(id(1)),
         email: "old@example.com".into(),
         name: String::new(),
@@ -192,6 +193,10 @@ fn there() -> Catalogue {
         servers: vec![server],
         policies: vec![policy],
         keys: vec![],
+        agents: vec![],
+        delegations: vec![],
+        signing_keys: vec![],
+        revoked: vec![],
     }
 }
 

@@ -156,11 +156,9 @@ impl Identity {
             return Err(gone.about(hint));
         }
         match snapshot.user(stored.user) {
-            Some(user) if user.active => Ok(Caller {
-                user: Arc::clone(user),
-                auth: AuthMethod::ApiKey,
-                credential: hint.into(),
-            }),
+            Some(user) if user.active => {
+                Ok(Caller::new(Arc::clone(user), AuthMethod::ApiKey, hint))
+            }
             Some(_) | None => {
                 Err(Unidentified::invalid("the key's owner is deactivated").about(hint))
             }
@@ -192,11 +190,9 @@ impl Identity {
         }
         let user = verified.person.find(snapshot).filter(|user| user.active);
         match user {
-            Some(user) => Ok(Caller {
-                user: Arc::clone(user),
-                auth: AuthMethod::Jwt,
-                credential: issuer.issuer.as_str().into(),
-            }),
+            Some(user) => {
+                Ok(Caller::new(Arc::clone(user), AuthMethod::Jwt, issuer.issuer.as_str()))
+            }
             None => {
                 Err(Unidentified::invalid("the token is good, but its subject is no active user")
                     .about(issuer.issuer.as_str()))

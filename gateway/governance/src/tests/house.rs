@@ -183,7 +183,7 @@ impl House {
     pub(super) fn caller(&self, name: &str) -> Caller {
         let email = format!("{name}@example.com");
         let user = self.a.governance.snapshot().user_by_email(&email).unwrap().clone();
-        Caller { user, auth: AuthMethod::ApiKey, credential: "test".into() }
+        Caller::new(user, AuthMethod::ApiKey, "test")
     }
 
     pub(super) fn origin(&self, face: Face) -> Origin {

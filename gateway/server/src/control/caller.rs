@@ -58,10 +58,7 @@ impl Visit {
         let presented = Presented { api_key_header, authorization, resource };
         match governance.identify(presented).await {
             Ok(caller) => {
-                self.subject.actor_id = Some(caller.user.id);
-                self.subject.actor_email = Some(caller.user.email.clone());
-                self.subject.auth_method = Some(caller.auth.as_str());
-                self.subject.credential = Some(caller.credential.to_string());
+                self.subject.identified(&caller);
                 Ok(caller)
             }
             Err(unidentified) => {

@@ -125,7 +125,7 @@ impl Organisation {
     /// That person, signed in.
     pub(crate) fn caller(&self, person: Person) -> Caller {
         let user = self.governance.snapshot().user_by_email(person.email()).unwrap().clone();
-        Caller { user, auth: AuthMethod::ApiKey, credential: "test".into() }
+        Caller::new(user, AuthMethod::ApiKey, "test")
     }
 
     /// Where a tool call of theirs comes from.

@@ -31,11 +31,7 @@ pub(super) async fn caller(mut received: Received, proxy: &Proxy) -> Result<Iden
     };
     match proxy.governance.identify(presented).await {
         Ok(caller) => {
-            let subject = &mut received.receipt.subject;
-            subject.actor_id = Some(caller.user.id);
-            subject.actor_email = Some(caller.user.email.clone());
-            subject.auth_method = Some(caller.auth.as_str());
-            subject.credential = Some(caller.credential.to_string());
+            received.receipt.subject.identified(&caller);
             Ok(Identified { received, caller })
         }
         Err(unidentified) => {

@@ -95,13 +95,14 @@ pub(super) fn may_start(params: Option<Json<'_>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_core::caller::{AuthMethod, User};
+    use gateway_core::caller::{AuthMethod, PrincipalKind, User};
     use gateway_core::ids::UserId;
     use std::sync::Arc;
     use uuid::Uuid;
 
     fn person(n: u128) -> Caller {
         let user = User {
+            kind: PrincipalKind::Person,
             id: UserId(Uuid::from_u128(n)),
             email: format!("{n}@example.com"),
             name: String::new(),
@@ -109,7 +110,7 @@ mod tests {
             groups: vec![],
             active: true,
         };
-        Caller { user: Arc::new(user), auth: AuthMethod::ApiKey, credential: "k".into() }
+        Caller::new(Arc::new(user), AuthMethod::ApiKey, "k")
     }
 
     fn ids() -> TaskIds {

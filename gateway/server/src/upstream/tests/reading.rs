@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway_core::caller::{AuthMethod, Caller, User};
+use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::UserId;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
@@ -168,6 +168,7 @@ async fn each_era_is_spoken_properly() {
 
 fn caller() -> Caller {
     let user = User {
+        kind: PrincipalKind::Person,
         id: UserId(Uuid::nil()),
         email: "alice@example.com".into(),
         name: String::new(),
@@ -175,7 +176,7 @@ fn caller() -> Caller {
         groups: Vec::new(),
         active: true,
     };
-    Caller { user: Arc::new(user), auth: AuthMethod::ApiKey, credential: "key".into() }
+    Caller::new(Arc::new(user), AuthMethod::ApiKey, "key")
 }
 
 #[tokio::test]

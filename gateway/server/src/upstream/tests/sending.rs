@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::caller::{AuthMethod, Caller, User};
+use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::UserId;
 use gateway_core::reason::Reason;
 use gateway_core::server::Endpoint;
@@ -283,8 +283,9 @@ async fn the_in_process_server_gets_the_caller() {
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false));
     leg.set_local(Arc::new(Here));
     let mut request = post("{}");
-    request.extensions_mut().insert(Caller {
-        user: Arc::new(User {
+    request.extensions_mut().insert(Caller::new(
+        Arc::new(User {
+            kind: PrincipalKind::Person,
             id: UserId(Uuid::nil()),
             email: "alice@example.com".into(),
             name: String::new(),
@@ -292,9 +293,9 @@ async fn the_in_process_server_gets_the_caller() {
             groups: Vec::new(),
             active: true,
         }),
-        auth: AuthMethod::ApiKey,
-        credential: "key".into(),
-    });
+        AuthMethod::ApiKey,
+        "key",
+    ));
     let answer = leg.send(&runlayer, request).await.unwrap();
     assert_eq!(text(answer).await, "alice@example.com");
 }
