@@ -210,6 +210,7 @@ action_types! {
     ServerDeleted = "server_deleted",
     ServerEnabled = "server_enabled",
     ServerDisabled = "server_disabled",
+    ToolDefinitionChanged = "tool_definition_changed",
     PolicyCreated = "policy_created",
     PolicyUpdated = "policy_updated",
     PolicyDeleted = "policy_deleted",

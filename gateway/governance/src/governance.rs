@@ -73,9 +73,9 @@ impl Governance {
         let current = Arc::new(current);
         let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
         let (learner, suspects) = Learner::new(
-            store.clone(),
+            (store.clone(), trail.clone()),
             Arc::clone(&upstreams),
-            Arc::clone(&clock),
+            (Arc::clone(&clock), Arc::clone(&random)),
             Arc::clone(&current),
         );
         let learner = Arc::new(learner);

@@ -7,16 +7,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use gateway_core::ids::ServerId;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway_core::ids::{CallId, EventId, ServerId};
 use gateway_core::json::{Json, Kind};
+use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_core::server::{Server, ServerStatus, Tool};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::Store;
+use gateway_store::audit::Trail;
+use gateway_store::tool::ChangedTool;
 use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{Probed, Upstreams};
+use crate::ports::{Probed, Random, Upstreams, uuid7};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
 
@@ -33,6 +38,8 @@ pub(crate) struct Learner {
     upstreams: Arc<dyn Upstreams>,
     clock: Arc<dyn Clock>,
     current: Arc<Current>,
+    trail: Trail,
+    random: Arc<dyn Random>,
     // One lock per server, held across a read on purpose: those who need the same answer share it.
     last_read: StdMutex<HashMap<ServerId, Arc<Mutex<Option<Timestamp>>>>>,
     suspects: mpsc::Sender<ServerId>,
@@ -40,14 +47,16 @@ pub(crate) struct Learner {
 
 impl Learner {
     pub(crate) fn new(
-        store: Store,
+        (store, trail): (Store, Trail),
         upstreams: Arc<dyn Upstreams>,
-        clock: Arc<dyn Clock>,
+        (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
         current: Arc<Current>,
     ) -> (Learner, mpsc::Receiver<ServerId>) {
         let (suspects, received) = mpsc::channel(SUSPECTS);
         let last_read = StdMutex::default();
-        (Learner { store, upstreams, clock, current, last_read, suspects }, received)
+        let learner =
+            Learner { store, upstreams, clock, current, trail, random, last_read, suspects };
+        (learner, received)
     }
 
     /// Reads `server` now, unless that was done within the last second or `tool` is known by now.
@@ -142,9 +151,44 @@ impl Learner {
                 removed = learned.removed.len(),
                 "a server's tools changed"
             );
+            for tool in &learned.changed {
+                self.record(server, tool, now);
+            }
             self.current.refresh().await.map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// The store tells a change to one replica only, so there is one record of it.
+    fn record(&self, server: &Server, tool: &ChangedTool, now: Timestamp) {
+        let id = || uuid7(now, &*self.random);
+        let [before, after] = tool.hashes.map(|hash| URL_SAFE_NO_PAD.encode(hash));
+        let subject = Subject {
+            server_id: Some(server.id),
+            server_slug: Some(server.slug.to_string()),
+            resource_type: Some("tool"),
+            resource_name: Some(tool.name.clone()),
+            ..Subject::default()
+        };
+        let definitions = format!(r#"{{"before":{},"after":{}}}"#, tool.before, tool.after);
+        self.trail.conclude(Event {
+            id: EventId(id()),
+            at: now,
+            call: CallId(id()),
+            concludes_intent: false,
+            subject: Arc::new(subject),
+            action: ActionType::ToolDefinitionChanged,
+            outcome: Outcome::Ok,
+            reason: None,
+            detail: Some(format!("definition hash {before}, now {after}")),
+            latency_us: None,
+            upstream_us: None,
+            request_bytes: None,
+            response_bytes: None,
+            arguments: None,
+            result: Some(definitions.into()),
+            count: 1,
+        });
     }
 }
 

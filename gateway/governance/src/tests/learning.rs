@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use gateway_store::audit::EventFilter;
+
 use super::house::{House, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +49,14 @@ async fn tools_are_read_once_for_all_who_ask() {
     assert!(snapshot.version > version);
     let pay = snapshot.server("tickets").unwrap().tool("pay").unwrap().clone();
     assert_eq!(pay.annotations, ["destructiveHint"]);
+
+    // What was defined anew is in the trail, once although two replicas look; what is new or gone is not.
+    b.learn(&server, None).await;
+    let mut rows = house.all_rows(&EventFilter::default()).await;
+    rows.retain(|row| row.action_type == "tool_definition_changed");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(rows[0].resource_name.as_deref(), Some("pay"));
+    assert!(rows[0].detail.as_deref().unwrap().starts_with("definition hash "));
 
     // Nothing new: the version stays, and so do remembered verdicts.
     house.clock.advance(2);

@@ -73,7 +73,7 @@ impl Faces {
         if let Err((reason, detail)) = self.edge.check(&exchange.headers) {
             return self.rest.refuse(&exchange, reason, detail);
         }
-        let span = telemetry::exchange_span(&exchange.headers);
+        let span = telemetry::exchange_span(&exchange.headers, &[]);
         self.rest.handle(exchange).instrument(span).await
     }
 }

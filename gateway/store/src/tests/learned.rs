@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::testing::store;
-use crate::tool::Learned;
+use crate::tool::{ChangedTool, Learned};
 
 const BOTH: Eras = Eras { legacy: true, modern: true };
 
@@ -67,7 +67,12 @@ async fn only_what_differs_is_written() {
         Learned {
             eras: true,
             added: vec!["d".into()],
-            changed: vec!["b".into()],
+            changed: vec![ChangedTool {
+                name: "b".into(),
+                before: first[1].definition.clone(),
+                after: second[0].definition.clone(),
+                hashes: [first[1].hash, second[0].hash],
+            }],
             removed: vec!["c".into()]
         }
     );

@@ -21,6 +21,7 @@ use super::arguments;
 use super::caller::{Turned, Visit};
 use super::metadata::Metadata;
 use crate::exchange::{Exchange, Reply, json};
+use crate::telemetry;
 use routes::{Document, Does, Found, Route};
 
 /// The REST face and the public documents.
@@ -102,7 +103,9 @@ impl Rest {
             Err(turned) => return self.turn_away(visit, turned),
         };
         let origin = visit.origin(exchange, Face::Rest);
-        match self.governance.perform(&caller, &origin, operation).await {
+        let performed = self.governance.perform(&caller, &origin, operation).await;
+        telemetry::performed(name, origin.face, performed.as_ref().err().map(|e| e.reason));
+        match performed {
             Ok(answer) => json(StatusCode::OK, answer.value.to_string()),
             Err(refused) => {
                 reply::refused(refused.reason, &refused.detail, visit.call, &self.metadata)

@@ -70,7 +70,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/auditlogs", "list_audit_logs", Access::User),
     route("GET", "/api/v1/auditlogs/{id}", "get_audit_log", Access::Concerned),
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
-    route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Asked),
+    route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
     document("/api/v1/openapi.json", Document::OpenApi),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
