@@ -37,6 +37,8 @@ pub struct Call {
     pub params: Option<Range<usize>>,
     /// Where `params.arguments` stands in the body.
     pub arguments: Option<Range<usize>>,
+    /// It asks to be run as a task (`params.task`, legacy): its answer is a task or an error.
+    pub as_task: bool,
     /// The version that `_meta` or `initialize` names.
     pub version: Option<String>,
     /// Who the client says it is, and whether it can ask its user.
@@ -170,6 +172,7 @@ impl<'a> Envelope<'a> {
             target: None,
             params: self.params.and_then(|p| p.span_in(text)),
             arguments: None,
+            as_task: false,
             version: None,
             client: Client::default(),
         };
@@ -215,6 +218,7 @@ impl<'a> Envelope<'a> {
         let target = params.get(member).and_then(|t| t.as_str());
         let target = target.ok_or_else(|| format!("\"params.{member}\": expected a string"))?;
         call.target = Some(target.into_owned());
+        call.as_task = call.era == Era::Legacy && params.get("task").is_some();
         if let Some(arguments) = params.get("arguments") {
             if arguments.kind() != Kind::Object {
                 return Err("\"params.arguments\": expected an object".into());
@@ -285,6 +289,9 @@ mod tests {
         let call = understand(init.as_bytes(), Some(MODERN_VERSION)).unwrap();
         assert_eq!((call.era, call.client.elicitation), (Era::Legacy, true));
         assert_eq!(call.client.name.as_deref(), Some("Cursor"));
+
+        let task = body.replace("\"name\"", "\"task\":{},\"name\"");
+        assert!(!call.as_task && understand(task.as_bytes(), None).unwrap().as_task);
 
         let answer = r#"{"jsonrpc":"2.0","id":3,"result":{}}"#;
         assert_eq!(understand(answer.as_bytes(), None).unwrap().kind, MessageKind::Response);
