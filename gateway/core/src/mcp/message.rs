@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::json::{Json, Kind};
+use crate::names::twins;
 use crate::reason::Reason;
 
 use super::{Era, MODERN_VERSION, Method, meta};
@@ -85,6 +86,10 @@ pub fn understand(body: &[u8], version_header: Option<&str>) -> Result<Call, Fla
     Envelope::read(json, header_era)?.into_call(text, header_era)
 }
 
+/// The names of the JSON-RPC envelope, and those in `params` that say what a request is about.
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+const DECIDED: [&str; 6] = ["name", "uri", "taskId", "arguments", "ref", "_meta"];
+
 /// The members of the JSON-RPC envelope.
 struct Envelope<'a> {
     id: Option<Json<'a>>,
@@ -109,11 +114,9 @@ impl<'a> Envelope<'a> {
                 "params" => envelope.params = Some(member.value),
                 "result" | "error" => envelope.answers = true,
                 other => {
-                    // Lax parsers fold case; two readings of one message must not exist.
-                    let folded = other.to_lowercase();
-                    if ["jsonrpc", "id", "method", "params", "result", "error"].contains(&&*folded)
-                    {
-                        problem = Some(format!("\"{other}\": expected \"{folded}\""));
+                    // Two readings of one message must not exist.
+                    if let Some(name) = ENVELOPE.iter().find(|name| twins(other, name)) {
+                        problem = Some(format!("\"{other}\": expected \"{name}\""));
                     }
                 }
             }
@@ -205,16 +208,12 @@ impl<'a> Envelope<'a> {
     }
 
     fn read_target(&self, method: Method, text: &str, call: &mut Call) -> Result<(), String> {
-        let Some(member) = method.target_member() else { return Ok(()) };
-        let params = self.params.ok_or_else(|| format!("\"params.{member}\" is missing"))?;
-        // Lax parsers fold case here too.
-        let twins = ["name", "uri", "taskId", "arguments"];
-        if let Some(odd) = params
-            .members()
-            .find(|m| twins.iter().any(|t| m.key != *t && m.key.eq_ignore_ascii_case(t)))
-        {
+        let mut members = self.params.into_iter().flat_map(|params| params.members());
+        if let Some(odd) = members.find(|m| DECIDED.iter().any(|name| twins(&m.key, name))) {
             return Err(format!("\"params.{}\": wrong case", odd.key));
         }
+        let Some(member) = method.target_member() else { return Ok(()) };
+        let params = self.params.ok_or_else(|| format!("\"params.{member}\" is missing"))?;
         let target = params.get(member).and_then(|t| t.as_str());
         let target = target.ok_or_else(|| format!("\"params.{member}\": expected a string"))?;
         call.target = Some(target.into_owned());
@@ -305,6 +304,8 @@ mod tests {
             ("1".into(), None, Reason::InvalidMessage, "object"),
             (r#"{"jsonrpc":"2.0","id":1,"Method":"ping"}"#.into(), None, Reason::InvalidMessage, "method"),
             (ping(r#","Params":{}"#), None, Reason::InvalidMessage, "\"params\""),
+            (ping(r#","paramſ":{}"#), None, Reason::InvalidMessage, "\"params\""),
+            (ping(r#","params":{"_Meta":{}}"#), None, Reason::InvalidParams, "wrong case"),
             (ping(r#","result":1"#), None, Reason::InvalidMessage, "either"),
             (ping(r#","params":[]"#), None, Reason::InvalidParams, "params"),
             (r#"{"id":1,"method":"ping"}"#.into(), None, Reason::InvalidMessage, "jsonrpc"),
@@ -314,6 +315,8 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"Tools/call","params":{}}"#.into(), None, Reason::UnknownMethod, "Tools/call"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#.into(), None, Reason::InvalidParams, "params.name"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"b"}}"#.into(), None, Reason::InvalidParams, "wrong case"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","argumentſ":{}}}"#.into(), None, Reason::InvalidParams, "wrong case"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{},"Ref":{}}}"#.into(), None, Reason::InvalidParams, "wrong case"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":[]}}"#.into(), None, Reason::InvalidParams, "arguments"),
             (ping(""), Some(MODERN_VERSION), Reason::InvalidParams, "_meta"),
             (modern("ping", ""), None, Reason::UnknownMethod, "ping"),

@@ -4,6 +4,7 @@ use gateway_core::decision::{Denial, Question, Target, Verdict};
 use gateway_core::ids::{ConfirmationId, PolicyId};
 use gateway_core::json::Json;
 use gateway_core::mcp::{MessageKind, Method};
+use gateway_core::names::twins;
 use gateway_core::reason::Reason;
 
 use super::Proxy;
@@ -141,6 +142,10 @@ fn subject(routed: &Routed) -> Subject {
 /// `completion/complete` helps to fill in a prompt or a resource template.
 fn completion(params: Option<Json<'_>>) -> Subject {
     let reference = params.and_then(|p| p.get("ref"));
+    let mut members = reference.into_iter().flat_map(|r| r.members());
+    if members.any(|m| ["type", "name", "uri"].iter().any(|name| twins(&m.key, name))) {
+        return Subject::Unreadable;
+    }
     let text = |key| reference.and_then(|r| r.get(key)).and_then(|v| v.as_str());
     match (text("type").as_deref(), text("name"), text("uri")) {
         (Some("ref/prompt"), Some(name), _) => Subject::Seen(Kind::Prompt, name.into_owned()),
