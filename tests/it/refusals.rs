@@ -112,6 +112,7 @@ async fn headers_must_agree_with_the_body() {
     .await;
 }
 
+/// F2, C3.
 #[tokio::test]
 async fn bodies_that_two_parsers_could_read_differently_are_refused() {
     check(Setup::default(), async |rig| {
@@ -151,6 +152,17 @@ async fn bodies_that_two_parsers_could_read_differently_are_refused() {
                     .to_vec(),
                 "invalid_message",
             ),
+            (
+                "a twin by a long s",
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"},"paramſ":{"name":"hidden"}}"#
+                    .into(),
+                "invalid_message",
+            ),
+            (
+                "a twin in params",
+                call(r#"{"name":"echo","arguments":{},"Arguments":{"text":"forbidden"}}"#).into(),
+                "invalid_params",
+            ),
             ("a number", b"7".to_vec(), "invalid_message"),
             (
                 "wrong version",
@@ -177,6 +189,7 @@ async fn bodies_that_two_parsers_could_read_differently_are_refused() {
     .await;
 }
 
+/// C5.
 #[tokio::test]
 async fn unknown_methods_are_refused_in_both_eras() {
     check(Setup::default(), async |rig| {
@@ -204,6 +217,7 @@ async fn unknown_methods_are_refused_in_both_eras() {
     .await;
 }
 
+/// F5.
 #[tokio::test]
 async fn sessions_belong_to_one_person() {
     check(Setup::default(), async |rig| {

@@ -156,6 +156,7 @@ mod tests {
         TaskIds::new(&RootKey::new(&bytes).unwrap())
     }
 
+    /// F5.
     #[test]
     fn a_task_belongs_to_its_principal_and_server() {
         let (ids, here, there) =
