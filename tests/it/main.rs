@@ -2,6 +2,8 @@
 //! `gateway_tests::rig`) and is audited at its end.
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod bytes;
 #[cfg(test)]
 mod confirm;
@@ -19,3 +21,5 @@ mod refusals;
 mod rig_itself;
 #[cfg(test)]
 mod smoke;
+#[cfg(test)]
+mod tasks;

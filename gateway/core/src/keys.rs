@@ -134,6 +134,7 @@ mod tests {
         }
     }
 
+    /// F8.
     #[test]
     fn purposes_do_not_share_keys() {
         let bytes: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(37) ^ 0xA5).collect();

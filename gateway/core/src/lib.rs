@@ -11,6 +11,7 @@ pub mod json;
 pub mod keys;
 pub mod located;
 pub mod mcp;
+pub mod names;
 pub mod reason;
 pub mod record;
 pub mod scan;

@@ -23,8 +23,7 @@ pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
         }
         (id, _) => envelope(id.as_deref(), "error", &error(refusal).to_string()),
     };
-    let status = StatusCode::from_u16(refusal.reason.status());
-    let mut reply = exchange::json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body);
+    let mut reply = exchange::json(status(refusal), body);
     let headers = reply.headers_mut();
     if let Some(seconds) = refusal.reason.retry_after() {
         headers.insert(RETRY_AFTER, seconds.into());
@@ -40,6 +39,16 @@ pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
         }
     }
     reply
+}
+
+/// A legacy client takes 404 for a dead session and begins anew: what is unknown to it is answered.
+fn status(refusal: &Refusal) -> StatusCode {
+    let answers = refusal.form.era == Era::Legacy && refusal.form.id.is_some();
+    if answers && refusal.reason == Reason::UnknownMethod {
+        return StatusCode::OK;
+    }
+    let status = StatusCode::from_u16(refusal.reason.status());
+    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// RFC 6750 with RFC 9728's `resource_metadata`, all scopes in one challenge.

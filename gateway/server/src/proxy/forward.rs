@@ -59,11 +59,6 @@ pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, R
 fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     let routed = &permitted.routed;
     let received = &routed.understood.identified.received;
-    let body = match (permitted.carried(), permitted.task()) {
-        (Some(carried), _) => without_ours(routed, carried),
-        (None, Some(task)) => with_task(routed, task),
-        (None, None) => received.body.clone(),
-    };
     let uri = match &routed.server.endpoint {
         Endpoint::Http(url) => url.as_str(),
         Endpoint::InProcess => "http://runlayer/mcp",
@@ -71,7 +66,7 @@ fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     let mut request = Request::builder()
         .method(received.method.clone())
         .uri(uri)
-        .body(body)
+        .body(body(permitted))
         .map_err(|error| (Reason::UpstreamUnreachable, format!("url: {error}")))?;
     *request.headers_mut() = headers(routed);
     if let Some(task) = permitted.task().filter(|_| request.headers().contains_key(NAME)) {
@@ -110,15 +105,47 @@ fn headers(routed: &Routed) -> HeaderMap {
     headers
 }
 
-/// The body with the upstream's own id of the task in place of the sealed one.
-fn with_task(routed: &Routed, task: &str) -> Bytes {
+/// A piece of the body, and what leaves in its place.
+type Edit = (Range<usize>, String);
+
+/// The original bytes, but for what is ours in them: the answer to our own question, and the ids of tasks,
+/// whose places the upstream's own take.
+fn body(permitted: &Permitted) -> Bytes {
+    let routed = &permitted.routed;
     let text = routed.understood.text();
-    let place = routed.understood.params().and_then(|p| p.get("taskId"));
-    let Some(span) = place.and_then(|value| value.span_in(text)) else { return Bytes::new() };
-    let mut out = text[..span.start].to_owned();
-    write_string(task, &mut out);
-    out.push_str(&text[span.end..]);
+    let mut edits: Vec<Edit> = Vec::new();
+    if let Some(carried) = permitted.carried() {
+        edits.extend(without_ours(routed, carried));
+    }
+    let named = || routed.understood.params()?.get("taskId")?.span_in(text);
+    let named = permitted.task().and_then(|task| Some((named()?, task)));
+    let related = permitted.relation().map(|(span, task)| (span.clone(), task.as_str()));
+    edits.extend(named.into_iter().chain(related).map(|(span, task)| (span, quoted(task))));
+    if edits.is_empty() {
+        return routed.understood.identified.received.body.clone();
+    }
+    splice(text, edits)
+}
+
+fn splice(text: &str, mut edits: Vec<Edit>) -> Bytes {
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for (span, value) in edits {
+        // Two neighbouring members share a comma: never cut it twice.
+        let start = span.start.max(at);
+        out.push_str(&text[at..start]);
+        out.push_str(&value);
+        at = span.end.max(start);
+    }
+    out.push_str(&text[at..]);
     Bytes::from(out)
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(text, &mut out);
+    out
 }
 
 /// As text where that is legal in a header, else as `=?base64?...?=`.
@@ -128,36 +155,22 @@ fn encode(text: &str) -> HeaderValue {
     plain.or_else(|| coded().ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The body without our own question's answer, and with what the client had sent for the upstream.
-fn without_ours(routed: &Routed, carried: &Carried) -> Bytes {
+/// Takes our own question's answer out, and puts back what the client had sent for the upstream.
+fn without_ours(routed: &Routed, carried: &Carried) -> Vec<Edit> {
     let text = routed.understood.text();
-    let Some(params) = routed.understood.params() else { return Bytes::new() };
+    let Some(params) = routed.understood.params() else { return Vec::new() };
     let theirs = [
         ("requestState", carried.request_state.as_deref()),
         ("inputResponses", carried.input_responses.as_deref()),
     ];
-    let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
-    for (key, value) in theirs {
-        match value {
-            Some(value) => {
-                let span = params.get(key).and_then(|v| v.span_in(text));
-                edits.extend(span.map(|span| (span, value)));
-            }
-            None => edits.extend(member_span(text, params, key).map(|span| (span, ""))),
-        }
-    }
-    edits.sort_by_key(|(span, _)| span.start);
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    for (span, value) in edits {
-        // Two neighbouring members share a comma: never cut it twice.
-        let start = span.start.max(at);
-        out.push_str(&text[at..start]);
-        out.push_str(value);
-        at = span.end.max(start);
-    }
-    out.push_str(&text[at..]);
-    Bytes::from(out)
+    let edit = |(key, value): (&str, Option<&str>)| {
+        let span = match value {
+            Some(_) => params.get(key).and_then(|v| v.span_in(text)),
+            None => member_span(text, params, key),
+        };
+        Some((span?, value.unwrap_or_default().to_owned()))
+    };
+    theirs.into_iter().filter_map(edit).collect()
 }
 
 /// A member with the comma that separates it: the one before it, else the one behind it.

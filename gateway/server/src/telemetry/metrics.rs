@@ -163,6 +163,7 @@ fn label_of(method: Method) -> &'static str {
         Method::Cancelled => "notifications/cancelled",
         Method::Progress => "notifications/progress",
         Method::RootsListChanged => "notifications/roots/list_changed",
+        Method::TaskStatus => "notifications/tasks/status",
     }
 }
 
