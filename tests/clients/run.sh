@@ -5,12 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/world.sh"
 
 install_npm
-python=$target/venv/bin/python
-if ! cmp -s "$here/requirements.txt" "$target/venv/installed.txt"; then
-    python3 -m venv "$target/venv"
-    "$target/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$target/venv/installed.txt"
-fi
+install_python
 start_fixture
 start_gateway "" "$here/policies.toml"
 export PROXY_URL=$gateway/api/v1/proxy/fixture/mcp API_KEY=$key

@@ -1,6 +1,7 @@
 # What the conformance suite and the real clients stand on: the conformance fixture, and a gateway of its
 # own before it, with a private Postgres. To be sourced; everything ends with the shell that sourced it.
 
+# The folder of this file, where the pinned packages are named.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -21,7 +22,17 @@ leave() {
 }
 trap leave EXIT
 
-# Installs the pinned packages once; sets npm_dir and node.
+# Installs the pinned Python packages once; sets python.
+install_python() {
+    python=$target/venv/bin/python
+    if ! cmp -s "$here/requirements.txt" "$target/venv/installed.txt"; then
+        python3 -m venv "$target/venv"
+        "$target/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+        cp "$here/requirements.txt" "$target/venv/installed.txt"
+    fi
+}
+
+# Installs the pinned npm packages once; sets npm_dir and node.
 install_npm() {
     npm_dir=$target/npm
     mkdir -p "$npm_dir"
@@ -77,11 +88,11 @@ start_fixture() {
     fixture=$upstream
 }
 
-# Starts a gateway: start_gateway PUBLIC_PORT POLICIES.toml; PUBLIC_PORT may be that of something before
-# it. Sets gateway (its own address) and key.
+# Starts a gateway: start_gateway PUBLIC_PORT POLICIES.toml [MORE_CONFIG.toml [PORT]]; PUBLIC_PORT may be that of
+# something before it. Sets gateway (its own address) and key.
 start_gateway() {
     local port
-    port=$(free_port)
+    port=${4:-$(free_port)}
     gateway=http://127.0.0.1:$port
     head -c 32 /dev/urandom >"$world/root.key"
     chmod 600 "$world/root.key"
@@ -98,10 +109,12 @@ allow_cidrs = ["127.0.0.0/8"]
 [keys]
 root_file = "$world/root.key"
 CONFIG
+    if [ -n "${3:-}" ]; then cat "$3" >>"$world/gateway.toml"; fi
     cat - "$2" >"$world/state.toml" <<STATE
 [[users]]
 email = "bob@example.com"
 name = "Bob"
+roles = ["developer"]
 [[servers]]
 slug = "fixture"
 title = "Fixture"
