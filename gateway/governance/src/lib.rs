@@ -23,6 +23,7 @@ mod testing;
 mod tests;
 
 pub use confirmations::Confirmations;
+pub use decide::Attempt;
 pub use governance::{Governance, Parts, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};

@@ -16,6 +16,7 @@ pub mod notify;
 pub mod policy;
 pub mod pool;
 pub mod private_postgres;
+pub mod scim;
 pub mod server;
 pub mod signing_key;
 #[cfg(test)]

@@ -250,9 +250,9 @@ impl House {
 
     pub(super) fn binding(&self, name: &str, arguments: &str) -> Binding {
         let server = self.a.governance.snapshot().server("tickets").unwrap().id;
-        let user = self.caller(name).user.id;
+        let caller = self.caller(name);
         let confirmations = self.a.governance.confirmations();
-        confirmations.binding(user, server, Target::Tool("pay"), [7; 32], arguments)
+        confirmations.binding(&caller, server, Target::Tool("pay"), [7; 32], arguments)
     }
 
     /// A call of that person's which waits for these approvers.

@@ -140,13 +140,13 @@ impl Organisation {
 
     /// A call of Bob's that waits for `approver`.
     pub(crate) async fn waiting(&self, arguments: &str, approver: Approver) -> ConfirmationId {
-        let bob = self.caller(Person::User).user.id;
+        let bob = self.caller(Person::User);
         let server = self.governance.snapshot().server("tickets").unwrap().id;
         let confirmations = self.governance.confirmations();
         let target = Target::Tool("close_ticket");
         let new = NewConfirmation {
-            binding: confirmations.binding(bob, server, target, [0; 32], arguments),
-            user: bob,
+            binding: confirmations.binding(&bob, server, target, [0; 32], arguments),
+            user: bob.user.id,
             server,
             target: "tool:close_ticket".into(),
             demand: Demand {
