@@ -8,7 +8,9 @@ alter table gateway_user
     -- The provisioning system's own id.
     add column external_id text,
     -- JSON object of texts, from the identity provider.
-    add column attributes  text not null default '{}';
+    add column attributes  text not null default '{}',
+    -- Since when the provisioning system knows them no more; it may bring them back.
+    add column removed_at  timestamptz;
 alter table gateway_group
     drop constraint gateway_group_source_check,
     add constraint gateway_group_source_check check (source in ('apply', 'api', 'seed', 'sign_in', 'scim')),

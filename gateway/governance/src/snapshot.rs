@@ -195,6 +195,11 @@ impl Snapshot {
         self.delegations.iter().filter(theirs).find(|d| d.covers(server, now))
     }
 
+    /// Every delegation that was not withdrawn.
+    pub fn delegations(&self) -> impl Iterator<Item = &StoredDelegation> {
+        self.delegations.iter()
+    }
+
     /// Whether any delegation of `user` to `agent` holds, on whatever server.
     pub fn delegates(&self, agent: UserId, user: UserId, now: Timestamp) -> bool {
         let theirs = |d: &&StoredDelegation| d.agent == agent && d.user == user;

@@ -71,7 +71,7 @@ impl Store {
             let total = sqlx::query_scalar!(
                 r#"select count(*) as "count!" from gateway_user
                     where ($1::uuid is null or id = $1) and ($2::text is null or email = $2)
-                      and ($3::text is null or external_id = $3)"#,
+                      and ($3::text is null or external_id = $3) and (active or removed_at is null)"#,
                 wanted.id,
                 wanted.name,
                 wanted.external_id
@@ -84,16 +84,21 @@ impl Store {
         .await
     }
 
-    /// Makes a person.
+    /// Makes a person, or brings one back that was removed before; then the id is theirs.
     pub async fn provision_user(
         &self,
         new: &NewPerson,
     ) -> Result<Written<Provisioned>, StoreError> {
         self.within("provision a user", async {
             let mut transaction = self.change().await?;
-            let made = sqlx::query!(
-                "insert into gateway_user (id, email, name, active, source, external_id, created_at, updated_at)
-                 values ($1, $2, $3, $4, 'scim', $5, $6, $6) on conflict do nothing",
+            let made = sqlx::query_scalar!(
+                "insert into gateway_user as known
+                     (id, email, name, active, source, external_id, created_at, updated_at)
+                 values ($1, $2, $3, $4, 'scim', $5, $6, $6)
+                 on conflict (email) do update
+                    set name = $3, active = $4, external_id = $5, updated_at = $6, removed_at = null
+                  where known.removed_at is not null and not known.active
+                 returning id",
                 new.id.0,
                 new.email,
                 new.name,
@@ -101,12 +106,15 @@ impl Store {
                 new.external_id,
                 new.now
             )
-            .execute(&mut *transaction)
-            .await?;
-            if made.rows_affected() == 0 {
-                return Ok(Written::Taken);
-            }
-            let written = one(&mut transaction, new.id).await?;
+            .fetch_optional(&mut *transaction)
+            .await;
+            let id = match made {
+                Ok(Some(id)) => UserId(id),
+                Ok(None) => return Ok(Written::Taken),
+                Err(error) if is_taken(&error) => return Ok(Written::Taken),
+                Err(error) => return Err(error.into()),
+            };
+            let written = one(&mut transaction, id).await?;
             transaction.commit().await?;
             Ok(written)
         })
@@ -150,7 +158,7 @@ impl Store {
     }
 
     /// Takes a person's access for good: no session, key, link or group of provisioning is left. The row
-    /// stays, for the trail names it.
+    /// stays, for the trail names it. Gives the person as they were.
     pub async fn unprovision_user(
         &self,
         id: UserId,
@@ -158,8 +166,14 @@ impl Store {
     ) -> Result<Written<Provisioned>, StoreError> {
         self.within("unprovision a user", async {
             let mut transaction = self.change().await?;
+            let before = one(&mut transaction, id).await?;
+            if before == Written::Absent {
+                return Ok(before);
+            }
             sqlx::query!(
-                "update gateway_user set active = false, external_id = null, updated_at = $2 where id = $1",
+                "update gateway_user
+                    set active = false, external_id = null, updated_at = $2, removed_at = $2
+                  where id = $1",
                 id.0,
                 now
             )
@@ -185,9 +199,8 @@ impl Store {
             sqlx::query!("delete from membership where user_id = $1 and source = 'scim'", id.0)
                 .execute(&mut *transaction)
                 .await?;
-            let written = one(&mut transaction, id).await?;
             transaction.commit().await?;
-            Ok(written)
+            Ok(before)
         })
         .await
     }
@@ -216,7 +229,7 @@ async fn load(
              left join membership m on m.user_id = u.id
              left join gateway_group g on g.id = m.group_id
             where ($1::uuid is null or u.id = $1) and ($2::text is null or u.email = $2)
-              and ($3::text is null or u.external_id = $3)
+              and ($3::text is null or u.external_id = $3) and (u.active or u.removed_at is null)
             group by u.id order by u.email offset $4 limit $5"#,
         wanted.id,
         wanted.name,
