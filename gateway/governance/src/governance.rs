@@ -21,6 +21,7 @@ use crate::confirmations::Confirmations;
 use crate::decide::{Attempt, Decider};
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
@@ -57,6 +58,7 @@ pub struct Governance {
     decider: Decider,
     learner: Arc<Learner>,
     confirmations: Confirmations,
+    oauth: Arc<AuthorizationServer>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -71,7 +73,15 @@ impl Governance {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
-        let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
+        let identity = Identity::new(&settings, Arc::clone(&fetch), Arc::clone(&clock));
+        let identity = Arc::new(identity.following(Arc::clone(&current)));
+        let oauth = Arc::new(AuthorizationServer::new(
+            settings.clone(),
+            (store.clone(), trail.clone()),
+            (Arc::clone(&current), Arc::clone(identity.own())),
+            fetch,
+            (Arc::clone(&clock), Arc::clone(&random)),
+        ));
         let (learner, suspects) = Learner::new(
             store.clone(),
             Arc::clone(&upstreams),
@@ -98,6 +108,7 @@ impl Governance {
             identity,
             learner,
             confirmations,
+            oauth,
             clock,
             random,
         });
@@ -112,13 +123,14 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let token = [shutdown.clone(), shutdown.clone(), shutdown];
-        let [following, learning, keeping] = token;
+        let oauth = Arc::clone(&self.oauth);
+        let [following, learning, keeping] = [(); 3].map(|()| shutdown.clone());
         let again = self.settings.refresh;
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
+            tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
@@ -196,6 +208,11 @@ impl Governance {
     /// People's agreements to calls.
     pub fn confirmations(&self) -> &Confirmations {
         &self.confirmations
+    }
+
+    /// The authorization server.
+    pub fn oauth(&self) -> &AuthorizationServer {
+        &self.oauth
     }
 
     /// The audit trail.
