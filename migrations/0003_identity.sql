@@ -208,6 +208,7 @@ begin
         on conflict do nothing;
     update oauth_session set revoked_at = now() where user_id = old.id and revoked_at is null;
     update browser_session set revoked_at = now() where user_id = old.id and revoked_at is null;
+    update delegation set revoked_at = now() where user_id = old.id and revoked_at is null;
     return null;
 end
 $$;

@@ -16,6 +16,7 @@ pub mod operations;
 pub mod perform;
 pub mod ports;
 mod refresh;
+pub mod scim;
 mod settings;
 mod snapshot;
 #[cfg(test)]

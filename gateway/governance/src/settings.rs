@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway_core::keys::RootKey;
+use secrecy::SecretString;
 use url::Url;
 
 /// Everything that stays the same while the gateway runs.
@@ -28,6 +29,10 @@ pub struct GovernanceSettings {
     pub confirmation_lifetime: Duration,
     /// The authorization server.
     pub oauth: OauthSettings,
+    /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
+    pub assertion_issuers: Vec<Issuer>,
+    /// The provisioning system's token; without one there is no provisioning.
+    pub scim_token: Option<SecretString>,
 }
 
 /// What the authorization server is told.
@@ -77,6 +82,8 @@ impl GovernanceSettings {
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
             oauth: OauthSettings::default(),
+            assertion_issuers: Vec::new(),
+            scim_token: None,
         }
     }
 }

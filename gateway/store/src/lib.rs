@@ -15,6 +15,7 @@ pub mod error;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;
+pub mod oauth_listing;
 pub mod oauth_refresh;
 pub mod oauth_session;
 mod oauth_sweep;

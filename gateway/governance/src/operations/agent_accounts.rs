@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::ids::{SessionId, UserId};
-use gateway_core::keys::Purpose;
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
 use gateway_store::agent::{AgentChange, StoredAgent};
@@ -16,8 +15,9 @@ use serde_json::{Map, Value, json};
 
 use super::run::Run;
 use super::{Change, answer, rfc3339};
-use crate::ports::Random;
+use crate::oauth::client::agent::AGENT_SECRET;
 use crate::perform::{About, Answer, Face, Planned, Refused};
+use crate::ports::Random;
 
 /// Longer than any token of an agent lives.
 const TOKENS_LIVE: time::Duration = time::Duration::hours(2);
@@ -146,7 +146,7 @@ impl CreateAgentAccount {
         let id = UserId(run.governance.next_id(now));
         let secret = jwks.is_none().then(|| new_secret(run.governance.random()));
         let hash = |secret: &SecretString| {
-            run.governance.root_key().hash(Purpose::Oauth, secret.expose_secret().as_bytes())
+            run.governance.oauth().hash(AGENT_SECRET, secret.expose_secret())
         };
         let agent = StoredAgent {
             principal: User {
@@ -264,7 +264,7 @@ pub(super) async fn set_secret(
     id: UserId,
     secret: SecretString,
 ) -> Result<Answer, Refused> {
-    let hash = run.governance.root_key().hash(Purpose::Oauth, secret.expose_secret().as_bytes());
+    let hash = run.governance.oauth().hash(AGENT_SECRET, secret.expose_secret());
     let found = run.governance.store.rotate_agent_secret(change(run, id), &hash).await;
     changed(run, id, found.map_err(Refused::store)?, Some(secret)).await
 }

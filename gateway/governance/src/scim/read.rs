@@ -9,7 +9,7 @@ use super::error::ScimError;
 /// Resources of a page when nobody says otherwise.
 const USUAL: u32 = 100;
 /// Most resources of a page.
-pub const MOST: u32 = 200;
+const MOST: u32 = 200;
 /// The longest name or id.
 const LONGEST: usize = 254;
 

@@ -14,7 +14,7 @@ use crate::confirmations::Via;
 use crate::operations::spec;
 use crate::{Attempt, Face, Governance, Origin, Refused};
 
-const POLICIES: &str = r#"
+pub(super) const POLICIES: &str = r#"
 [[policies]]
 name = "the indexer lists"
 effect = "allow"
@@ -32,7 +32,7 @@ message = "Is that right?"
 
 impl House {
     /// A house with an agent `indexer`, which Bob owns.
-    async fn with_indexer() -> (House, Caller) {
+    pub(super) async fn with_indexer() -> (House, Caller) {
         let house = House::open().await;
         house.apply(&format!("{STATE}{POLICIES}")).await;
         house.a.governance.refresh().await.unwrap();
@@ -40,7 +40,7 @@ impl House {
         (house, indexer)
     }
 
-    async fn agent(&self, name: &str, owner: &str) -> Caller {
+    pub(super) async fn agent(&self, name: &str, owner: &str) -> Caller {
         let arguments = json!({"name": name, "owner": format!("{owner}@example.com"), "confirm": true});
         self.perform("root", Face::Rest, "create_agent_account", arguments).await.unwrap();
         let snapshot = self.a.governance.snapshot();
@@ -49,11 +49,11 @@ impl House {
         Caller::new(principal, AuthMethod::OauthToken, agent.session.to_string())
     }
 
-    async fn delegate(&self, person: &str, arguments: Value) -> Result<Value, Refused> {
+    pub(super) async fn delegate(&self, person: &str, arguments: Value) -> Result<Value, Refused> {
         self.perform(person, Face::Rest, "create_delegation", arguments).await
     }
 
-    fn for_person(&self, agent: &Caller, person: &str) -> Caller {
+    pub(super) fn for_person(&self, agent: &Caller, person: &str) -> Caller {
         let user = self.caller(person).user;
         Caller { user, actor: Some(agent.user.clone()), ..agent.clone() }
     }
@@ -86,7 +86,7 @@ fn verdict(governance: &Governance, caller: &Caller, tool: &str) -> Verdict {
     governance.decide(&snapshot, caller, &attempt)
 }
 
-fn enters(governance: &Governance, caller: &Caller, server: &str) -> bool {
+pub(super) fn enters(governance: &Governance, caller: &Caller, server: &str) -> bool {
     let snapshot = governance.snapshot();
     let server = snapshot.server(server).unwrap();
     governance.may_enter(&snapshot, caller, server)
@@ -163,12 +163,12 @@ async fn a_delegation_ends_by_time_by_word_and_by_another() {
     let a = &house.a.governance;
     let for_bob = house.for_person(&indexer, "bob");
     let good = || a.snapshot().still_good(&for_bob, a.clock().now());
-    let soon = (a.clock().now() + time::Duration::minutes(5))
+    let soon = (a.clock().now() + time::Duration::seconds(30))
         .format(&time::format_description::well_known::Rfc3339)
         .unwrap();
     house.delegate("bob", json!({"agent": "indexer", "expires_at": soon})).await.unwrap();
     assert!(enters(a, &for_bob, "tickets") && enters(a, &for_bob, "runlayer") && good());
-    house.clock.advance(301);
+    house.clock.advance(31);
     assert!(!enters(a, &for_bob, "tickets") && !good(), "it has expired");
 
     let made = house.delegate("bob", json!({"agent": "indexer"})).await.unwrap();

@@ -26,7 +26,7 @@ use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Governance, Offline, Operation, Origin, Parts, Probed, Refused, SystemRandom,
+    Answer, Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, Refused, SystemRandom,
     Upstreams, command_line,
 };
 
@@ -157,12 +157,18 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn open() -> House {
+        House::open_with(&settings(), Arc::new(Offline)).await
+    }
+
+    /// The same, told other things at start, with other hosts behind `fetch`.
+    pub(super) async fn open_with(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let a = replica(&postgres, &spool, &clock, &upstreams).await;
-        let b = replica(&postgres, &spool, &clock, &upstreams).await;
+        let world = (settings, &fetch);
+        let a = replica(&postgres, &spool, (&clock, &upstreams), world).await;
+        let b = replica(&postgres, &spool, (&clock, &upstreams), world).await;
         let house = House { a, b, clock, upstreams, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
@@ -289,8 +295,8 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    clock: &Arc<MovedClock>,
-    upstreams: &Arc<Fake>,
+    (clock, upstreams): (&Arc<MovedClock>, &Arc<Fake>),
+    (settings, fetch): (&GovernanceSettings, &Arc<dyn Fetch>),
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -308,9 +314,9 @@ async fn replica(
     let parts = Parts {
         store: store.clone(),
         trail: Trail::start(&store, trail).await.unwrap(),
-        settings: settings(),
+        settings: settings.clone(),
         upstreams: upstreams.clone(),
-        fetch: Arc::new(Offline),
+        fetch: Arc::clone(fetch),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

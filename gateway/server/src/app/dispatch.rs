@@ -10,6 +10,7 @@ use tracing::Instrument;
 
 use crate::control::oauth::{Oauth, reply, routes};
 use crate::control::rest::Rest;
+use crate::control::scim::{self, Scim};
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
 use crate::proxy::Proxy;
@@ -25,6 +26,7 @@ pub(super) struct Faces {
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
     pub(super) oauth: Oauth,
+    pub(super) scim: Scim,
 }
 
 /// The listener's handler.
@@ -85,6 +87,9 @@ impl Faces {
             return reply::preflight();
         }
         let span = telemetry::exchange_span(&exchange.headers);
+        if exchange.path.starts_with(scim::routes::PREFIX) {
+            return self.scim.handle(exchange, &self.rest).instrument(span).await;
+        }
         if routes::is_ours(&exchange.path) {
             return self.oauth.handle(exchange).instrument(span).await;
         }

@@ -58,7 +58,14 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         email_claim: issuer.email_claim.clone(),
         required_claims: issuer.required_claims.clone(),
     };
+    let assertions = |issuer: &crate::config::AssertionIssuer| Issuer {
+        jwks_url: issuer.jwks_url.clone(),
+        email_claim: issuer.email_claim.clone(),
+        ..Issuer::new(&issuer.issuer, public_url.as_str().trim_end_matches('/'))
+    };
     GovernanceSettings {
+        assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
+        scim_token: config.scim.token.clone(),
         issuers: config.identity.issuers.iter().map(issuer).collect(),
         jwks_max_age: config.identity.jwks_max_age,
         jwks_min_refetch: config.identity.jwks_min_refetch,
@@ -67,7 +74,7 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         max_age: config.catalogue.max_age,
         confirmation_lifetime: config.confirm.expires,
         oauth: oauth(config),
-        ..GovernanceSettings::new(root, public_url)
+        ..GovernanceSettings::new(root, public_url.clone())
     }
 }
 

@@ -157,8 +157,9 @@ impl Loading<'_> {
 
     /// Reads the files that `*_file` keys of secrets name.
     fn read_secrets(&mut self) {
-        let Config { database, telemetry, .. } = &mut self.config;
-        let pairs: [(&str, &mut Option<SecretString>, &Option<PathBuf>); 3] = [
+        let Config { database, telemetry, scim, .. } = &mut self.config;
+        let pairs: [(&str, &mut Option<SecretString>, &Option<PathBuf>); 4] = [
+            ("scim.token", &mut scim.token, &scim.token_file),
             ("database.url", &mut database.url, &database.url_file),
             ("database.migrate_url", &mut database.migrate_url, &database.migrate_url_file),
             (
@@ -201,19 +202,30 @@ fn unknown_section(section: &str) -> String {
     }
 }
 
-impl super::setting::Setting for super::Issuer {
-    const EXPECTED: &'static str = "a table with issuer and audience";
-    fn read(value: &DeValue<'_>) -> Result<Self, Fault> {
-        let table = value.as_table();
-        let table = table.ok_or_else(|| {
-            Fault::new(format!("expected {}", <Self as super::setting::Setting>::EXPECTED))
-        })?;
-        super::section::read_table(table)
-    }
-    fn show(&self) -> Option<String> {
-        let values = self.shown();
-        let pairs = Self::KEYS.iter().zip(values);
-        let pairs = pairs.filter_map(|(key, value)| Some(format!("{} = {}", key.name, value?)));
-        Some(format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", ")))
-    }
+/// Sections that stand in an array.
+macro_rules! table_setting {
+    ($($Section:ty, $expected:literal;)+) => {$(
+        impl super::setting::Setting for $Section {
+            const EXPECTED: &'static str = $expected;
+            fn read(value: &DeValue<'_>) -> Result<Self, Fault> {
+                let table = value.as_table();
+                let table = table.ok_or_else(|| {
+                    Fault::new(format!("expected {}", <Self as super::setting::Setting>::EXPECTED))
+                })?;
+                super::section::read_table(table)
+            }
+            fn show(&self) -> Option<String> {
+                let values = self.shown();
+                let pairs = Self::KEYS.iter().zip(values);
+                let pairs =
+                    pairs.filter_map(|(key, value)| Some(format!("{} = {}", key.name, value?)));
+                Some(format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", ")))
+            }
+        }
+    )+};
+}
+
+table_setting! {
+    super::Issuer, "a table with issuer and audience";
+    super::AssertionIssuer, "a table with issuer";
 }

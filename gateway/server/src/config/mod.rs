@@ -16,10 +16,7 @@ mod validate;
 
 pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key};
-pub use sections::{
-    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
-    Server, Telemetry,
-};
+pub use sections::{AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth, Scim, Server, Telemetry};
 pub use setting::{Format, Size};
 
 use std::path::{Path, PathBuf};
@@ -39,6 +36,8 @@ pub struct Config {
     pub identity: Identity,
     /// `[oauth]`
     pub oauth: Oauth,
+    /// `[scim]`
+    pub scim: Scim,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -57,7 +56,7 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, oauth, audit, confirm, catalogue, limits,
+            server, database, egress, keys, identity, oauth, scim, audit, confirm, catalogue, limits,
             telemetry, log
         )
     };
