@@ -8,4 +8,5 @@ mod house;
 mod learning;
 mod oauth;
 mod operations;
+mod provisioning;
 mod refresh;

@@ -13,6 +13,7 @@ pub mod confirmations;
 pub mod delegations;
 mod install;
 pub mod listings;
+pub mod oauth_sessions;
 pub mod policies;
 mod run;
 pub mod servers;
@@ -20,7 +21,7 @@ pub mod servers;
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
-use gateway_core::ids::{ConfirmationId, KeyId, UserId};
+use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
@@ -48,6 +49,7 @@ use audit::{GetAuditLog, ListAuditLogs};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
+use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
 
@@ -195,6 +197,8 @@ operations! {
     CreateDelegation(CreateDelegation) -> delegations::DelegationRow: "create_delegation" changes everywhere,
     ListDelegations(ListDelegations) -> Page<delegations::DelegationRow>: "list_delegations" looks everywhere,
     RevokeDelegation(RevokeDelegation) -> delegations::DelegationRow: "revoke_delegation" changes everywhere,
+    ListOauthSessions(ListOauthSessions) -> Page<oauth_sessions::SessionRow>: "list_oauth_sessions" reads everywhere,
+    RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
@@ -217,6 +221,8 @@ pub(crate) enum Change {
     NewDelegation(Box<StoredDelegation>),
     /// Of `revoke_delegation`.
     EndDelegation(Box<StoredDelegation>),
+    /// Of `revoke_oauth_session`.
+    EndSession { id: SessionId, row: Box<SessionRow> },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
@@ -242,6 +248,7 @@ impl Change {
             }
             Change::NewDelegation(new) => delegations::create(run, *new).await,
             Change::EndDelegation(found) => delegations::revoke(run, *found).await,
+            Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

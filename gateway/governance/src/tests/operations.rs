@@ -57,6 +57,9 @@ async fn roles_gate_operations() {
         ("rotate_agent_account_secret", json!({"agent": "x", "confirm": true}), [absent; 6]),
         ("create_delegation", json!({"agent": "x", "confirm": true}), [absent; 6]),
         ("list_delegations", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("revoke_oauth_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("revoke_delegation", json!({"id": "x", "confirm": true}), [absent; 6]),
         (
             "revoke_api_key",

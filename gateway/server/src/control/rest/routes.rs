@@ -90,6 +90,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/delegations", "list_delegations", Access::User),
     route("POST", "/api/v1/delegations", "create_delegation", Access::User),
     route("DELETE", "/api/v1/delegations/{id}", "revoke_delegation", Access::Concerned),
+    route("GET", "/api/v1/sessions", "list_oauth_sessions", Access::User),
+    route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
     document("/api/v1/openapi.json", Document::OpenApi),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
     document(

@@ -93,6 +93,7 @@ impl Face {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
             "revoke_delegation" => self.organisation.delegation().await,
+            "revoke_oauth_session" => self.organisation.session().await,
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);

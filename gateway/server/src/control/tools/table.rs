@@ -121,6 +121,16 @@ pub const TOOLS: &[Entry] = &[
         "Withdraw a delegation",
         "An agent may not act for you any more, at once. Needs confirm=true.",
     ),
+    reads(
+        "list_oauth_sessions",
+        "List sessions",
+        "The MCP clients that you signed in with; admins see everybody's.",
+    ),
+    changes(
+        "revoke_oauth_session",
+        "End a session",
+        "Sign one of your MCP clients out: its tokens work nowhere any more. Needs confirm=true.",
+    ),
     changes(
         "set_server_status",
         "Set a server's status",

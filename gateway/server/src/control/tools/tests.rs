@@ -230,6 +230,7 @@ async fn example(server: &Server, operation: &str) -> Value {
                 example["enabled"] = json!(true);
             }
         }
+        "revoke_oauth_session" => example["id"] = json!(server.organisation.session().await),
         "revoke_delegation" => example["id"] = json!(server.organisation.delegation().await),
         "get_audit_log" => {
             let call = server.organisation.origin(Face::Rest);
