@@ -19,3 +19,5 @@ mod refusals;
 mod rig_itself;
 #[cfg(test)]
 mod smoke;
+#[cfg(test)]
+mod telemetry;
