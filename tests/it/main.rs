@@ -23,3 +23,4 @@ mod rig_itself;
 mod smoke;
 #[cfg(test)]
 mod tasks;
+mod telemetry;
