@@ -23,4 +23,5 @@ mod rig_itself;
 mod smoke;
 #[cfg(test)]
 mod tasks;
+#[cfg(test)]
 mod telemetry;
