@@ -90,7 +90,10 @@ pub(crate) fn root_key() -> RootKey {
 }
 
 pub(crate) fn settings() -> GovernanceSettings {
-    GovernanceSettings::new(root_key(), "https://gw.example.com".parse().unwrap())
+    let mut settings =
+        GovernanceSettings::new(root_key(), "https://gw.example.com".parse().unwrap());
+    settings.oauth.registrations_per_hour = 60;
+    settings
 }
 
 pub(crate) fn user(number: u128, email: &str) -> User {

@@ -170,6 +170,14 @@ impl House {
         house
     }
 
+    /// Time passes, and both replicas have looked at Postgres since.
+    pub(super) async fn later(&self, seconds: i64) {
+        self.clock.advance(seconds);
+        for replica in [&self.a, &self.b] {
+            replica.governance.refresh().await.unwrap();
+        }
+    }
+
     /// Makes the catalogue what `state` says.
     pub(super) async fn apply(&self, state: &str) {
         let desired = desired_state::read("state.toml", state).unwrap();
