@@ -25,6 +25,7 @@ use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
+use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
 
 /// What governance is made of.
@@ -57,6 +58,7 @@ pub struct Governance {
     decider: Decider,
     learner: Arc<Learner>,
     confirmations: Confirmations,
+    sign_in: SignIn,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -86,6 +88,11 @@ impl Governance {
             Arc::clone(&current),
             settings.confirmation_lifetime,
         );
+        let sign_in = SignIn::new(
+            (store.clone(), Arc::clone(&current)),
+            (Arc::clone(&clock), Arc::clone(&random)),
+            &settings.root_key,
+        );
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
             decider: Decider::new(),
@@ -98,6 +105,7 @@ impl Governance {
             identity,
             learner,
             confirmations,
+            sign_in,
             clock,
             random,
         });
@@ -201,6 +209,11 @@ impl Governance {
         &self.confirmations
     }
 
+    /// People's sign-in, and the browsers in which they are signed in.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+
     /// The audit trail.
     pub fn trail(&self) -> &Trail {
         &self.trail
@@ -219,6 +232,11 @@ impl Governance {
     /// The root key, for purposes of other floors.
     pub fn root_key(&self) -> &RootKey {
         &self.settings.root_key
+    }
+
+    /// Where clients reach the gateway.
+    pub fn public_url(&self) -> &url::Url {
+        &self.settings.public_url
     }
 
     /// A new UUIDv7 of that instant.

@@ -16,6 +16,7 @@ pub mod perform;
 pub mod ports;
 mod refresh;
 mod settings;
+pub mod sign_in;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -30,4 +31,5 @@ pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
 pub use refresh::RefreshError;
 pub use settings::{GovernanceSettings, Issuer};
+pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod api_key;
 pub mod audit;
+pub mod browser_session;
 pub mod catalogue;
 pub mod confirmation;
 pub mod desired_state;

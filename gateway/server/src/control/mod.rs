@@ -8,6 +8,7 @@ mod caller;
 mod coverage;
 pub mod health;
 pub mod metadata;
+pub mod pages;
 mod refusal;
 pub mod rest;
 #[cfg(test)]
