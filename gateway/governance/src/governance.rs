@@ -73,6 +73,11 @@ impl Governance {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
+        let sign_in = SignIn::new(
+            (store.clone(), Arc::clone(&current), trail.clone()),
+            (Arc::clone(&clock), Arc::clone(&random), Arc::clone(&fetch)),
+            &settings,
+        );
         let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
         let (learner, suspects) = Learner::new(
             store.clone(),
@@ -87,11 +92,6 @@ impl Governance {
             (Arc::clone(&clock), Arc::clone(&random)),
             Arc::clone(&current),
             settings.confirmation_lifetime,
-        );
-        let sign_in = SignIn::new(
-            (store.clone(), Arc::clone(&current)),
-            (Arc::clone(&clock), Arc::clone(&random)),
-            &settings.root_key,
         );
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),

@@ -30,6 +30,6 @@ pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
 pub use refresh::RefreshError;
-pub use settings::{GovernanceSettings, Issuer};
+pub use settings::{GovernanceSettings, Issuer, Provider, SignInSettings};
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -13,6 +13,8 @@ pub mod catalogue;
 pub mod confirmation;
 pub mod desired_state;
 pub mod error;
+pub mod identity_link;
+pub mod local_password;
 pub mod notify;
 pub mod policy;
 pub mod pool;
