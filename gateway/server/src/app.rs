@@ -26,6 +26,7 @@ use url::Url;
 use crate::config::{Config, read_root_key};
 use crate::control::health::{Admin, Health};
 use crate::control::metadata::Metadata;
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
 use crate::control::tools;
 use crate::edge::Edge;
@@ -232,9 +233,10 @@ fn faces(
         issuers: config.identity.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
     };
     let rest = Rest::new(governance.clone(), metadata);
+    let pages = Pages::new(governance.clone());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest }
+    Faces { edge, proxy, rest, pages }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

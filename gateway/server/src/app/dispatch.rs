@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use tracing::Instrument;
 
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
@@ -23,6 +24,7 @@ pub(super) struct Faces {
     pub(super) edge: Arc<Edge>,
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
+    pub(super) pages: Pages,
 }
 
 /// The listener's handler.
@@ -74,6 +76,9 @@ impl Faces {
             return self.rest.refuse(&exchange, reason, detail);
         }
         let span = telemetry::exchange_span(&exchange.headers);
+        if self.pages.owns(&exchange) {
+            return self.pages.handle(exchange).instrument(span).await;
+        }
         self.rest.handle(exchange).instrument(span).await
     }
 }
