@@ -5,4 +5,7 @@ mod confirmations;
 mod house;
 mod learning;
 mod operations;
+mod provider;
 mod refresh;
+mod sign_in;
+mod sign_in_provider;

@@ -103,7 +103,7 @@ fn scalar(claims: &[&Map<String, Value>; 2], name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sign_in::tests::provider;
+    use crate::testing::provider;
     use serde_json::json;
 
     fn object(value: Value) -> Map<String, Value> {

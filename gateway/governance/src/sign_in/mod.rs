@@ -12,8 +12,6 @@ mod openid;
 pub(crate) mod password;
 mod provider;
 mod record;
-#[cfg(test)]
-mod tests;
 mod throttle;
 
 use std::sync::Arc;
