@@ -21,6 +21,7 @@ use crate::confirmations::Confirmations;
 use crate::decide::Decider;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
@@ -59,6 +60,7 @@ pub struct Governance {
     learner: Arc<Learner>,
     confirmations: Confirmations,
     sign_in: SignIn,
+    oauth: Arc<AuthorizationServer>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -78,7 +80,15 @@ impl Governance {
             (Arc::clone(&clock), Arc::clone(&random), Arc::clone(&fetch)),
             &settings,
         );
-        let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
+        let identity = Identity::new(&settings, Arc::clone(&fetch), Arc::clone(&clock));
+        let identity = Arc::new(identity.following(Arc::clone(&current)));
+        let oauth = Arc::new(AuthorizationServer::new(
+            settings.clone(),
+            (store.clone(), trail.clone()),
+            (Arc::clone(&current), Arc::clone(identity.own())),
+            fetch,
+            (Arc::clone(&clock), Arc::clone(&random)),
+        ));
         let (learner, suspects) = Learner::new(
             store.clone(),
             Arc::clone(&upstreams),
@@ -106,6 +116,7 @@ impl Governance {
             learner,
             confirmations,
             sign_in,
+            oauth,
             clock,
             random,
         });
@@ -120,13 +131,14 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let token = [shutdown.clone(), shutdown.clone(), shutdown];
-        let [following, learning, keeping] = token;
+        let oauth = Arc::clone(&self.oauth);
+        let [following, learning, keeping] = [(); 3].map(|()| shutdown.clone());
         let again = self.settings.refresh;
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
+            tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
@@ -212,6 +224,11 @@ impl Governance {
     /// People's sign-in, and the browsers in which they are signed in.
     pub fn sign_in(&self) -> &SignIn {
         &self.sign_in
+    }
+
+    /// The authorization server.
+    pub fn oauth(&self) -> &AuthorizationServer {
+        &self.oauth
     }
 
     /// The audit trail.

@@ -4,6 +4,7 @@ mod audit;
 mod confirmations;
 mod house;
 mod learning;
+mod oauth;
 mod operations;
 mod provider;
 mod refresh;

@@ -17,8 +17,8 @@ mod validate;
 pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key};
 pub use sections::{
-    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Provider,
-    Server, SignIn, Telemetry,
+    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
+    Provider, Server, SignIn, Telemetry,
 };
 pub use setting::{Format, Size};
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub identity: Identity,
     /// `[sign_in]`
     pub sign_in: SignIn,
+    /// `[oauth]`
+    pub oauth: Oauth,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -57,8 +59,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, sign_in, audit, confirm, catalogue, limits,
-            telemetry, log
+            server, database, egress, keys, identity, sign_in, oauth, audit, confirm, catalogue,
+            limits, telemetry, log
         )
     };
 }

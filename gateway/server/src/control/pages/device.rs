@@ -71,9 +71,11 @@ pub(super) async fn decide(ask: &Ask<'_>) -> Reply {
     }
     let oauth = ask.governance.oauth();
     match oauth.decide_device(code, &signed_in.user, approve, &ask.origin).await {
-        Ok(()) if approve => {
-            ask.say(StatusCode::OK, "The device is let in", "You can go back to it and close this page.")
-        }
+        Ok(()) if approve => ask.say(
+            StatusCode::OK,
+            "The device is let in",
+            "You can go back to it and close this page.",
+        ),
         Ok(()) => ask.say(StatusCode::OK, "The device is refused", "Nothing was given to it."),
         Err(_) => again(ask, code, StatusCode::NOT_FOUND, Some(UNKNOWN)),
     }

@@ -8,6 +8,8 @@ mod account;
 mod ask;
 pub mod browser;
 mod confirmation;
+mod consent;
+mod device;
 mod form;
 pub mod reply;
 pub mod routes;
@@ -95,6 +97,11 @@ impl Pages {
             Page::Link => sign_in::link(ask).await,
             Page::SignInByLink => sign_in::by_link(ask).await,
             Page::SignOut => sign_in::out(ask).await,
+            Page::Consent => consent::look(ask).await,
+            Page::DecideConsent => consent::decide(ask).await,
+            Page::Device => device::enter(ask),
+            Page::DeviceAsked => device::asked(ask).await,
+            Page::DecideDevice => device::decide(ask).await,
             Page::Confirmation => confirmation::look(ask).await,
             Page::DecideConfirmation => confirmation::decide(ask).await,
             Page::Account => account::look(ask).await,

@@ -35,6 +35,16 @@ pub enum Page {
     SignInByLink,
     /// Out.
     SignOut,
+    /// A program asks to act for a person.
+    Consent,
+    /// The decision about it.
+    DecideConsent,
+    /// A device's code is asked for.
+    Device,
+    /// A device's request is shown.
+    DeviceAsked,
+    /// A device's request is decided.
+    DecideDevice,
     /// A call that waits for people.
     Confirmation,
     /// The decision about it.
@@ -73,6 +83,12 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/sign-in/link", Page::Link, Access::Anybody),
     route("POST", "/sign-in/link", Page::SignInByLink, Access::Anybody),
     route("POST", "/sign-out", Page::SignOut, Access::Anybody),
+    // Anybody's: who is to be asked is looked at first, and strangers sign in on the way.
+    route("GET", "/api/v1/oauth/authorize", Page::Consent, Access::Anybody),
+    route("POST", "/api/v1/oauth/authorize", Page::DecideConsent, Access::Anybody),
+    route("GET", "/device", Page::Device, PERSON),
+    route("POST", "/device", Page::DeviceAsked, PERSON),
+    route("POST", "/device/decision", Page::DecideDevice, Access::Person { back: "/device" }),
     route("GET", "/confirmations/{id}", Page::Confirmation, PERSON),
     route("POST", "/confirmations/{id}", Page::DecideConfirmation, PERSON),
     route("GET", "/account", Page::Account, PERSON),
