@@ -26,6 +26,7 @@ use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
+use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
 
 /// What governance is made of.
@@ -58,6 +59,7 @@ pub struct Governance {
     decider: Decider,
     learner: Arc<Learner>,
     confirmations: Confirmations,
+    sign_in: SignIn,
     oauth: Arc<AuthorizationServer>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -73,6 +75,11 @@ impl Governance {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
+        let sign_in = SignIn::new(
+            (store.clone(), Arc::clone(&current), trail.clone()),
+            (Arc::clone(&clock), Arc::clone(&random), Arc::clone(&fetch)),
+            &settings,
+        );
         let identity = Identity::new(&settings, Arc::clone(&fetch), Arc::clone(&clock));
         let identity = Arc::new(identity.following(Arc::clone(&current)));
         let oauth = Arc::new(AuthorizationServer::new(
@@ -108,6 +115,7 @@ impl Governance {
             identity,
             learner,
             confirmations,
+            sign_in,
             oauth,
             clock,
             random,
@@ -213,6 +221,11 @@ impl Governance {
         &self.confirmations
     }
 
+    /// People's sign-in, and the browsers in which they are signed in.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+
     /// The authorization server.
     pub fn oauth(&self) -> &AuthorizationServer {
         &self.oauth
@@ -236,6 +249,11 @@ impl Governance {
     /// The root key, for purposes of other floors.
     pub fn root_key(&self) -> &RootKey {
         &self.settings.root_key
+    }
+
+    /// Where clients reach the gateway.
+    pub fn public_url(&self) -> &url::Url {
+        &self.settings.public_url
     }
 
     /// A new UUIDv7 of that instant.

@@ -17,6 +17,7 @@ pub mod perform;
 pub mod ports;
 mod refresh;
 mod settings;
+pub mod sign_in;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -30,5 +31,6 @@ pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
 pub use refresh::RefreshError;
-pub use settings::{GovernanceSettings, Issuer, OauthSettings};
+pub use settings::{GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings};
+pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -15,7 +15,7 @@ use gateway_store::catalogue::Catalogue;
 use uuid::Uuid;
 
 use crate::ports::Fetch;
-use crate::settings::GovernanceSettings;
+use crate::settings::{GovernanceSettings, Provider};
 use crate::snapshot::Snapshot;
 
 /// When tests begin.
@@ -135,4 +135,20 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         revoked: vec![],
     };
     Snapshot::build(catalogue, None, Timestamp::UNIX_EPOCH).unwrap()
+}
+
+/// An identity provider, as configured.
+pub(crate) fn provider() -> Provider {
+    Provider {
+        name: "Example".into(),
+        issuer: "https://idp.example.com".into(),
+        client_id: "gateway".into(),
+        client_secret: Some("s3cret".into()),
+        scopes: vec!["email".into(), "profile".into()],
+        allowed_domains: vec![],
+        groups_claim: "groups".into(),
+        email_claim: "email".into(),
+        attributes: vec![],
+        create_users: false,
+    }
 }

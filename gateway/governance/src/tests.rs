@@ -6,4 +6,7 @@ mod house;
 mod learning;
 mod oauth;
 mod operations;
+mod provider;
 mod refresh;
+mod sign_in;
+mod sign_in_provider;

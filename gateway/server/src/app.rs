@@ -27,6 +27,7 @@ use crate::config::{Config, read_root_key};
 use crate::control::health::{Admin, Health};
 use crate::control::metadata::Metadata;
 use crate::control::oauth::Oauth;
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
 use crate::control::tools;
 use crate::edge::Edge;
@@ -150,6 +151,12 @@ impl App {
             Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone())).await?;
         leg.set_local(tools::local(base.governance.clone()));
         dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
+        if config.sign_in.local {
+            tracing::warn!(
+                "sign_in.local is on: people sign in with passwords and links of the gateway's own, \
+                 not with your identity provider; never leave this on where you have one"
+            );
+        }
         let health = Arc::new(Health::new(base.store.clone(), base.governance.clone()));
         let listen = config.server.admin_listen;
         let admin = Admin::start(listen, health.clone())
@@ -230,10 +237,11 @@ fn faces(
         issuers: own.map(|oauth| oauth.issuer().to_owned()).into_iter().chain(others).collect(),
     };
     let rest = Rest::new(governance.clone(), metadata);
+    let pages = Pages::new(governance.clone());
     let oauth = Oauth::new(governance.clone());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest, oauth }
+    Faces { edge, proxy, rest, pages, oauth }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

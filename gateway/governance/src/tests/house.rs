@@ -26,8 +26,8 @@ use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Governance, Offline, Operation, Origin, Parts, Probed, Refused, SystemRandom,
-    Upstreams, command_line,
+    Answer, Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
+    Refused, SignInSettings, SystemRandom, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -157,12 +157,17 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn open() -> House {
+        House::open_with(SignInSettings::default(), Arc::new(Offline)).await
+    }
+
+    pub(super) async fn open_with(sign_in: SignInSettings, fetch: Arc<dyn Fetch>) -> House {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let a = replica(&postgres, &spool, &clock, &upstreams).await;
-        let b = replica(&postgres, &spool, &clock, &upstreams).await;
+        let world = (&clock, &upstreams, &fetch);
+        let a = replica(&postgres, &spool, world, &sign_in).await;
+        let b = replica(&postgres, &spool, world, &sign_in).await;
         let house = House { a, b, clock, upstreams, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
@@ -297,8 +302,8 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    clock: &Arc<MovedClock>,
-    upstreams: &Arc<Fake>,
+    (clock, upstreams, fetch): (&Arc<MovedClock>, &Arc<Fake>, &Arc<dyn Fetch>),
+    sign_in: &SignInSettings,
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -316,9 +321,9 @@ async fn replica(
     let parts = Parts {
         store: store.clone(),
         trail: Trail::start(&store, trail).await.unwrap(),
-        settings: settings(),
+        settings: GovernanceSettings { sign_in: sign_in.clone(), ..settings() },
         upstreams: upstreams.clone(),
-        fetch: Arc::new(Offline),
+        fetch: fetch.clone(),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

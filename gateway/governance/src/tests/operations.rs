@@ -24,6 +24,9 @@ async fn roles_gate_operations() {
     let other = json!({"principal": "bob@example.com", "server": "tickets", "tool": "list"});
     let own = json!({"server": "tickets", "tool": "list"});
     let key = json!({"user": "bob@example.com", "confirm": true});
+    let password =
+        json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
+    let link = json!({"user": "bob@example.com", "confirm": true});
     let cases: &[(&str, Value, [Option<Reason>; 6])] = &[
         ("list_servers", json!({}), [yes, yes, yes, yes, yes, yes]),
         ("list_servers", json!({"scope": "all"}), [yes, yes, yes, yes, no, no]),
@@ -51,6 +54,10 @@ async fn roles_gate_operations() {
             json!({"id": "x", "confirm": true}),
             [absent, absent, absent, absent, absent, absent],
         ),
+        ("list_browser_sessions", json!({}), [yes; 6]),
+        ("end_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("set_local_password", password, [yes, no, no, no, no, no]),
+        ("create_sign_in_link", link, [yes, no, no, no, no, no]),
     ];
     for operation in OPERATIONS {
         assert!(cases.iter().any(|case| case.0 == operation.name), "{} is missing", operation.name);

@@ -9,6 +9,7 @@ use http::header::RETRY_AFTER;
 use tracing::Instrument;
 
 use crate::control::oauth::{Oauth, reply, routes};
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
@@ -24,6 +25,7 @@ pub(super) struct Faces {
     pub(super) edge: Arc<Edge>,
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
+    pub(super) pages: Pages,
     pub(super) oauth: Oauth,
 }
 
@@ -85,6 +87,9 @@ impl Faces {
             return reply::preflight();
         }
         let span = telemetry::exchange_span(&exchange.headers, &[]);
+        if self.pages.owns(&exchange) {
+            return self.pages.handle(exchange).instrument(span).await;
+        }
         if routes::is_ours(&exchange.path) {
             return self.oauth.handle(exchange).instrument(span).await;
         }

@@ -18,7 +18,7 @@ pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key};
 pub use sections::{
     Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
-    Server, Telemetry,
+    Provider, Server, SignIn, Telemetry,
 };
 pub use setting::{Format, Size};
 
@@ -37,6 +37,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[identity]`
     pub identity: Identity,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[oauth]`
     pub oauth: Oauth,
     /// `[audit]`
@@ -57,8 +59,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, oauth, audit, confirm, catalogue, limits,
-            telemetry, log
+            server, database, egress, keys, identity, sign_in, oauth, audit, confirm, catalogue,
+            limits, telemetry, log
         )
     };
 }
