@@ -10,6 +10,7 @@ pub mod api_key;
 pub mod audit;
 pub mod catalogue;
 pub mod confirmation;
+pub mod connection;
 pub mod desired_state;
 pub mod error;
 pub mod notify;
@@ -24,6 +25,7 @@ mod testing;
 mod tests;
 pub mod tool;
 pub mod user;
+pub mod vault;
 
 pub use error::StoreError;
 pub use pool::{Store, StoreSettings};
