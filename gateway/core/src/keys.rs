@@ -60,10 +60,10 @@ impl Purpose {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
     /// Wrong length.
-    #[error("the root key has {0} bytes, expected exactly 32 random bytes")]
+    #[error("the key has {0} bytes, expected exactly 32 random bytes")]
     Length(usize),
     /// Not random: repeated or printable bytes.
-    #[error("the root key is not random ({0}); make one with: head -c 32 /dev/urandom > root.key")]
+    #[error("the key is not random ({0}); make one with: head -c 32 /dev/urandom > FILE")]
     NotRandom(&'static str),
 }
 

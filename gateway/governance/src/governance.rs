@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::confirmations::Confirmations;
+use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::Decider;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
@@ -26,6 +27,18 @@ use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::snapshot::Snapshot;
+use crate::vault::{Vault, VaultError};
+
+/// Governance did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The first snapshot.
+    #[error("the catalogue cannot be read: {0}")]
+    Catalogue(#[from] RefreshError),
+    /// The vault.
+    #[error("keys.vault_file: {0}")]
+    Vault(#[from] VaultError),
+}
 
 /// What governance is made of.
 pub struct Parts {
@@ -57,6 +70,7 @@ pub struct Governance {
     decider: Decider,
     learner: Arc<Learner>,
     confirmations: Confirmations,
+    connections: Arc<Connections>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -67,14 +81,29 @@ impl Governance {
     pub async fn start(
         parts: Parts,
         shutdown: CancellationToken,
-    ) -> Result<Arc<Governance>, RefreshError> {
+    ) -> Result<Arc<Governance>, StartError> {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
+        let time_and_chance = (Arc::clone(&clock), Arc::clone(&random));
+        let vault = Vault::open(store.clone(), &settings.vault, time_and_chance.clone()).await?;
+        let connections = Arc::new(Connections::new(Ground {
+            store: store.clone(),
+            trail: trail.clone(),
+            vault,
+            fetch: Arc::clone(&fetch),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            current: Arc::clone(&current),
+            signer: Arc::new(NoKeys),
+            root: settings.root_key.clone(),
+            public_url: settings.public_url.as_str().trim_end_matches('/').to_owned(),
+        }));
         let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
         let (learner, suspects) = Learner::new(
             store.clone(),
             Arc::clone(&upstreams),
+            Arc::clone(&connections),
             Arc::clone(&clock),
             Arc::clone(&current),
         );
@@ -98,6 +127,7 @@ impl Governance {
             identity,
             learner,
             confirmations,
+            connections,
             clock,
             random,
         });
@@ -107,7 +137,7 @@ impl Governance {
 
     fn follow(
         self: &Arc<Self>,
-        suspects: tokio::sync::mpsc::Receiver<ServerId>,
+        suspects: tokio::sync::mpsc::Receiver<(ServerId, Option<Caller>)>,
         shutdown: CancellationToken,
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
@@ -186,14 +216,35 @@ impl Governance {
     }
 
     /// Reads a server's eras and tools now (shared among those who ask, at most once a second), stores
-    /// them, and gives the snapshot that knows them. With `tool`: unless that tool is known by now.
-    pub async fn learn(&self, server: &Server, tool: Option<&str>) -> Arc<Snapshot> {
-        self.learner.learn(server, tool).await
+    /// them, and gives the snapshot that knows them. With `tool`: unless that tool is known by now. An error
+    /// where the caller has no credential for it.
+    pub async fn learn(
+        &self,
+        server: &Server,
+        tool: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Arc<Snapshot>, Unconnected> {
+        self.learner.learn(server, tool, Some(caller)).await
     }
 
-    /// A server said that its listings changed: it is read again soon.
-    pub fn suspect(&self, server: ServerId) {
-        self.learner.suspect(server);
+    /// A server said that its listings changed, or showed `caller` what is not known: it is read again soon.
+    pub fn suspect(&self, server: ServerId, caller: &Caller) {
+        self.learner.suspect(server, caller);
+    }
+
+    /// A server that only its callers can read is read again soon, if that is long ago.
+    pub fn keep_learned(&self, server: &Server, caller: &Caller) {
+        self.learner.suspect_if_old(server, caller, self.settings.refresh);
+    }
+
+    /// Credentials towards upstream servers.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Makes a new data key for the vault and seals everything with it; gives how many rows that were.
+    pub async fn rotate_vault(&self) -> Result<u64, VaultError> {
+        self.connections.vault.rotate().await
     }
 
     /// People's agreements to calls.
@@ -240,6 +291,16 @@ impl Governance {
             client_name: None,
             face: Face::CommandLine,
         }
+    }
+}
+
+/// Until this process can sign.
+struct NoKeys;
+
+#[async_trait::async_trait]
+impl crate::connections::Sign for NoKeys {
+    async fn sign(&self, _typ: &str, _claims: &serde_json::Value) -> Result<String, String> {
+        Err("there is no signing key".into())
     }
 }
 

@@ -6,6 +6,7 @@
 //! nothing else. What it needs from outside is in [`ports`].
 
 pub mod confirmations;
+pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
@@ -21,9 +22,11 @@ mod snapshot;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 pub use confirmations::Confirmations;
-pub use governance::{Governance, Parts, command_line};
+pub use connections::Connections;
+pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
@@ -31,3 +34,4 @@ pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstr
 pub use refresh::RefreshError;
 pub use settings::{GovernanceSettings, Issuer};
 pub use snapshot::{Snapshot, SnapshotError};
+pub use vault::{VaultError, WrappingKeys};

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use gateway_core::keys::RootKey;
+use gateway_core::keys::{Purpose, RootKey};
 use url::Url;
+
+use crate::vault::WrappingKeys;
 
 /// Everything that stays the same while the gateway runs.
 #[derive(Debug, Clone)]
 pub struct GovernanceSettings {
     /// The root key; each purpose derives its own.
     pub root_key: RootKey,
+    /// What wraps the vault's data keys.
+    pub vault: WrappingKeys,
     /// Where clients reach the gateway, for proxy URLs and install links.
     pub public_url: Url,
     /// Issuers whose JWTs are taken.
@@ -29,10 +33,12 @@ pub struct GovernanceSettings {
 }
 
 impl GovernanceSettings {
-    /// The usual values, no issuers.
+    /// The usual values, no issuers, the vault's key derived from the root key.
     pub fn new(root_key: RootKey, public_url: Url) -> GovernanceSettings {
+        let vault = WrappingKeys { current: root_key.derive(Purpose::Vault), previous: None };
         GovernanceSettings {
             root_key,
+            vault,
             public_url,
             issuers: Vec::new(),
             jwks_max_age: Duration::from_secs(600),

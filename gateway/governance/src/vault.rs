@@ -68,7 +68,9 @@ pub enum VaultError {
     )]
     Locked(VaultKeyId),
     /// A row was changed, or belongs to another person, server or issuer.
-    #[error("a stored credential does not open: it was changed or is not of this person, server and issuer")]
+    #[error(
+        "a stored credential does not open: it was changed or is not of this person, server and issuer"
+    )]
     Forged,
     /// The database.
     #[error(transparent)]
@@ -91,8 +93,7 @@ impl Vault {
     pub(crate) async fn open(
         store: Store,
         keys: &WrappingKeys,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
+        (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
     ) -> Result<Vault, VaultError> {
         let current = Sealer::new(&keys.current);
         let previous = keys.previous.as_ref().map(Sealer::new);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Circumstances, Demand, Target};
 use gateway_core::ids::CallId;
 use gateway_core::mcp::Listing;
@@ -114,7 +115,11 @@ impl Default for Fake {
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(
+        &self,
+        server: &Server,
+        _credential: &Credential,
+    ) -> Result<Probed, (Reason, String)> {
         self.probes.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         if server.slug.as_str() == "vault" {
@@ -129,6 +134,7 @@ impl Upstreams for Fake {
         _server: &Server,
         listing: Listing,
         _caller: &Caller,
+        _credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)> {
         match listing {
             Listing::Tools => Ok(self.tools.lock().unwrap().clone()),

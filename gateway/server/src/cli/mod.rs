@@ -10,6 +10,7 @@ mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +22,7 @@ use clap::Parser;
 
 use crate::config::Config;
 use crate::telemetry::{self, Telemetry};
-use arguments::{Arguments, AuditCommand, Command, KeyCommand, PolicyCommand};
+use arguments::{Arguments, AuditCommand, Command, KeyCommand, PolicyCommand, VaultCommand};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,9 @@ async fn run(command: Command, surroundings: &Surroundings) -> anyhow::Result<En
         Command::Policy(PolicyCommand::Test { dir }) => policy::test(&dir),
         Command::Audit(AuditCommand::Verify(at)) => {
             audit::verify(surroundings.config(&at.config)?).await
+        }
+        Command::Vault(VaultCommand::Rotate(at)) => {
+            Box::pin(vault::rotate(surroundings.config(&at.config)?)).await
         }
         Command::Demo(demo) => {
             let as_expected = Box::pin(crate::demo::run(demo)).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Demand, Target};
 use gateway_core::ids::{CallId, ConfirmationId};
 use gateway_core::keys::RootKey;
@@ -166,7 +167,11 @@ struct Fake;
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(
+        &self,
+        _server: &Server,
+        _credential: &Credential,
+    ) -> Result<Probed, (Reason, String)> {
         let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
         Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
     }
@@ -176,6 +181,7 @@ impl Upstreams for Fake {
         _server: &Server,
         listing: Listing,
         _caller: &Caller,
+        _credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)> {
         let item = match listing {
             Listing::Tools => r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#,

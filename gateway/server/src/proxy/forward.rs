@@ -1,6 +1,6 @@
 //! The only upstream IO. Takes nothing but a [`Recorded`] request; the original bytes go out, under headers
 //! that are built from an allow-list, never copied and pruned: the client's credential never leaves. The
-//! leg adds the server's own credential and address.
+//! leg adds the server's address and the credential that governance has for the caller there (`connect`).
 
 use std::ops::Range;
 
@@ -13,12 +13,14 @@ use gateway_core::mcp::headers::{
 };
 use gateway_core::reason::Reason;
 use gateway_core::server::Endpoint;
+use gateway_governance::connections::{Refusing, Unconnected};
 use gateway_governance::{Face, Origin};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::Proxy;
 use super::confirm::Carried;
+use super::connect;
 use super::decide::Permitted;
 use super::intent::Recorded;
 use super::refusal::Refusal;
@@ -38,21 +40,65 @@ pub(super) struct Replied {
     pub(super) response: Response<Body>,
 }
 
-/// Sends it. Never twice: what failed after the first byte left is not tried again.
+/// Sends it. Never twice: what failed after the first byte left is not tried again, with one exception: what has
+/// no effects and was refused for its credential is sent again with a new one.
 pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, Refusal> {
     let permitted = recorded.into_inner().permitted;
     let request = match request(&permitted) {
         Ok(request) => request,
         Err((reason, detail)) => return Err(Refusal::of_routed(permitted.routed, reason, detail)),
     };
-    let mut routed = permitted.routed;
-    routed.understood.identified.received.receipt.leaves();
-    match proxy.leg.send(&routed.server, request).await {
-        Ok(response) => Ok(Replied { routed, response }),
-        Err(error) => {
-            let sent = error.sent;
-            Err(Refusal { sent, ..Refusal::of_routed(routed, error.reason, error.detail) })
+    let routed = permitted.routed;
+    if !connect::may_repeat(&routed) {
+        return once(routed, request, proxy).await.map_err(Unsent::into_refusal);
+    }
+    match once(routed, request.clone(), proxy).await {
+        Err(Unsent::Stale(routed, _)) => {
+            once(*routed, request, proxy).await.map_err(Unsent::into_refusal)
         }
+        done => done.map_err(Unsent::into_refusal),
+    }
+}
+
+/// Why there is no answer to pass on.
+enum Unsent {
+    Refused(Box<Refusal>),
+    /// The server refused the credential, and there is a better one.
+    Stale(Box<Routed>, Unconnected),
+}
+
+impl Unsent {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Unsent::Refused(refusal) => *refusal,
+            Unsent::Stale(routed, unconnected) => connect::refuse(*routed, unconnected),
+        }
+    }
+}
+
+async fn once(
+    mut routed: Routed,
+    request: Request<Bytes>,
+    proxy: &Proxy,
+) -> Result<Replied, Unsent> {
+    let refused = |refusal| Unsent::Refused(Box::new(refusal));
+    let credential = match Box::pin(connect::credential(&routed, proxy)).await {
+        Ok(credential) => credential,
+        Err(unconnected) => return Err(refused(connect::refuse(routed, unconnected))),
+    };
+    routed.understood.identified.received.receipt.leaves();
+    let response = match proxy.leg.send(&routed.server, &credential, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let refusal = Refusal::of_routed(routed, error.reason, error.detail);
+            return Err(refused(Refusal { sent: error.sent, ..refusal }));
+        }
+    };
+    let (head, body) = response.into_parts();
+    match Box::pin(connect::refusing(&routed, (head.status, &head.headers), proxy)).await {
+        Refusing::Nothing => Ok(Replied { routed, response: Response::from_parts(head, body) }),
+        Refusing::Again(unconnected) => Err(Unsent::Stale(Box::new(routed), unconnected)),
+        Refusing::Person(unconnected) => Err(refused(connect::refuse(routed, unconnected))),
     }
 }
 
@@ -60,8 +106,9 @@ fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     let routed = &permitted.routed;
     let received = &routed.understood.identified.received;
     let body = match (permitted.carried(), permitted.task()) {
-        (Some(carried), _) => without_ours(routed, carried),
+        (Some(carried), _) => with_theirs(routed, theirs(carried)),
         (None, Some(task)) => with_task(routed, task),
+        (None, None) if connect::came_back(routed) => with_theirs(routed, (None, None)),
         (None, None) => received.body.clone(),
     };
     let uri = match &routed.server.endpoint {
@@ -128,14 +175,20 @@ fn encode(text: &str) -> HeaderValue {
     plain.or_else(|| coded().ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// What the client had sent for the upstream: its `requestState` and `inputResponses`, as JSON text.
+fn theirs(carried: &Carried) -> (Option<&str>, Option<&str>) {
+    match carried.request_state.as_deref() {
+        // The answer to another question of ours.
+        Some(state) if connect::is_ours(state) => (None, None),
+        state => (state, carried.input_responses.as_deref()),
+    }
+}
+
 /// The body without our own question's answer, and with what the client had sent for the upstream.
-fn without_ours(routed: &Routed, carried: &Carried) -> Bytes {
+fn with_theirs(routed: &Routed, (state, responses): (Option<&str>, Option<&str>)) -> Bytes {
     let text = routed.understood.text();
     let Some(params) = routed.understood.params() else { return Bytes::new() };
-    let theirs = [
-        ("requestState", carried.request_state.as_deref()),
-        ("inputResponses", carried.input_responses.as_deref()),
-    ];
+    let theirs = [("requestState", state), ("inputResponses", responses)];
     let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
     for (key, value) in theirs {
         match value {
