@@ -69,6 +69,8 @@ create table oauth_client (
     client_id    text primary key,
     -- As registered, JSON text.
     metadata     text not null,
+    -- A keyed hash; null for a public client.
+    secret_hash  bytea check (length(secret_hash) = 32),
     created_at   timestamptz not null,
     last_used_at timestamptz,
     expires_at   timestamptz not null
@@ -88,15 +90,21 @@ create table oauth_session (
     revoked_at   timestamptz
 );
 create index oauth_session_user on oauth_session (user_id);
+create index oauth_session_client on oauth_session (client_id);
+create index oauth_session_expires on oauth_session (expires_at);
 
 create table oauth_code (
     hash         bytea primary key check (length(hash) = 32),
     session_id   uuid not null references oauth_session on delete cascade,
     redirect_uri text not null,
+    -- Of PKCE, S256.
     challenge    text not null,
     expires_at   timestamptz not null,
     used_at      timestamptz
 );
+create index oauth_code_session on oauth_code (session_id);
+
+-- A token that was used is kept until its session ends: using it again ends the session.
 
 create table oauth_refresh (
     hash       bytea primary key check (length(hash) = 32),
@@ -115,6 +123,7 @@ create table oauth_device (
     resource    text not null,
     scope       text not null,
     status      text not null default 'pending' check (status in ('pending', 'approved', 'refused', 'used')),
+    -- Once approved.
     session_id  uuid references oauth_session on delete cascade,
     created_at  timestamptz not null,
     polled_at   timestamptz,

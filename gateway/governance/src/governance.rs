@@ -22,6 +22,7 @@ use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::Decider;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
@@ -71,6 +72,7 @@ pub struct Governance {
     learner: Arc<Learner>,
     confirmations: Confirmations,
     connections: Arc<Connections>,
+    oauth: Arc<AuthorizationServer>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -85,21 +87,29 @@ impl Governance {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
+        let identity = Identity::new(&settings, Arc::clone(&fetch), Arc::clone(&clock));
+        let identity = Arc::new(identity.following(Arc::clone(&current)));
         let time_and_chance = (Arc::clone(&clock), Arc::clone(&random));
-        let vault = Vault::open(store.clone(), &settings.vault, time_and_chance.clone()).await?;
+        let oauth = Arc::new(AuthorizationServer::new(
+            settings.clone(),
+            (store.clone(), trail.clone()),
+            (Arc::clone(&current), Arc::clone(identity.own())),
+            Arc::clone(&fetch),
+            time_and_chance.clone(),
+        ));
+        let vault = Vault::open(store.clone(), &settings.vault, time_and_chance).await?;
         let connections = Arc::new(Connections::new(Ground {
             store: store.clone(),
             trail: trail.clone(),
             vault,
-            fetch: Arc::clone(&fetch),
+            fetch,
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             current: Arc::clone(&current),
-            signer: Arc::new(NoKeys),
+            signer: oauth.clone(),
             root: settings.root_key.clone(),
             public_url: settings.public_url.as_str().trim_end_matches('/').to_owned(),
         }));
-        let identity = Arc::new(Identity::new(&settings, fetch, Arc::clone(&clock)));
         let (learner, suspects) = Learner::new(
             store.clone(),
             Arc::clone(&upstreams),
@@ -128,6 +138,7 @@ impl Governance {
             learner,
             confirmations,
             connections,
+            oauth,
             clock,
             random,
         });
@@ -142,13 +153,14 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let token = [shutdown.clone(), shutdown.clone(), shutdown];
-        let [following, learning, keeping] = token;
+        let oauth = Arc::clone(&self.oauth);
+        let [following, learning, keeping] = [(); 3].map(|()| shutdown.clone());
         let again = self.settings.refresh;
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
+            tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
@@ -252,6 +264,11 @@ impl Governance {
         &self.confirmations
     }
 
+    /// The authorization server.
+    pub fn oauth(&self) -> &AuthorizationServer {
+        &self.oauth
+    }
+
     /// The audit trail.
     pub fn trail(&self) -> &Trail {
         &self.trail
@@ -291,16 +308,6 @@ impl Governance {
             client_name: None,
             face: Face::CommandLine,
         }
-    }
-}
-
-/// Until this process can sign.
-struct NoKeys;
-
-#[async_trait::async_trait]
-impl crate::connections::Sign for NoKeys {
-    async fn sign(&self, _typ: &str, _claims: &serde_json::Value) -> Result<String, String> {
-        Err("there is no signing key".into())
     }
 }
 

@@ -30,6 +30,41 @@ pub struct GovernanceSettings {
     pub max_age: Duration,
     /// How long a request for a confirmation lives.
     pub confirmation_lifetime: Duration,
+    /// The authorization server.
+    pub oauth: OauthSettings,
+}
+
+/// What the authorization server is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OauthSettings {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How long a person's access token lives, at most an hour.
+    pub access_token: time::Duration,
+    /// How long a refresh token lives that is not used.
+    pub refresh_token: time::Duration,
+    /// How long a code lives.
+    pub code: time::Duration,
+    /// Whether clients may register themselves.
+    pub registration: bool,
+    /// How many registrations one address gets in an hour.
+    pub registrations_per_hour: u32,
+    /// When a registered client is forgotten that is not used.
+    pub unused_client: time::Duration,
+}
+
+impl Default for OauthSettings {
+    fn default() -> OauthSettings {
+        OauthSettings {
+            enabled: true,
+            access_token: time::Duration::minutes(15),
+            refresh_token: time::Duration::days(30),
+            code: time::Duration::seconds(60),
+            registration: true,
+            registrations_per_hour: 600,
+            unused_client: time::Duration::days(90),
+        }
+    }
 }
 
 impl GovernanceSettings {
@@ -47,6 +82,7 @@ impl GovernanceSettings {
             refresh: Duration::from_secs(60),
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
+            oauth: OauthSettings::default(),
         }
     }
 }

@@ -4,5 +4,6 @@ mod audit;
 mod confirmations;
 mod house;
 mod learning;
+mod oauth;
 mod operations;
 mod refresh;

@@ -26,6 +26,7 @@ use url::Url;
 use crate::config::{Config, read_root_key, read_vault_keys};
 use crate::control::health::{Admin, Health};
 use crate::control::metadata::Metadata;
+use crate::control::oauth::Oauth;
 use crate::control::rest::Rest;
 use crate::control::tools;
 use crate::edge::Edge;
@@ -222,14 +223,18 @@ fn faces(
     let governance = base.governance.clone();
     let names = settings::listening_names(bound);
     let edge = Arc::new(Edge::new(public_url, &names, &config.server.allowed_hosts));
+    // Ours first: most clients take the first one.
+    let own = Some(governance.oauth()).filter(|oauth| oauth.is_enabled());
+    let others = config.identity.issuers.iter().map(|issuer| issuer.issuer.clone());
     let metadata = Metadata {
         public_url: edge.public_url().to_owned(),
-        issuers: config.identity.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+        issuers: own.map(|oauth| oauth.issuer().to_owned()).into_iter().chain(others).collect(),
     };
     let rest = Rest::new(governance.clone(), metadata);
+    let oauth = Oauth::new(governance.clone());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest }
+    Faces { edge, proxy, rest, oauth }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

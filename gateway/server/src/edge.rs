@@ -41,15 +41,7 @@ impl Edge {
 
     /// Refuses a request whose `Host` or `Origin` is absent where it must be there, doubled, or not ours.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), (Reason, String)> {
-        let host = single(headers, &HOST).map_err(|d| (Reason::HostNotAllowed, d))?;
-        match host {
-            Some(host) if self.authorities.contains(&host.to_ascii_lowercase()) => {}
-            Some(_) => {
-                let detail = "Host: expected the gateway's own name (server.public_url or server.allowed_hosts)";
-                return Err((Reason::HostNotAllowed, detail.into()));
-            }
-            None => return Err((Reason::HostNotAllowed, "Host: missing".into())),
-        }
+        self.check_host(headers)?;
         match single(headers, &ORIGIN).map_err(|d| (Reason::OriginNotAllowed, d))? {
             None => Ok(()),
             Some(origin) if self.origins.contains(&origin.to_ascii_lowercase()) => Ok(()),
@@ -57,6 +49,19 @@ impl Edge {
                 let detail = "Origin: expected none, or the gateway's own";
                 Err((Reason::OriginNotAllowed, detail.into()))
             }
+        }
+    }
+
+    /// The half of [`Edge::check`] that holds also where pages of any origin may ask.
+    pub fn check_host(&self, headers: &HeaderMap) -> Result<(), (Reason, String)> {
+        let host = single(headers, &HOST).map_err(|d| (Reason::HostNotAllowed, d))?;
+        match host {
+            Some(host) if self.authorities.contains(&host.to_ascii_lowercase()) => Ok(()),
+            Some(_) => {
+                let detail = "Host: expected the gateway's own name (server.public_url or server.allowed_hosts)";
+                Err((Reason::HostNotAllowed, detail.into()))
+            }
+            None => Err((Reason::HostNotAllowed, "Host: missing".into())),
         }
     }
 }

@@ -6,6 +6,7 @@ use gateway_core::ids::SessionId;
 use sqlx::PgConnection;
 
 use crate::error::StoreError;
+use crate::pool::Store;
 
 /// A signing key as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,41 @@ pub struct StoredSigningKey {
     pub signs_until: Timestamp,
     /// When the last token that it signed has expired.
     pub gone_at: Timestamp,
+}
+
+impl Store {
+    /// Stores a new key, unless there is one already that signs beyond `covered`: of several replicas that
+    /// see at the same moment that one is needed, one makes it. True when this one did.
+    pub async fn add_signing_key(
+        &self,
+        key: &StoredSigningKey,
+        covered: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.promptly("store a signing key", async {
+            // Such transactions run one after the other.
+            let mut transaction = self.change().await?;
+            let made = sqlx::query!(
+                "insert into signing_key
+                     (kid, algorithm, public_key, sealed, created_at, signs_from, signs_until, gone_at)
+                 select $1, $2, $3, $4, $5, $6, $7, $8
+                  where not exists (select 1 from signing_key where signs_until > $9)",
+                key.kid,
+                key.algorithm,
+                key.public_key,
+                key.sealed,
+                key.created_at,
+                key.signs_from,
+                key.signs_until,
+                key.gone_at,
+                covered
+            )
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(made.rows_affected() > 0)
+        })
+        .await
+    }
 }
 
 pub(crate) async fn load(

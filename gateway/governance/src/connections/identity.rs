@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gateway_core::Timestamp;
 use gateway_core::caller::{Caller, PrincipalKind};
 use gateway_core::credential::Credential;
@@ -14,9 +15,10 @@ use moka::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::Connections;
+use super::{Connections, Sign};
 use super::own::address;
 use super::trouble::Trouble;
+use crate::oauth::AuthorizationServer;
 
 /// Tells it from an access token, which it must never be taken for.
 const TYPE: &str = "identity+jwt";
@@ -135,4 +137,11 @@ fn in_a_header(name: &str) -> String {
     let plain = |b: u8| (0x20..0x7F).contains(&b) && b != b'%';
     let encode = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
     name.bytes().map(encode).collect()
+}
+
+#[async_trait]
+impl Sign for AuthorizationServer {
+    async fn sign(&self, typ: &str, claims: &Value) -> Result<String, String> {
+        AuthorizationServer::sign(self, typ, claims).await.map_err(|error| error.to_string())
+    }
 }

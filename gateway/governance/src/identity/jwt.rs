@@ -33,6 +33,8 @@ const FOREIGN_CLAIMS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "even
 /// A token that is well formed. Nothing about it is proven.
 pub(super) struct Unverified<'a> {
     pub(super) algorithm: Algorithm,
+    /// Lower case.
+    pub(super) typ: Option<String>,
     pub(super) kid: Option<String>,
     pub(super) issuer: String,
     /// What the signature covers.
@@ -40,6 +42,13 @@ pub(super) struct Unverified<'a> {
     /// Base64url, as sent.
     pub(super) signature: &'a str,
     claims: Vec<u8>,
+}
+
+impl Unverified<'_> {
+    /// The claims, JSON.
+    pub(super) fn claims(&self) -> &[u8] {
+        &self.claims
+    }
 }
 
 /// What the claims of a good token say.
@@ -87,10 +96,10 @@ pub(super) fn read(token: &str) -> Result<Unverified<'_>, String> {
     if decode(signature, "signature")?.is_empty() {
         return Err("the token is not signed".into());
     }
-    let (algorithm, kid) = read_header(&header_bytes)?;
+    let Header { algorithm, typ, kid } = read_header(&header_bytes)?;
     let issuer = required_text(object(&claims, "claims")?, "iss")?;
     let signed = &token[..header.len() + 1 + payload.len()];
-    Ok(Unverified { algorithm, kid, issuer, signed, signature, claims })
+    Ok(Unverified { algorithm, typ, kid, issuer, signed, signature, claims })
 }
 
 /// Checks the claims of a token whose signature has been verified.
@@ -130,11 +139,11 @@ pub(super) fn check(
     Ok(Claims { expires_at, not_before, audience, person })
 }
 
-fn decode(part: &str, what: &str) -> Result<Vec<u8>, String> {
+pub(super) fn decode(part: &str, what: &str) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| format!("the token's {what} is not base64url"))
 }
 
-fn object<'a>(bytes: &'a [u8], what: &str) -> Result<Json<'a>, String> {
+pub(super) fn object<'a>(bytes: &'a [u8], what: &str) -> Result<Json<'a>, String> {
     let json = Json::parse(bytes).map_err(|e| format!("the token's {what}: {e}"))?;
     if json.kind() == Kind::Object {
         Ok(json)
@@ -143,7 +152,13 @@ fn object<'a>(bytes: &'a [u8], what: &str) -> Result<Json<'a>, String> {
     }
 }
 
-fn read_header(bytes: &[u8]) -> Result<(Algorithm, Option<String>), String> {
+struct Header {
+    algorithm: Algorithm,
+    typ: Option<String>,
+    kid: Option<String>,
+}
+
+fn read_header(bytes: &[u8]) -> Result<Header, String> {
     let header = object(bytes, "header")?;
     for forbidden in FORBIDDEN_HEADERS {
         if header.get(forbidden).is_some() {
@@ -156,13 +171,11 @@ fn read_header(bytes: &[u8]) -> Result<(Algorithm, Option<String>), String> {
         Some("RS256") => Algorithm::RS256,
         Some(_) | None => return Err("\"alg\": expected EdDSA, ES256 or RS256".into()),
     };
-    if let Some(typ) = text(header, "typ")? {
-        let typ = typ.to_ascii_lowercase();
-        if !["jwt", "at+jwt", "application/at+jwt"].contains(&typ.as_str()) {
-            return Err("\"typ\": expected at+jwt or JWT".into());
-        }
+    let typ = text(header, "typ")?.map(|typ| typ.to_ascii_lowercase());
+    if typ.as_deref().is_some_and(|typ| !["jwt", "at+jwt", "application/at+jwt"].contains(&typ)) {
+        return Err("\"typ\": expected at+jwt or JWT".into());
     }
-    Ok((algorithm, text(header, "kid")?))
+    Ok(Header { algorithm, typ, kid: text(header, "kid")? })
 }
 
 /// `token_use` (Cognito) and `typ` (Keycloak) in the claims name what a token is for.
@@ -214,7 +227,7 @@ fn person(claims: Json<'_>, issuer: &Issuer, subject: String) -> Result<Person, 
     }
 }
 
-fn required_text(object: Json<'_>, name: &str) -> Result<String, String> {
+pub(super) fn required_text(object: Json<'_>, name: &str) -> Result<String, String> {
     match text(object, name)? {
         Some(text) if !text.is_empty() => Ok(text),
         Some(_) => Err(format!("\"{name}\" is empty")),

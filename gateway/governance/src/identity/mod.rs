@@ -3,14 +3,17 @@
 //! One credential, one path: what looks like an API key is never tried as a token, and a bad one never
 //! falls through to anything else. Users are always taken from the snapshot, so that a deactivated
 //! person is out as soon as the snapshot knows, whatever their credential says.
-//! Next: [`jwt`] reads and checks tokens, [`jwks`] holds the keys of the issuers.
+//! Next: [`jwt`] reads and checks tokens, [`jwks`] holds the keys of the issuers, [`own`] knows the tokens of our
+//! own authorization server.
 
 mod jwks;
 mod jwt;
+mod own;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use gateway_core::caller::{AuthMethod, Caller};
@@ -22,9 +25,11 @@ use ring::digest::{SHA256, digest};
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::{Fetch, Random};
+use crate::refresh::Current;
 use crate::settings::GovernanceSettings;
 use crate::snapshot::Snapshot;
 use jwks::IssuerKeys;
+pub(crate) use own::OwnTokens;
 
 /// The longest token that is looked at, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -32,6 +37,8 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 const REMEMBERED_TOKENS: u64 = 100_000;
 /// How often the age of issuers' keys is looked at.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// Least time between two looks at the catalogue that tokens of ours with unknown keys cause, in seconds.
+const LOOK_AGAIN: i64 = 5;
 /// What every API key starts with.
 const KEY_PREFIX: &str = "rl_";
 /// Length of an API key: the prefix and 32 bytes as base64url.
@@ -90,6 +97,10 @@ pub(crate) struct Identity {
     key_of_keys: [u8; 32],
     issuers: Vec<IssuerKeys>,
     verified: Cache<[u8; 32], Arc<Verified>>,
+    own: Arc<OwnTokens>,
+    // Where a key that another replica just made is found.
+    current: Option<Arc<Current>>,
+    looked: AtomicI64,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
 }
@@ -105,9 +116,23 @@ impl Identity {
             key_of_keys: settings.root_key.derive(Purpose::ApiKey),
             issuers: settings.issuers.iter().cloned().map(keys).collect(),
             verified: Cache::new(REMEMBERED_TOKENS),
+            own: Arc::new(OwnTokens::new(settings)),
+            current: None,
+            looked: AtomicI64::new(0),
             fetch,
             clock,
         }
+    }
+
+    /// The same, with a way to a newer snapshot.
+    pub(crate) fn following(mut self, current: Arc<Current>) -> Identity {
+        self.current = Some(current);
+        self
+    }
+
+    /// What knows tokens of our own.
+    pub(crate) fn own(&self) -> &Arc<OwnTokens> {
+        &self.own
     }
 
     /// The caller behind `presented`.
@@ -165,12 +190,48 @@ impl Identity {
         }
     }
 
+    async fn by_own_token(
+        &self,
+        snapshot: &Snapshot,
+        token: &str,
+        resource: &str,
+    ) -> Result<Caller, Unidentified> {
+        let now = self.clock.now();
+        let read = match self.own.read(snapshot, token, now) {
+            Err(own::Unreadable::UnknownKey) if self.may_look_again(now) => {
+                let Some(current) = &self.current else {
+                    return Err(own::Unreadable::UnknownKey.into());
+                };
+                // The snapshot that has the key may also know of an ended session: it decides alone.
+                let newer = current.refresh().await.unwrap_or_else(|_| current.snapshot());
+                let own = self.own.read(&newer, token, now)?;
+                return self.own.caller(&newer, &own, resource, now);
+            }
+            read => read?,
+        };
+        self.own.caller(snapshot, &read, resource, now)
+    }
+
+    /// A flood of unknown key ids does not become a flood of questions to Postgres.
+    fn may_look_again(&self, now: Timestamp) -> bool {
+        let now = now.unix_timestamp();
+        let looked = self.looked.load(Ordering::Relaxed);
+        now >= looked + LOOK_AGAIN
+            && self
+                .looked
+                .compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
     async fn by_token(
         &self,
         snapshot: &Snapshot,
         token: &str,
         resource: &str,
     ) -> Result<Caller, Unidentified> {
+        if self.own.is_own(token) {
+            return self.by_own_token(snapshot, token, resource).await;
+        }
         let hash = token_hash(token);
         let now = self.clock.now();
         let remembered = self.verified.get(&hash).filter(|known| self.still_good(known, now));

@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use tracing::Instrument;
 
+use crate::control::oauth::{Oauth, reply, routes};
 use crate::control::rest::Rest;
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
@@ -23,6 +24,7 @@ pub(super) struct Faces {
     pub(super) edge: Arc<Edge>,
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
+    pub(super) oauth: Oauth,
 }
 
 /// The listener's handler.
@@ -70,11 +72,24 @@ impl Faces {
         if exchange.path.starts_with(PROXY) {
             return self.proxy.handle(exchange).await;
         }
-        if let Err((reason, detail)) = self.edge.check(&exchange.headers) {
+        // Pages of any origin may read public documents and speak to the endpoints that take no cookie.
+        let open = routes::is_open_to_pages(&exchange.path);
+        let checked = match open {
+            true => self.edge.check_host(&exchange.headers),
+            false => self.edge.check(&exchange.headers),
+        };
+        if let Err((reason, detail)) = checked {
             return self.rest.refuse(&exchange, reason, detail);
         }
+        if open && exchange.method == http::Method::OPTIONS {
+            return reply::preflight();
+        }
         let span = telemetry::exchange_span(&exchange.headers);
-        self.rest.handle(exchange).instrument(span).await
+        if routes::is_ours(&exchange.path) {
+            return self.oauth.handle(exchange).instrument(span).await;
+        }
+        let reply = self.rest.handle(exchange).instrument(span).await;
+        if open { reply::open_to_pages(reply) } else { reply }
     }
 }
 

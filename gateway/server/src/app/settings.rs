@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
-use gateway_governance::{GovernanceSettings, Issuer, Random, WrappingKeys};
+use gateway_governance::{GovernanceSettings, Issuer, OauthSettings, Random, WrappingKeys};
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
 use secrecy::ExposeSecret;
@@ -72,7 +72,23 @@ pub(super) fn governance(
         max_age: config.catalogue.max_age,
         confirmation_lifetime: config.confirm.expires,
         vault,
+        oauth: oauth(config),
         ..GovernanceSettings::new(root, public_url)
+    }
+}
+
+fn oauth(config: &Config) -> OauthSettings {
+    let oauth = &config.oauth;
+    // Bounded by validation, far from where this would fail.
+    let span = |d: std::time::Duration| time::Duration::try_from(d).unwrap_or(time::Duration::HOUR);
+    OauthSettings {
+        enabled: oauth.enabled,
+        access_token: span(oauth.access_token),
+        refresh_token: span(oauth.refresh_token),
+        code: span(oauth.code),
+        registration: oauth.registration,
+        registrations_per_hour: oauth.registrations_per_hour,
+        unused_client: span(oauth.unused_client),
     }
 }
 

@@ -17,8 +17,8 @@ mod validate;
 pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
-    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Server,
-    Telemetry,
+    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
+    Server, Telemetry,
 };
 pub use setting::{Format, Size};
 
@@ -37,6 +37,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[identity]`
     pub identity: Identity,
+    /// `[oauth]`
+    pub oauth: Oauth,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -55,8 +57,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, audit, confirm, catalogue, limits, telemetry,
-            log
+            server, database, egress, keys, identity, oauth, audit, confirm, catalogue, limits,
+            telemetry, log
         )
     };
 }

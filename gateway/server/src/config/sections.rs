@@ -123,6 +123,26 @@ section! {
 }
 
 section! {
+    /// The authorization server: people sign in once in a browser, clients get tokens.
+    pub struct Oauth {
+        /// Off: tokens come from identity.issuers alone.
+        enabled: bool = true;
+        /// How long an access token works; at most 1h.
+        access_token: Duration = 900 * SECOND;
+        /// How long a client that is not used stays signed in.
+        refresh_token: Duration = 30 * 86_400 * SECOND;
+        /// How long a client has to redeem a code; at most 10m.
+        code: Duration = 60 * SECOND;
+        /// Clients without a metadata document of their own may register themselves.
+        registration: bool = true;
+        /// Registrations, and devices that ask, from one address in an hour; more are refused.
+        registrations_per_hour: u32 = 600;
+        /// A registered client that is not used for so long is forgotten; longer than refresh_token.
+        unused_client: Duration = 90 * 86_400 * SECOND;
+    }
+}
+
+section! {
     /// The audit trail: no record, no call.
     pub struct Audit {
         /// How long a call waits for its record before it is refused.

@@ -38,12 +38,23 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     }
     let counts = [
         ("audit.queue", config.audit.queue),
+        ("oauth.registrations_per_hour", config.oauth.registrations_per_hour),
         ("limits.in_flight", config.limits.in_flight),
         ("limits.per_server", config.limits.per_server),
         ("limits.connections", config.limits.connections),
     ];
     for (key, _) in counts.into_iter().filter(|(_, count)| *count == 0) {
         refuse(key, "expected at least 1");
+    }
+    let oauth = &config.oauth;
+    if oauth.access_token > Duration::from_secs(3600) {
+        refuse("oauth.access_token", "expected at most 1h");
+    }
+    if oauth.code > Duration::from_secs(600) {
+        refuse("oauth.code", "expected at most 10m");
+    }
+    if oauth.unused_client <= oauth.refresh_token {
+        refuse("oauth.unused_client", "expected longer than oauth.refresh_token");
     }
     if tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_err() {
         refuse("log.filter", "expected a filter such as \"info\" or \"info,gateway_server=debug\"");
@@ -69,13 +80,16 @@ fn problem(places: &Places, key: String, message: String) -> Problem {
     Problem { key, ..at_array }
 }
 
-fn positive(config: &Config) -> [(&'static str, Duration); 16] {
+fn positive(config: &Config) -> [(&'static str, Duration); 19] {
     [
         ("server.body_timeout", config.server.body_timeout),
         ("server.drain", config.server.drain),
         ("database.acquire_timeout", config.database.acquire_timeout),
         ("identity.jwks_max_age", config.identity.jwks_max_age),
         ("identity.jwks_min_refetch", config.identity.jwks_min_refetch),
+        ("oauth.access_token", config.oauth.access_token),
+        ("oauth.refresh_token", config.oauth.refresh_token),
+        ("oauth.code", config.oauth.code),
         ("audit.deadline", config.audit.deadline),
         ("confirm.expires", config.confirm.expires),
         ("catalogue.poll", config.catalogue.poll),

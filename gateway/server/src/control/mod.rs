@@ -1,5 +1,6 @@
 //! The control plane: one operation, several faces. A face decodes, calls `Governance::perform` and encodes; it holds
-//! no permission of its own and no SQL. `tools` is the Runlayer MCP, `rest` the HTTP interface; what they have
+//! no permission of its own and no SQL. `tools` is the Runlayer MCP, `rest` the HTTP interface, `oauth` the
+//! authorization server; what they have
 //! in common is beside them. It never imports the data plane.
 
 pub mod arguments;
@@ -8,6 +9,7 @@ mod caller;
 mod coverage;
 pub mod health;
 pub mod metadata;
+pub mod oauth;
 mod refusal;
 pub mod rest;
 #[cfg(test)]
