@@ -14,6 +14,10 @@ alter table gateway_group
     add constraint gateway_group_source_check check (source in ('apply', 'api', 'seed', 'sign_in', 'scim')),
     add column external_id text;
 
+-- Who put a person into a group: a sign-in takes back only what a sign-in gave.
+alter table membership
+    add column source text not null default 'apply' check (source in ('apply', 'api', 'sign_in', 'scim'));
+
 -- Who a person is at an identity provider: its `iss` and `sub`, never the address alone.
 create table identity_link (
     issuer    text not null,

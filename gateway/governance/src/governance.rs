@@ -27,6 +27,7 @@ use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
+use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
 use crate::vault::{Vault, VaultError};
 
@@ -73,6 +74,7 @@ pub struct Governance {
     confirmations: Confirmations,
     connections: Arc<Connections>,
     oauth: Arc<AuthorizationServer>,
+    sign_in: SignIn,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -87,6 +89,11 @@ impl Governance {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
+        let sign_in = SignIn::new(
+            (store.clone(), Arc::clone(&current), trail.clone()),
+            (Arc::clone(&clock), Arc::clone(&random), Arc::clone(&fetch)),
+            &settings,
+        );
         let identity = Identity::new(&settings, Arc::clone(&fetch), Arc::clone(&clock));
         let identity = Arc::new(identity.following(Arc::clone(&current)));
         let time_and_chance = (Arc::clone(&clock), Arc::clone(&random));
@@ -139,6 +146,7 @@ impl Governance {
             confirmations,
             connections,
             oauth,
+            sign_in,
             clock,
             random,
         });
@@ -269,6 +277,11 @@ impl Governance {
         &self.oauth
     }
 
+    /// People's sign-in, and the browsers in which they are signed in.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+
     /// The audit trail.
     pub fn trail(&self) -> &Trail {
         &self.trail
@@ -287,6 +300,11 @@ impl Governance {
     /// The root key, for purposes of other floors.
     pub fn root_key(&self) -> &RootKey {
         &self.settings.root_key
+    }
+
+    /// Where clients reach the gateway.
+    pub fn public_url(&self) -> &url::Url {
+        &self.settings.public_url
     }
 
     /// A new UUIDv7 of that instant.

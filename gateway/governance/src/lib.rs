@@ -18,6 +18,7 @@ pub mod perform;
 pub mod ports;
 mod refresh;
 mod settings;
+pub mod sign_in;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -33,6 +34,7 @@ pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
 pub use refresh::RefreshError;
-pub use settings::{GovernanceSettings, Issuer, OauthSettings};
+pub use settings::{GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings};
+pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use vault::{VaultError, WrappingKeys};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway_core::keys::{Purpose, RootKey};
+use secrecy::SecretString;
 use url::Url;
 
 use crate::vault::WrappingKeys;
@@ -32,6 +33,8 @@ pub struct GovernanceSettings {
     pub confirmation_lifetime: Duration,
     /// The authorization server.
     pub oauth: OauthSettings,
+    /// How people sign in.
+    pub sign_in: SignInSettings,
 }
 
 /// What the authorization server is told.
@@ -83,6 +86,7 @@ impl GovernanceSettings {
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
             oauth: OauthSettings::default(),
+            sign_in: SignInSettings::default(),
         }
     }
 }
@@ -114,4 +118,39 @@ impl Issuer {
             required_claims: Vec::new(),
         }
     }
+}
+
+/// How people sign in.
+#[derive(Debug, Clone, Default)]
+pub struct SignInSettings {
+    /// By passwords and one-time links of our own.
+    pub local: bool,
+    /// With these identity providers.
+    pub providers: Vec<Provider>,
+}
+
+/// An OpenID Connect provider with which people sign in.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// As people see it; unique.
+    pub name: String,
+    /// Exactly as in `iss`; discovery is below it.
+    pub issuer: String,
+    /// As which the gateway is registered there.
+    pub client_id: String,
+    /// The secret that goes with it; `None`: a public client.
+    pub client_secret: Option<SecretString>,
+    /// Asked for besides `openid`.
+    pub scopes: Vec<String>,
+    /// Domains of addresses that are let in; empty: all.
+    pub allowed_domains: Vec<String>,
+    /// The claim with the names of the person's groups.
+    pub groups_claim: String,
+    /// The claim with the person's e-mail address; `email` must be vouched for by `email_verified`, any other
+    /// claim is the operator's own choice and taken as it is.
+    pub email_claim: String,
+    /// Claims that are kept as the person's attributes.
+    pub attributes: Vec<String>,
+    /// Makes a person of whoever is not known here.
+    pub create_users: bool,
 }

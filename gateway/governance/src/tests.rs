@@ -2,8 +2,11 @@
 
 mod audit;
 mod confirmations;
+mod connections;
 mod house;
 mod learning;
 mod oauth;
 mod operations;
 mod refresh;
+mod vault;
+mod world;

@@ -151,6 +151,12 @@ impl App {
             Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone())).await?;
         leg.set_local(tools::local(base.governance.clone()));
         dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
+        if config.sign_in.local {
+            tracing::warn!(
+                "sign_in.local is on: people sign in with passwords and links of the gateway's own, \
+                 not with your identity provider; never leave this on where you have one"
+            );
+        }
         let health = Arc::new(Health::new(base.store.clone(), base.governance.clone()));
         let listen = config.server.admin_listen;
         let admin = Admin::start(listen, health.clone())

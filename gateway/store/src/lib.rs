@@ -8,11 +8,14 @@
 pub mod agent;
 pub mod api_key;
 pub mod audit;
+pub mod browser_session;
 pub mod catalogue;
 pub mod confirmation;
 pub mod connection;
 pub mod desired_state;
 pub mod error;
+pub mod identity_link;
+pub mod local_password;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;

@@ -15,9 +15,9 @@ use moka::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Connections, Sign};
 use super::own::address;
 use super::trouble::Trouble;
+use super::{Connections, Sign};
 use crate::oauth::AuthorizationServer;
 
 /// Tells it from an access token, which it must never be taken for.

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod api_keys;
 pub mod audit;
+pub mod browser_sessions;
 pub mod confirmations;
 pub mod connections;
 mod install;
@@ -15,11 +16,13 @@ pub mod listings;
 pub mod policies;
 mod run;
 pub mod servers;
+pub mod sign_in;
 
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
-use gateway_core::ids::{ConfirmationId, KeyId, UserId};
+use gateway_core::caller::User;
+use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::api_key::StoredKey;
@@ -40,11 +43,13 @@ use crate::perform::{Answer, Planned, Refused};
 use access::ExplainAccess;
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
+use browser_sessions::{EndBrowserSession, ListBrowserSessions};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
+use sign_in::{CreateSignInLink, SetLocalPassword};
 
 /// One row of [`OPERATIONS`].
 #[derive(Clone, Copy)]
@@ -53,7 +58,7 @@ pub struct OperationSpec {
     pub name: &'static str,
     /// True when it changes something.
     pub mutates: bool,
-    /// False for what only the command line does: no model handles keys.
+    /// False for what only the command line and a person's own pages do: no model handles keys.
     pub on_faces: bool,
     /// The JSON Schema of its arguments.
     pub arguments: fn() -> Schema,
@@ -181,6 +186,10 @@ operations! {
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
+    ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
+    EndBrowserSession(EndBrowserSession) -> browser_sessions::EndedBrowserSession: "end_browser_session" reads_and_changes command_line,
+    SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
+    CreateSignInLink(CreateSignInLink) -> sign_in::SignInLink: "create_sign_in_link" changes command_line,
 }
 
 /// A change that is allowed, with everything that it takes.
@@ -195,6 +204,12 @@ pub(crate) enum Change {
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
     RevokeKey { id: KeyId, whose: Option<UserId> },
+    /// Of `end_browser_session`.
+    EndBrowser { id: SessionId },
+    /// Of `set_local_password`.
+    Password { user: Arc<User>, password: SecretString },
+    /// Of `create_sign_in_link`.
+    SignInLink { user: Arc<User> },
 }
 
 impl Change {
@@ -212,6 +227,11 @@ impl Change {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }
             Change::RevokeKey { id, whose } => api_keys::revoke(run, id, whose).await,
+            Change::EndBrowser { id } => browser_sessions::end(run, id).await,
+            Change::Password { user, password } => {
+                sign_in::set_password(run, &user, password).await
+            }
+            Change::SignInLink { user } => sign_in::create_link(run, &user).await,
         }
     }
 }

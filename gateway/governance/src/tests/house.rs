@@ -22,12 +22,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::world::World;
 use crate::confirmations::{Binding, NewConfirmation};
 use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Governance, Offline, Operation, Origin, Parts, Probed, Refused, SystemRandom,
+    Answer, Face, Governance, Operation, Origin, Parts, Probed, Refused, SystemRandom,
     Upstreams, command_line,
 };
 
@@ -157,6 +158,8 @@ pub(super) struct House {
     pub(super) b: Replica,
     pub(super) clock: Arc<MovedClock>,
     pub(super) upstreams: Arc<Fake>,
+    /// Whatever is reached through [`crate::Fetch`].
+    pub(super) world: Arc<World>,
     _postgres: PrivatePostgres,
     _spool: Scratch,
 }
@@ -167,9 +170,11 @@ impl House {
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let a = replica(&postgres, &spool, &clock, &upstreams).await;
-        let b = replica(&postgres, &spool, &clock, &upstreams).await;
-        let house = House { a, b, clock, upstreams, _postgres: postgres, _spool: spool };
+        let world = Arc::new(World::default());
+        let around = (&clock, &upstreams, &world);
+        let a = replica(&postgres, &spool, around).await;
+        let b = replica(&postgres, &spool, around).await;
+        let house = House { a, b, clock, upstreams, world, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
         house.b.governance.refresh().await.unwrap();
@@ -295,8 +300,7 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    clock: &Arc<MovedClock>,
-    upstreams: &Arc<Fake>,
+    (clock, upstreams, world): (&Arc<MovedClock>, &Arc<Fake>, &Arc<World>),
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -316,7 +320,7 @@ async fn replica(
         trail: Trail::start(&store, trail).await.unwrap(),
         settings: settings(),
         upstreams: upstreams.clone(),
-        fetch: Arc::new(Offline),
+        fetch: world.clone(),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -56,10 +56,12 @@ async fn tools_are_read_once_for_all_who_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_answer_stays_unknown() {
+async fn a_server_whose_credential_is_missing_is_not_asked() {
     let house = House::open().await;
     let a = &house.a.governance;
     let vault = a.snapshot().server("vault").unwrap().clone();
-    let snapshot = a.learn(&vault, Some("open"), &house.caller("bob")).await.unwrap();
-    assert!(snapshot.server("vault").unwrap().eras.is_none());
+    let refused = a.learn(&vault, Some("open"), &house.caller("bob")).await.unwrap_err();
+    assert_eq!(refused.reason, gateway_core::reason::Reason::UpstreamCredentialMissing);
+    assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 0);
+    assert!(a.snapshot().server("vault").unwrap().eras.is_none());
 }

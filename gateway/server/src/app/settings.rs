@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
-use gateway_governance::{GovernanceSettings, Issuer, OauthSettings, Random, WrappingKeys};
+use gateway_governance::{
+    GovernanceSettings, Issuer, OauthSettings, Provider, Random, SignInSettings, WrappingKeys,
+};
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
 use secrecy::ExposeSecret;
@@ -63,7 +65,23 @@ pub(super) fn governance(
         email_claim: issuer.email_claim.clone(),
         required_claims: issuer.required_claims.clone(),
     };
+    let provider = |provider: &crate::config::Provider| Provider {
+        name: provider.name.clone(),
+        issuer: provider.issuer.clone(),
+        client_id: provider.client_id.clone(),
+        client_secret: provider.client_secret.clone(),
+        scopes: provider.scopes.clone(),
+        allowed_domains: provider.allowed_domains.clone(),
+        groups_claim: provider.groups_claim.clone(),
+        email_claim: provider.email_claim.clone(),
+        attributes: provider.attributes.clone(),
+        create_users: provider.create_users,
+    };
     GovernanceSettings {
+        sign_in: SignInSettings {
+            local: config.sign_in.local,
+            providers: config.sign_in.providers.iter().map(provider).collect(),
+        },
         issuers: config.identity.issuers.iter().map(issuer).collect(),
         jwks_max_age: config.identity.jwks_max_age,
         jwks_min_refetch: config.identity.jwks_min_refetch,

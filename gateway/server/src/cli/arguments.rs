@@ -46,6 +46,9 @@ pub(super) enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// People's own sign-in, for machines without an identity provider.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -125,6 +128,29 @@ pub(super) struct RevokeKey {
     /// The key's id, as `gateway key list` shows it.
     #[arg(value_name = "ID")]
     pub(super) id: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Give a person a password: one line on stdin. Ends sign-ins with the old one. Needs sign_in.local.
+    #[command(
+        after_help = "Example:\n  gateway user password --config config/dev.toml --user bob@example.com"
+    )]
+    Password(OneUser),
+    /// Print a link that signs a person in, once, within 15 minutes. Needs sign_in.local.
+    #[command(
+        after_help = "Example:\n  gateway user link --config config/dev.toml --user bob@example.com"
+    )]
+    Link(OneUser),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneUser {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// Who: the e-mail address.
+    #[arg(long, value_name = "EMAIL")]
+    pub(super) user: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod user;
 mod vault;
 
 use std::ffi::OsString;
@@ -22,7 +23,9 @@ use clap::Parser;
 
 use crate::config::Config;
 use crate::telemetry::{self, Telemetry};
-use arguments::{Arguments, AuditCommand, Command, KeyCommand, PolicyCommand, VaultCommand};
+use arguments::{
+    Arguments, AuditCommand, Command, KeyCommand, PolicyCommand, UserCommand, VaultCommand,
+};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +109,11 @@ async fn run(command: Command, surroundings: &Surroundings) -> anyhow::Result<En
                 KeyCommand::Revoke(revoke) => &revoke.at.config,
             })?;
             Box::pin(key::run(config, command)).await
+        }
+        Command::User(command) => {
+            let (UserCommand::Password(one) | UserCommand::Link(one)) = &command;
+            let config = surroundings.config(&one.at.config)?;
+            Box::pin(user::run(config, command)).await
         }
         Command::Policy(PolicyCommand::Test { dir }) => policy::test(&dir),
         Command::Audit(AuditCommand::Verify(at)) => {

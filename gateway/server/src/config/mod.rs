@@ -18,7 +18,7 @@ pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
     Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
-    Server, Telemetry,
+    Provider, Server, SignIn, Telemetry,
 };
 pub use setting::{Format, Size};
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub identity: Identity,
     /// `[oauth]`
     pub oauth: Oauth,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -57,8 +59,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, oauth, audit, confirm, catalogue, limits,
-            telemetry, log
+            server, database, egress, keys, identity, sign_in, oauth, audit, confirm, catalogue,
+            limits, telemetry, log
         )
     };
 }

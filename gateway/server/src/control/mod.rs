@@ -10,6 +10,7 @@ mod coverage;
 pub mod health;
 pub mod metadata;
 pub mod oauth;
+pub mod pages;
 mod refusal;
 pub mod rest;
 #[cfg(test)]
