@@ -27,6 +27,7 @@ use crate::config::{Config, read_root_key, read_vault_keys};
 use crate::control::health::{Admin, Health};
 use crate::control::metadata::Metadata;
 use crate::control::oauth::Oauth;
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
 use crate::control::tools;
 use crate::edge::Edge;
@@ -237,10 +238,11 @@ fn faces(
         issuers: own.map(|oauth| oauth.issuer().to_owned()).into_iter().chain(others).collect(),
     };
     let rest = Rest::new(governance.clone(), metadata);
+    let pages = Pages::new(governance.clone());
     let oauth = Oauth::new(governance.clone());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest, oauth }
+    Faces { edge, proxy, rest, oauth, pages }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

@@ -124,6 +124,16 @@ impl SignIn {
         self.enter(person.id, LOCAL, origin, "one-time link").await
     }
 
+    /// Counts an attempt of `who` at something short that nobody may try out; false: they had their number.
+    pub fn guess(&self, at: &str, who: &str) -> bool {
+        self.throttle.attempt(&[(self.hash(at, who), PER_ACCOUNT)], self.clock.now())
+    }
+
+    /// The attempt was a good one.
+    pub fn guessed(&self, at: &str, who: &str) {
+        self.throttle.forgive(&[(self.hash(at, who), PER_ACCOUNT)]);
+    }
+
     /// Of IPv6 the network counts: whoever has one address has them all.
     fn address(&self, ip: IpAddr) -> ([u8; 32], u32) {
         let network = match ip.to_canonical() {

@@ -1,6 +1,7 @@
 //! The words of OpenID Connect in this gateway's types, and what is known of one provider: its discovery document and
 //! keys, read when needed and kept for a while.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,10 +14,10 @@ use openidconnect::core::{
     CoreSubjectIdentifierType, CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AdditionalClaims, AdditionalProviderMetadata, AuthType, Client, ClientId, ClientSecret,
-    EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, IdTokenFields, IssuerUrl, ProviderMetadata, RedirectUrl, StandardErrorResponse,
-    StandardTokenResponse,
+    AdditionalClaims, AdditionalProviderMetadata, AsyncHttpClient, AuthType, Client, ClientId,
+    ClientSecret, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, IdTokenFields, IssuerUrl, ProviderMetadata, RedirectUrl,
+    StandardErrorResponse, StandardTokenResponse,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -129,8 +130,7 @@ impl Known {
             return Ok(Documents { at: *at, metadata: Arc::clone(metadata) });
         }
         let issuer = IssuerUrl::new(self.provider.issuer.clone()).map_err(|e| e.to_string())?;
-        let client = |request| send(fetch, request);
-        let metadata = Metadata::discover_async(issuer, &client).await;
+        let metadata = Metadata::discover_async(issuer, &Guarded(fetch)).await;
         let metadata = Arc::new(metadata.map_err(|e| format!("discovery: {}", causes(&e)))?);
         *read = Some((now, Arc::clone(&metadata)));
         Ok(Documents { at: now, metadata })
@@ -178,9 +178,16 @@ impl Documents {
 }
 
 /// The library's requests, by our guarded way.
-pub(super) async fn send(fetch: &dyn Fetch, request: HttpRequest) -> Result<HttpResponse, Unsent> {
-    let answer = fetch.send(request.map(Bytes::from), LARGEST).await.map_err(Unsent)?;
-    Ok(answer.map(|body| body.to_vec()))
+pub(super) struct Guarded<'f>(pub(super) &'f dyn Fetch);
+
+impl<'c> AsyncHttpClient<'c> for Guarded<'_> {
+    type Error = Unsent;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Unsent>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        let answer = self.0.send(request.map(Bytes::from), LARGEST);
+        Box::pin(async move { Ok(answer.await.map_err(Unsent)?.map(|body| body.to_vec())) })
+    }
 }
 
 /// A request that got no answer.

@@ -21,7 +21,7 @@ use url::{Url, form_urlencoded};
 
 use super::browser::Opened;
 use super::claims::{self, Claimed};
-use super::openid::{Documents, Extra, Known, OurClient, Tokens, Trouble, causes, send};
+use super::openid::{Documents, Extra, Guarded, Known, OurClient, Tokens, Trouble, causes};
 use super::{NotSignedIn, SignIn};
 use crate::perform::Origin;
 
@@ -187,11 +187,10 @@ impl SignIn {
         code: String,
         journey: &Journey,
     ) -> Result<Tokens, Trouble> {
-        let http = |request| send(&*self.fetch, request);
         let request = client.exchange_code(AuthorizationCode::new(code));
         let request = request.map_err(|error| format!("token endpoint: {}", causes(&error)))?;
         let request = request.set_pkce_verifier(PkceCodeVerifier::new(journey.verifier.clone()));
-        let tokens = request.request_async(&http).await;
+        let tokens = request.request_async(&Guarded(&*self.fetch)).await;
         tokens.map_err(|error| format!("token endpoint: {}", causes(&error)))
     }
 
@@ -241,11 +240,10 @@ impl SignIn {
     ) -> Result<Map<String, Value>, Trouble> {
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
         let subject = SubjectIdentifier::new(subject);
-        let http = |request| send(&*self.fetch, request);
         let request = client.user_info(tokens.access_token().clone(), Some(subject));
         let request = request.map_err(|error| format!("userinfo: {}", causes(&error)))?;
         let found: Result<UserInfoClaims<Extra, CoreGenderClaim>, _> =
-            request.request_async(&http).await;
+            request.request_async(&Guarded(&*self.fetch)).await;
         object(&found.map_err(|error| format!("userinfo: {}", causes(&error)))?)
     }
 

@@ -90,7 +90,7 @@ impl Connecting {
 
     async fn rows(&self, action: &str) -> Vec<EventEntry> {
         let rows = self.house.all_rows(&EventFilter::default()).await;
-        rows.into_iter().filter(|row| row.action == action).collect()
+        rows.into_iter().filter(|row| row.action_type == action).collect()
     }
 }
 
@@ -264,7 +264,9 @@ async fn tokens_go_to_the_address_and_issuer_that_they_are_for_and_nowhere_else(
     c.connect("bob").await.unwrap();
     c.token("bob").await;
     let wiki = |more: &str, url: &str| {
-        format!("\n[[servers]]\nslug = \"wiki\"\nurl = \"{url}\"\nauth = {{ mode = \"oauth_user\"{more} }}\n")
+        format!(
+            "\n[[servers]]\nslug = \"wiki\"\nurl = \"{url}\"\nauth = {{ mode = \"oauth_user\"{more} }}\n"
+        )
     };
     for (what, state) in [
         ("moved", wiki("", "https://moved.test/mcp")),
@@ -349,8 +351,18 @@ async fn an_account_is_given_back_here_and_at_the_issuer() {
     let wiki = || json!({"server_id": "wiki"});
     for (name, face, arguments, reason) in [
         ("carol", Face::Rest, wiki(), Reason::EntityNotFound),
-        ("carol", Face::Rest, json!({"server_id": "wiki", "user": "bob@example.com"}), Reason::RoleMissing),
-        ("desk", Face::Rest, json!({"server_id": "wiki", "user": "bob@example.com"}), Reason::RoleMissing),
+        (
+            "carol",
+            Face::Rest,
+            json!({"server_id": "wiki", "user": "bob@example.com"}),
+            Reason::RoleMissing,
+        ),
+        (
+            "desk",
+            Face::Rest,
+            json!({"server_id": "wiki", "user": "bob@example.com"}),
+            Reason::RoleMissing,
+        ),
         ("bob", Face::Rest, json!({"server_id": "nowhere"}), Reason::EntityNotFound),
         ("bob", Face::Tools, wiki(), Reason::ConfirmMissing),
     ] {
@@ -379,17 +391,48 @@ async fn nothing_that_the_issuer_gave_is_to_be_read_anywhere() {
     c.house.clock.advance(3700);
     let trouble = c.credential("bob").await.unwrap_err();
     assert!(!format!("{trouble:?}").contains(CANARY), "{trouble:?}");
-    for replica in [&c.house.a, &c.house.b] {
-        assert!(replica.governance.trail().flush(std::time::Duration::from_secs(10)).await);
+    let rows = c.house.all_rows(&EventFilter::default()).await;
+    let stored = c.house.a.store.connections(None, None, 10).await.unwrap();
+    let seen = format!("{rows:?} {stored:?}");
+    assert!(seen.contains("oauth_connected") && seen.contains(ISSUER));
+    assert!(!seen.contains(&format!("{CANARY}-")), "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_in_anothers_place_do_not_open_and_new_keys_change_nothing() {
+    let c = Connecting::open().await;
+    c.connect("bob").await.unwrap();
+    c.connect("dora").await.unwrap();
+    let (bob, dora) = (c.token("bob").await, c.token("dora").await);
+    // Both connections and the registration.
+    assert_eq!(c.a().rotate_vault().await.unwrap(), 3);
+    assert_eq!((c.token("bob").await, c.token("dora").await), (bob.clone(), dora));
+    let server = c.server().id;
+    let store = &c.house.b.store;
+    let of = async |name: &str| {
+        store.connection(server, c.house.caller(name).user.id).await.unwrap().unwrap()
+    };
+    let (mine, theirs) = (of("bob").await, of("dora").await);
+    for swapped in [
+        gateway_store::connection::StoredConnection {
+            sealed: theirs.sealed.clone(),
+            ..mine.clone()
+        },
+        gateway_store::connection::StoredConnection {
+            issuer: "https://evil.test".into(),
+            ..mine.clone()
+        },
+    ] {
+        store.connect(&swapped).await.unwrap();
+        let refused = c.credential("bob").await.unwrap_err();
+        assert_eq!((refused.reason, refused.link), (Reason::UpstreamCredentialMissing, None));
     }
-    let dump = c.house.dump().await;
-    assert!(dump.contains("oauth_connected") && dump.contains("upstream_connection"));
-    assert!(!dump.contains(&format!("{CANARY}-")), "a secret lies in the database");
+    store.connect(&mine).await.unwrap();
+    assert_eq!(c.token("bob").await, bob);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateways_own_tokens_and_exchanged_ones_are_fetched_once_for_all_who_ask() {
-    // SAFETY of the test: the name is this test's alone.
     let own = |mode: &str, more: &str| {
         format!(
             "\n[[servers]]\nslug = \"wiki\"\nurl = \"{SERVER}\"\nauth = {{ mode = \"{mode}\", \

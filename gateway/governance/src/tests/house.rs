@@ -28,8 +28,8 @@ use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Governance, Operation, Origin, Parts, Probed, Refused, SystemRandom,
-    Upstreams, command_line,
+    Answer, Face, Governance, Operation, Origin, Parts, Probed, Refused, SystemRandom, Upstreams,
+    command_line,
 };
 
 pub(super) const STATE: &str = r#"

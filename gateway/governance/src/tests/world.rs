@@ -104,9 +104,10 @@ impl Bent {
         self.asked.push((format!("{} {url}", request.method()), form.clone()));
         match (request.method(), url.as_str()) {
             (&Method::POST, SERVER) => (401, Value::Null),
-            (&Method::GET, "https://up.test/.well-known/oauth-protected-resource/mcp") => {
-                (200, json!({"resource": self.resource, "authorization_servers": self.issuers, "scopes_supported": ["read"]}))
-            }
+            (&Method::GET, "https://up.test/.well-known/oauth-protected-resource/mcp") => (
+                200,
+                json!({"resource": self.resource, "authorization_servers": self.issuers, "scopes_supported": ["read"]}),
+            ),
             (&Method::GET, "https://as.test/.well-known/oauth-authorization-server") => {
                 (200, self.metadata.clone())
             }
@@ -129,7 +130,10 @@ impl Bent {
         let proof = format!("Basic {}", STANDARD.encode(proof));
         let sent = request.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
         let exchange = form["grant_type"].ends_with("token-exchange");
-        if sent.as_deref() != Some(&proof) && !exchange && form["grant_type"] != "client_credentials" {
+        if sent.as_deref() != Some(&proof)
+            && !exchange
+            && form["grant_type"] != "client_credentials"
+        {
             return (401, json!({"error": "invalid_client"}));
         }
         match form["grant_type"].as_str() {
@@ -147,7 +151,8 @@ impl Bent {
         }
         self.count += 1;
         let count = self.count;
-        let mut answer = json!({"access_token": format!("{CANARY}-access-{count}"), "token_type": "Bearer"});
+        let mut answer =
+            json!({"access_token": format!("{CANARY}-access-{count}"), "token_type": "Bearer"});
         if let Some(seconds) = self.expires_in {
             answer["expires_in"] = json!(seconds);
         }
@@ -162,7 +167,11 @@ impl Bent {
 
 #[async_trait]
 impl Fetch for World {
-    async fn send(&self, request: Request<Bytes>, _limit: usize) -> Result<Response<Bytes>, String> {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        _limit: usize,
+    ) -> Result<Response<Bytes>, String> {
         if !matches!(request.uri().host(), Some("up.test" | "as.test")) {
             return Err("nothing is there".into());
         }

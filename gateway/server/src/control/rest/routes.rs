@@ -141,7 +141,7 @@ fn parameters<'a>(template: &'static str, path: &'a str) -> Option<Vec<(&'static
 }
 
 /// The name in a parameter segment.
-pub(super) fn name_of(segment: &'static str) -> Option<&'static str> {
+pub(in crate::control) fn name_of(segment: &'static str) -> Option<&'static str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 
