@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use gateway_core::keys::RootKey;
+use gateway_core::keys::{Purpose, RootKey};
 use secrecy::SecretString;
 use url::Url;
+
+use crate::vault::WrappingKeys;
 
 /// Everything that stays the same while the gateway runs.
 #[derive(Debug, Clone)]
 pub struct GovernanceSettings {
     /// The root key; each purpose derives its own.
     pub root_key: RootKey,
+    /// What wraps the vault's data keys.
+    pub vault: WrappingKeys,
     /// Where clients reach the gateway, for proxy URLs and install links.
     pub public_url: Url,
     /// Issuers whose JWTs are taken.
@@ -27,10 +31,10 @@ pub struct GovernanceSettings {
     pub max_age: Duration,
     /// How long a request for a confirmation lives.
     pub confirmation_lifetime: Duration,
-    /// How people sign in.
-    pub sign_in: SignInSettings,
     /// The authorization server.
     pub oauth: OauthSettings,
+    /// How people sign in.
+    pub sign_in: SignInSettings,
 }
 
 /// What the authorization server is told.
@@ -67,10 +71,12 @@ impl Default for OauthSettings {
 }
 
 impl GovernanceSettings {
-    /// The usual values, no issuers.
+    /// The usual values, no issuers, the vault's key derived from the root key.
     pub fn new(root_key: RootKey, public_url: Url) -> GovernanceSettings {
+        let vault = WrappingKeys { current: root_key.derive(Purpose::Vault), previous: None };
         GovernanceSettings {
             root_key,
+            vault,
             public_url,
             issuers: Vec::new(),
             jwks_max_age: Duration::from_secs(600),
@@ -79,8 +85,8 @@ impl GovernanceSettings {
             refresh: Duration::from_secs(60),
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
-            sign_in: SignInSettings::default(),
             oauth: OauthSettings::default(),
+            sign_in: SignInSettings::default(),
         }
     }
 }

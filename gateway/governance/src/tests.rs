@@ -2,6 +2,7 @@
 
 mod audit;
 mod confirmations;
+mod connections;
 mod house;
 mod learning;
 mod oauth;
@@ -10,3 +11,5 @@ mod provider;
 mod refresh;
 mod sign_in;
 mod sign_in_provider;
+mod vault;
+mod world;

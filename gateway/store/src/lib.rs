@@ -11,6 +11,7 @@ pub mod audit;
 pub mod browser_session;
 pub mod catalogue;
 pub mod confirmation;
+pub mod connection;
 pub mod desired_state;
 pub mod error;
 pub mod identity_link;
@@ -32,6 +33,7 @@ mod testing;
 mod tests;
 pub mod tool;
 pub mod user;
+pub mod vault;
 
 pub use error::StoreError;
 pub use pool::{Store, StoreSettings};

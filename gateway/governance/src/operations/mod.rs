@@ -10,6 +10,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
 pub mod confirmations;
+pub mod connections;
 mod install;
 pub mod listings;
 pub mod policies;
@@ -25,6 +26,7 @@ use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::api_key::StoredKey;
+use gateway_store::connection::StoredConnection;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
 use secrecy::{ExposeSecret, SecretString};
@@ -43,6 +45,7 @@ use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
 use browser_sessions::{EndBrowserSession, ListBrowserSessions};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
+use connections::{DisconnectServer, ListConnections};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
@@ -177,6 +180,8 @@ operations! {
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
     DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" reads_and_changes everywhere,
+    ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
+    DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
@@ -193,6 +198,8 @@ pub(crate) enum Change {
     ServerStatus { server: Arc<Server>, after: ServerStatus },
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
+    /// Of `disconnect_server`.
+    Disconnect { server: Arc<Server>, found: StoredConnection },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
@@ -213,6 +220,9 @@ impl Change {
                 servers::set_status(run, &server, after).await
             }
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
+            Change::Disconnect { server, found } => {
+                connections::disconnect(run, &server, &found).await
+            }
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

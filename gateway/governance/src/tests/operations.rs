@@ -148,7 +148,9 @@ async fn people_see_what_they_may_use() {
 async fn explanations_say_why_and_hide_what_must_be_hidden() {
     let house = House::open().await;
     let a = &house.a.governance;
-    a.learn(&a.snapshot().server("tickets").unwrap().clone(), None).await;
+    a.learn(&a.snapshot().server("tickets").unwrap().clone(), None, &house.caller("bob"))
+        .await
+        .unwrap();
     let explain = |person: &'static str, arguments: Value| {
         house.perform(person, Face::Tools, "explain_access", arguments)
     };

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use gateway_core::reason::Reason;
+use gateway_governance::connections::CLIENT_METADATA_PATH;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use tracing::Instrument;
@@ -25,8 +26,8 @@ pub(super) struct Faces {
     pub(super) edge: Arc<Edge>,
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
-    pub(super) pages: Pages,
     pub(super) oauth: Oauth,
+    pub(super) pages: Pages,
 }
 
 /// The listener's handler.
@@ -90,7 +91,9 @@ impl Faces {
         if self.pages.owns(&exchange) {
             return self.pages.handle(exchange).instrument(span).await;
         }
-        if routes::is_ours(&exchange.path) {
+        // The gateway's own metadata as a client lies among the addresses of its authorization server.
+        let as_client = exchange.path == CLIENT_METADATA_PATH;
+        if routes::is_ours(&exchange.path) && !as_client {
             return self.oauth.handle(exchange).instrument(span).await;
         }
         let reply = self.rest.handle(exchange).instrument(span).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_governance::{
-    GovernanceSettings, Issuer, OauthSettings, Provider, Random, SignInSettings,
+    GovernanceSettings, Issuer, OauthSettings, Provider, Random, SignInSettings, WrappingKeys,
 };
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
@@ -52,7 +52,12 @@ pub(super) fn trail(
     }
 }
 
-pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> GovernanceSettings {
+pub(super) fn governance(
+    config: &Config,
+    root: RootKey,
+    vault: WrappingKeys,
+    public_url: Url,
+) -> GovernanceSettings {
     let issuer = |issuer: &crate::config::Issuer| Issuer {
         issuer: issuer.issuer.clone(),
         audience: issuer.audience.clone(),
@@ -84,6 +89,7 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         refresh: config.catalogue.refresh,
         max_age: config.catalogue.max_age,
         confirmation_lifetime: config.confirm.expires,
+        vault,
         oauth: oauth(config),
         ..GovernanceSettings::new(root, public_url)
     }

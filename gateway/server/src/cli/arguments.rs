@@ -55,6 +55,9 @@ pub(super) enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// People's tokens for upstream servers.
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Start a whole small organisation, walk through it, and serve until Ctrl-C.
     #[command(after_help = "Example:\n  gateway demo --once")]
     Demo(DemoArgs),
@@ -166,4 +169,12 @@ pub(super) enum AuditCommand {
     /// Walk the hash chains; exit 1 and the first broken place when a record was changed.
     #[command(after_help = "Example:\n  gateway audit verify --config config/production.toml")]
     Verify(At),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VaultCommand {
+    /// Make a new data key, wrapped by the key that keys.vault_file names, and seal every token with it. Replicas
+    /// go on meanwhile.
+    #[command(after_help = "Example:\n  gateway vault rotate --config config/production.toml")]
+    Rotate(At),
 }

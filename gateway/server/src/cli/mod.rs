@@ -11,6 +11,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod user;
+mod vault;
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +23,9 @@ use clap::Parser;
 
 use crate::config::Config;
 use crate::telemetry::{self, Telemetry};
-use arguments::{Arguments, AuditCommand, Command, KeyCommand, PolicyCommand, UserCommand};
+use arguments::{
+    Arguments, AuditCommand, Command, KeyCommand, PolicyCommand, UserCommand, VaultCommand,
+};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +118,9 @@ async fn run(command: Command, surroundings: &Surroundings) -> anyhow::Result<En
         Command::Policy(PolicyCommand::Test { dir }) => policy::test(&dir),
         Command::Audit(AuditCommand::Verify(at)) => {
             audit::verify(surroundings.config(&at.config)?).await
+        }
+        Command::Vault(VaultCommand::Rotate(at)) => {
+            Box::pin(vault::rotate(surroundings.config(&at.config)?)).await
         }
         Command::Demo(demo) => {
             let as_expected = Box::pin(crate::demo::run(demo)).await?;

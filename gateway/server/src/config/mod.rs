@@ -15,7 +15,7 @@ mod tests;
 mod validate;
 
 pub use gateway_core::located::Problem;
-pub use root_key::{make_root_key, read_root_key};
+pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
     Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
     Provider, Server, SignIn, Telemetry,
@@ -37,10 +37,10 @@ pub struct Config {
     pub keys: Keys,
     /// `[identity]`
     pub identity: Identity,
-    /// `[sign_in]`
-    pub sign_in: SignIn,
     /// `[oauth]`
     pub oauth: Oauth,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`

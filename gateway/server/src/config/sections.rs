@@ -84,6 +84,12 @@ section! {
     pub struct Keys {
         /// Make it with: head -c 32 /dev/urandom > root.key. Only the demo makes its own.
         root_file: PathBuf = "./data/root.key".into();
+        /// What wraps the keys that seal people's tokens for upstream servers: 32 random bytes of its own.
+        /// Absent: derived from the root key.
+        vault_file: Option<PathBuf> = None, like "\"/run/secrets/gateway/vault.key\"";
+        /// While that key is being changed: the one before, until `gateway vault rotate` has run. If the one
+        /// before was derived from the root key, nothing is needed here.
+        vault_file_previous: Option<PathBuf> = None, like "\"/run/secrets/gateway/vault.old.key\"";
     }
 }
 

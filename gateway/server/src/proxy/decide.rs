@@ -9,6 +9,7 @@ use gateway_core::reason::Reason;
 
 use super::Proxy;
 use super::confirm::{self, Agreed};
+use super::connect;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::task;
@@ -174,6 +175,10 @@ async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Pe
         },
         Verdict::Deny(denial) => Err(deny(routed, denial)),
         Verdict::Confirm(demand) => {
+            // Nobody is asked about a call that could not be made.
+            if let Some(unconnected) = Box::pin(connect::lacking(&routed, proxy)).await {
+                return Err(connect::refuse(routed, unconnected));
+            }
             // Rare, and large: off the common path's stack.
             let agreed = Box::pin(confirm::obtain(routed, target, demand, proxy)).await?;
             after_agreement(agreed, target, proxy)

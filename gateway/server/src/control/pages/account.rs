@@ -4,6 +4,7 @@
 use askama::Template;
 use gateway_governance::operations::api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use gateway_governance::operations::browser_sessions::{EndBrowserSession, ListBrowserSessions};
+use gateway_governance::operations::connections::ListConnections;
 use gateway_governance::{Operation, Refused};
 use http::StatusCode;
 use serde_json::Value;
@@ -28,6 +29,7 @@ struct Account {
     groups: Vec<String>,
     browsers: Vec<BrowserRow>,
     keys: Vec<KeyRow>,
+    connections: Vec<ConnectionRow>,
     problem: Option<String>,
 }
 
@@ -46,6 +48,13 @@ struct KeyRow {
     last_four: String,
     made: String,
     until: Option<String>,
+}
+
+struct ConnectionRow {
+    server: String,
+    issuer: String,
+    since: String,
+    broken: Option<String>,
 }
 
 #[derive(Template)]
@@ -105,9 +114,12 @@ async fn done(ask: &Ask<'_>, operation: Operation) -> Reply {
 
 async fn shown(ask: &Ask<'_>, status: StatusCode, problem: Option<String>) -> Reply {
     let Some(signed_in) = &ask.signed_in else { return ask.sign_in_first("/account") };
-    let (browsers, keys) = match (browsers(ask).await, keys(ask).await) {
-        (Ok(browsers), Ok(keys)) => (browsers, keys),
-        (Err(refused), _) | (_, Err(refused)) => return ask.refused(&refused),
+    let found = (browsers(ask).await, keys(ask).await, connections(ask).await);
+    let (browsers, keys, connections) = match found {
+        (Ok(browsers), Ok(keys), Ok(connections)) => (browsers, keys, connections),
+        (Err(refused), _, _) | (_, Err(refused), _) | (_, _, Err(refused)) => {
+            return ask.refused(&refused);
+        }
     };
     let account = Account {
         shell: ask.shell(),
@@ -117,6 +129,7 @@ async fn shown(ask: &Ask<'_>, status: StatusCode, problem: Option<String>) -> Re
         groups: signed_in.user.groups.iter().map(|group| line(group)).collect(),
         browsers,
         keys,
+        connections,
         problem,
     };
     show(status, &account)
@@ -148,6 +161,17 @@ async fn keys(ask: &Ask<'_>) -> Result<Vec<KeyRow>, Refused> {
         last_four: text(row, "last_four").to_owned(),
         made: when(text(row, "created_at")),
         until: row["expires_at"].as_str().map(when),
+    }))
+}
+
+async fn connections(ask: &Ask<'_>) -> Result<Vec<ConnectionRow>, Refused> {
+    let list = ListConnections { limit: Some(MOST), ..ListConnections::default() };
+    let answer = ask.perform(Operation::ListConnections(list)).await?;
+    Ok(rows(&answer.value, |row| ConnectionRow {
+        server: text(row, "server").to_owned(),
+        issuer: line(text(row, "issuer")),
+        since: when(text(row, "connected_at")),
+        broken: row["broken"].as_str().map(line),
     }))
 }
 

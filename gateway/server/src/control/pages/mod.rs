@@ -8,6 +8,7 @@ mod account;
 mod ask;
 pub mod browser;
 mod confirmation;
+mod connect;
 mod consent;
 mod device;
 mod form;
@@ -108,6 +109,10 @@ impl Pages {
             Page::CreateKey => account::create_key(ask).await,
             Page::RevokeKey => account::revoke_key(ask).await,
             Page::EndBrowser => account::end_browser(ask).await,
+            Page::Connect => connect::look(ask).await,
+            Page::BeginConnecting => connect::begin(ask).await,
+            Page::Connected => connect::back(ask).await,
+            Page::Disconnect => connect::disconnect(ask).await,
         }
     }
 

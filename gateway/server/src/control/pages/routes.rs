@@ -57,6 +57,14 @@ pub enum Page {
     RevokeKey,
     /// A browser session's end.
     EndBrowser,
+    /// An account at a server: what it is for, and whether it is there.
+    Connect,
+    /// Off to the issuer.
+    BeginConnecting,
+    /// Back from the issuer.
+    Connected,
+    /// The account is given back.
+    Disconnect,
 }
 
 /// Who gets through at an address.
@@ -95,6 +103,10 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/account/keys", Page::CreateKey, TO_ACCOUNT),
     route("POST", "/account/keys/{id}/revoke", Page::RevokeKey, TO_ACCOUNT),
     route("POST", "/account/browsers/{id}/end", Page::EndBrowser, TO_ACCOUNT),
+    route("GET", "/connect/callback", Page::Connected, PERSON),
+    route("GET", "/connect/{server_id}", Page::Connect, PERSON),
+    route("POST", "/connect/{server_id}", Page::BeginConnecting, PERSON),
+    route("POST", "/connect/{server_id}/disconnect", Page::Disconnect, TO_ACCOUNT),
 ];
 
 const fn route(method: &'static str, path: &'static str, page: Page, access: Access) -> Route {

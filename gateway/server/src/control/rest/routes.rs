@@ -30,6 +30,8 @@ pub enum Does {
 pub enum Document {
     /// The description of this interface.
     OpenApi,
+    /// The gateway as a client of other authorization servers.
+    Client,
     /// RFC 9728: who issues tokens for this gateway.
     ProtectedResource,
     /// RFC 9728: who issues tokens for a server behind it.
@@ -72,7 +74,10 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
+    route("GET", "/api/v1/connections", "list_connections", Access::User),
+    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Asked),
     document("/api/v1/openapi.json", Document::OpenApi),
+    document("/api/v1/oauth/client-metadata.json", Document::Client),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
     document(
         "/.well-known/oauth-protected-resource/api/v1/proxy/{server_id}/mcp",

@@ -89,6 +89,10 @@ impl Face {
             "get_confirmation" | "decide_confirmation" => {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
+            "disconnect_server" => {
+                self.organisation.connected().await;
+                String::new()
+            }
             _ => String::new(),
         };
         let path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);

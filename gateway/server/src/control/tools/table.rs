@@ -86,6 +86,16 @@ pub const TOOLS: &[Entry] = &[
         "Decide on a confirmation",
         "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool. Needs confirm=true.",
     ),
+    reads(
+        "list_connections",
+        "List connections",
+        "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
+    ),
+    changes(
+        "disconnect_server",
+        "Disconnect a server",
+        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
+    ),
     changes(
         "set_server_status",
         "Set a server's status",
