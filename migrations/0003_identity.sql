@@ -235,25 +235,27 @@ create table upstream_client (
     expires_at timestamptz,
     primary key (server_id, issuer)
 );
+create index upstream_client_key on upstream_client (vault_key);
 
--- A person's account at an upstream (user_id null: everybody's): its tokens, sealed.
+-- A person's account at an upstream: its tokens, sealed.
 create table upstream_connection (
     id           uuid primary key,
     server_id    uuid not null references server on delete cascade,
-    user_id      uuid references gateway_user on delete cascade,
+    user_id      uuid not null references gateway_user on delete cascade,
     issuer       text not null,
     scope        text not null default '',
     vault_key    uuid not null references vault_key,
     sealed       text not null,
-    -- Of the access token.
+    -- Of the access token; null where the issuer does not say.
     expires_at   timestamptz,
     connected_at timestamptz not null,
     refreshed_at timestamptz not null,
     -- Why it does not work any more; null while it does.
-    broken       text
+    broken       text,
+    unique (server_id, user_id)
 );
-create unique index upstream_connection_own on upstream_connection (server_id, user_id) where user_id is not null;
-create unique index upstream_connection_shared on upstream_connection (server_id) where user_id is null;
+create index upstream_connection_user on upstream_connection (user_id);
+create index upstream_connection_key on upstream_connection (vault_key);
 
 -- A person on the way to an upstream's consent page and back: used once.
 create table connect_attempt (
@@ -261,10 +263,11 @@ create table connect_attempt (
     user_id    uuid not null references gateway_user on delete cascade,
     server_id  uuid not null references server on delete cascade,
     issuer     text not null,
+    vault_key  uuid not null references vault_key,
     sealed     text not null,
-    expires_at timestamptz not null,
-    used_at    timestamptz
+    expires_at timestamptz not null
 );
+create index connect_attempt_key on connect_attempt (vault_key);
 
 -- Who acts on whose behalf, in the trail.
 alter table audit_event

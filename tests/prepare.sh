@@ -30,22 +30,39 @@ package() {
     esac
 }
 
-# prepare THING...: installs what is missing.
-prepare() {
-    local thing missing=()
+# Says what is wrong with the machine and ends.
+give_up() {
+    echo "$1" >&2
+    exit 2
+}
+
+# There is a Rust toolchain, and it is new enough: distributions bring old ones.
+rust() {
+    local wanted found
     if ! command -v cargo >/dev/null; then
         [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
-        command -v cargo >/dev/null || { echo "A Rust toolchain is missing: see https://rustup.rs" >&2 && exit 2; }
+        command -v cargo >/dev/null || give_up "A Rust toolchain is missing: see https://rustup.rs"
     fi
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    found=$(cargo --version | cut -d ' ' -f 2)
+    [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
+        give_up "Rust $wanted or later is needed, found $found: see https://rustup.rs"
+}
+
+# prepare THING...: installs what is missing.
+prepare() {
+    local thing missing=() root=()
+    rust
     for thing in "$@"; do has "$thing" || missing+=("$(package "$thing")"); done
     [ ${#missing[@]} -gt 0 ] || return 0
-    if ! command -v apt-get >/dev/null; then
-        echo "Missing: ${missing[*]} (names of Debian packages). Please install them." >&2
-        exit 2
+    local please="Missing: ${missing[*]} (names of Debian packages). Please install them."
+    command -v apt-get >/dev/null || give_up "$please"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || give_up "$please"
+        root=(sudo)
     fi
     section "installing ${missing[*]}"
-    local root=()
-    [ "$(id -u)" -eq 0 ] || root=(sudo)
     "${root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }

@@ -186,7 +186,7 @@ impl Span {
 impl Test {
     fn on(&self, leaf: Leaf<'_>) -> End {
         let value = match (leaf, self) {
-            (Leaf::Obstructed, _) => return End::WrongType,
+            (Leaf::Obstructed | Leaf::Twin, _) => return End::WrongType,
             (Leaf::Absent, Test::Missing) => return End::Holds,
             (Leaf::Absent, _) => return End::Fails,
             (Leaf::Value(value), _) if value.kind() == Kind::Null => return End::WrongType,

@@ -2,11 +2,13 @@
 //!
 //! A path ends in values, in nothing, or in front of a value of the wrong type (a text where an object
 //! would have to be). The last is told apart from nothing, so that a rule cannot be slipped by putting
-//! something else in its way.
+//! something else in its way. A name that differs in case only is in the way too: some upstreams take it
+//! for the same.
 
 use std::cell::OnceCell;
 
 use gateway_core::json::{Json, Kind, Member};
+use gateway_core::names::twins;
 
 /// A dotted path, cut into its segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(crate) enum Leaf<'a> {
     Absent,
     /// In front of a value that has no such inside.
     Obstructed,
+    /// Beside a member whose name differs in case only.
+    Twin,
 }
 
 /// A call's arguments, their top level read at most once however many conditions look at them.
@@ -37,9 +41,8 @@ impl<'a> Arguments<'a> {
         Arguments { root, members: OnceCell::new() }
     }
 
-    fn member(&self, root: Json<'a>, key: &str) -> Option<Json<'a>> {
-        let members = self.members.get_or_init(|| root.members().collect());
-        members.iter().find(|member| member.key == key).map(|member| member.value)
+    fn members(&self, root: Json<'a>) -> &[Member<'a>] {
+        self.members.get_or_init(|| root.members().collect())
     }
 }
 
@@ -63,11 +66,30 @@ impl Path {
         if root.kind() != Kind::Object {
             return visit(Leaf::Obstructed);
         }
-        match arguments.member(root, first) {
-            Some(value) => descend(value, rest, visit),
-            None => visit(Leaf::Absent),
-        }
+        let members = arguments.members(root).iter().map(|m| (&*m.key, m.value));
+        enter(members, first, rest, visit)
     }
+}
+
+/// Follows the member of that name, and then stands in front of its twin if it has one.
+fn enter<'k, 'a>(
+    members: impl Iterator<Item = (&'k str, Json<'a>)>,
+    name: &str,
+    rest: &[String],
+    visit: &mut dyn FnMut(Leaf<'a>) -> bool,
+) -> bool {
+    let (mut found, mut has_twin) = (None, false);
+    for (key, value) in members {
+        if key == name {
+            found = Some(value);
+        }
+        has_twin |= twins(key, name);
+    }
+    let stop = match found {
+        Some(value) => descend(value, rest, visit),
+        None => visit(Leaf::Absent),
+    };
+    stop || (has_twin && visit(Leaf::Twin))
 }
 
 fn descend<'a>(
@@ -94,10 +116,10 @@ fn descend<'a>(
             None => visit(Leaf::Obstructed),
         },
         (Kind::Object, "*") => visit(Leaf::Obstructed),
-        (Kind::Object, segment) => match value.get(segment) {
-            Some(member) => descend(member, rest, visit),
-            None => visit(Leaf::Absent),
-        },
+        (Kind::Object, segment) => {
+            let members: Vec<Member<'a>> = value.members().collect();
+            enter(members.iter().map(|m| (&*m.key, m.value)), segment, rest, visit)
+        }
         (Kind::Null | Kind::Bool | Kind::Number | Kind::String, _) => visit(Leaf::Obstructed),
     }
 }
@@ -122,6 +144,7 @@ mod tests {
                 Leaf::Value(value) => value.raw().to_owned(),
                 Leaf::Absent => "absent".into(),
                 Leaf::Obstructed => "obstructed".into(),
+                Leaf::Twin => "twin".into(),
             });
             false
         });
@@ -147,6 +170,11 @@ mod tests {
             assert_eq!(ends(order, path), *expected, "{path}");
         }
         assert_eq!(ends("[1]", "a"), ["obstructed"]);
+        let twins = r#"{"Amount":1,"sku":2,"ſku":3,"in":{"N":4,"n":5}}"#;
+        assert_eq!(ends(twins, "amount"), ["absent", "twin"]);
+        assert_eq!(ends(twins, "in.x"), ["absent"]);
+        assert_eq!(ends(twins, "sku"), ["2", "twin"]);
+        assert_eq!(ends(twins, "in.n"), ["5", "twin"]);
         assert_eq!(Path::parse("a..b"), None);
     }
 }

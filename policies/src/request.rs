@@ -136,18 +136,24 @@ impl Engine {
         Entity::new(uid, attributes, HashSet::from([entity_uid(&self.server, slug)])).ok()
     }
 
-    /// The arguments that raw Cedar names, as tags of four entities, one for each type.
+    /// The arguments that raw Cedar names, as tags of four entities, one for each type; `None` when one of
+    /// them has a twin, which a rule could not tell.
     fn arguments(&self, view: &View<'_>, paths: &HashSet<String>) -> Option<Vec<Entity>> {
         let mut tags: [HashMap<String, Value>; 4] = Default::default();
         for path in paths {
-            let mut found = None;
+            let (mut found, mut has_twin) = (None, false);
             if let Some(parsed) = Path::parse(path) {
                 parsed.any(view.arguments, &mut |leaf| {
-                    if let Leaf::Value(value) = leaf {
-                        found = Some(value);
+                    match leaf {
+                        Leaf::Value(value) => found = Some(value),
+                        Leaf::Twin => has_twin = true,
+                        Leaf::Absent | Leaf::Obstructed => {}
                     }
-                    true
+                    false
                 });
+            }
+            if has_twin {
+                return None;
             }
             if let Some(value) = found {
                 for (carrier, tag) in tags_of(value) {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -214,6 +215,10 @@ fn state(upstream: SocketAddr) -> String {
 
 async fn nginx(upstream: SocketAddr) -> anyhow::Result<Option<(SocketAddr, Tied)>> {
     if Command::new("nginx").arg("-v").output().is_err() {
+        writeln!(
+            std::io::stderr(),
+            "nginx is not installed (Debian: nginx); its rows are left out"
+        )?;
         return Ok(None);
     }
     let dir: PathBuf = std::env::temp_dir().join(format!("gateway-bench-{}", std::process::id()));

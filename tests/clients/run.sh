@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real clients against a gateway of their own: MCP Inspector, the TypeScript clients, mcp-remote and the
-# Python client; list, call, denied call; legacy and modern.
+# Python client; list, call, denied call; legacy and modern. Then a real server whose calls become tasks.
 set -euo pipefail
 . "$(dirname "$0")/world.sh"
 
@@ -17,6 +17,21 @@ export PROXY_URL=$gateway/api/v1/proxy/fixture/mcp API_KEY=$key
 # Nothing of the clients may come from or end in the home directory.
 export HOME=$world/home MCP_REMOTE_CONFIG_DIR=$world/mcp-remote
 mkdir -p "$HOME"
+
+# A second server comes while the gateway runs, and a second person.
+start_upstream everything "$node" --import "$here/loopback.mjs" \
+    "$npm_dir/node_modules/@modelcontextprotocol/server-everything/dist/index.js" streamableHttp
+cat - "$here/tasks.toml" >"$world/tasks.toml" <<STATE
+[[users]]
+email = "carol@example.com"
+name = "Carol"
+[[servers]]
+slug = "everything"
+title = "Everything"
+url = "$upstream"
+STATE
+"$bin/gateway" apply --config "$world/gateway.toml" "$world/tasks.toml" >>"$world/apply.log"
+carol=$("$bin/gateway" key create --config "$world/gateway.toml" --user carol@example.com)
 
 passed=0
 failed=0
@@ -49,6 +64,8 @@ while IFS= read -r line; do
 done < <(
     timeout 300 "$node" "$here/clients.mjs" "$npm_dir" 2>&1 || echo "FAIL TypeScript clients: exit $?"
     timeout 300 "$python" "$here/client.py" 2>&1 || echo "FAIL Python client: exit $?"
+    PROXY_URL=$gateway/api/v1/proxy/everything/mcp BOB_KEY=$key CAROL_KEY=$carol \
+        timeout 120 "$node" "$here/tasks.mjs" "$npm_dir" 2>&1 || echo "FAIL tasks: exit $?"
 )
 echo "clients: $passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -ge 11 ]
+[ "$failed" -eq 0 ] && [ "$passed" -ge 16 ]

@@ -55,19 +55,26 @@ await() {
     return 1
 }
 
-# Starts the fixture; sets fixture.
-start_fixture() {
-    local port
+# Starts an upstream on the port that PORT names; sets upstream: start_upstream NAME COMMAND...
+start_upstream() {
+    local port name=$1
+    shift
     port=$(free_port)
-    PORT=$port "$bin/conformance-fixture" >"$world/fixture.log" 2>&1 &
+    PORT=$port "$@" >"$world/$name.log" 2>&1 &
     children+=($!)
-    fixture=http://127.0.0.1:$port/mcp
+    upstream=http://127.0.0.1:$port/mcp
     for _ in $(seq 300); do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
         sleep 0.1
     done
-    echo "the fixture does not listen" >&2
+    echo "$name does not listen" >&2
     return 1
+}
+
+# Starts the fixture; sets fixture.
+start_fixture() {
+    start_upstream fixture "$bin/conformance-fixture"
+    fixture=$upstream
 }
 
 # Starts a gateway: start_gateway PUBLIC_PORT POLICIES.toml; PUBLIC_PORT may be that of something before

@@ -219,29 +219,3 @@ async fn a_dead_upstream_is_told_and_hurts_nobody_else() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn a_task_belongs_to_whoever_started_it() {
-    check(Setup::default(), async |rig| {
-        let started = r#"{"resultType":"task","taskId":"t-1","status":"working","x":1E4}"#;
-        rig.upstream.answer("echo", Answer::Result(started.into()));
-        rig.upstream.answer("tasks/get", Answer::Result(started.into()));
-        let mut bob = rig.client("bob");
-        bob.capabilities = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
-        let reply = bob.call("echo", json!({})).await;
-        let text = String::from_utf8_lossy(&reply.body).into_owned();
-        assert!(text.contains("1E4}") && !text.contains("t-1"), "{text}");
-        let handle = reply.result()["taskId"].as_str().unwrap_or_default().to_owned();
-        let asked = bob.modern("tasks/get", json!({"taskId": handle})).await;
-        assert_eq!(asked.result()["taskId"], json!(handle), "{:?}", asked.body);
-        let received = rig.upstream.received_of("tasks/get");
-        assert_eq!(received[0].json["params"]["taskId"], "t-1");
-        assert_eq!(received[0].header("mcp-name"), "t-1");
-        for (client, id) in [(rig.client("carol"), &*handle), (bob.clone(), "t-1"), (bob, "x")] {
-            let refused = client.modern("tasks/get", json!({"taskId": id})).await;
-            assert_eq!(refused.reason(), "task_unknown", "{id}");
-        }
-        assert_eq!(rig.upstream.received_of("tasks/get").len(), 1);
-    })
-    .await;
-}

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod bytes;
 #[cfg(test)]
 mod confirm;
@@ -21,3 +23,7 @@ mod refusals;
 mod rig_itself;
 #[cfg(test)]
 mod smoke;
+#[cfg(test)]
+mod tasks;
+#[cfg(test)]
+mod telemetry;

@@ -112,6 +112,7 @@ async fn headers_must_agree_with_the_body() {
     .await;
 }
 
+/// F2, C3.
 #[tokio::test]
 async fn bodies_that_two_parsers_could_read_differently_are_refused() {
     check(Setup::default(), async |rig| {
@@ -151,6 +152,17 @@ async fn bodies_that_two_parsers_could_read_differently_are_refused() {
                     .to_vec(),
                 "invalid_message",
             ),
+            (
+                "a twin by a long s",
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"},"paramſ":{"name":"hidden"}}"#
+                    .into(),
+                "invalid_message",
+            ),
+            (
+                "a twin in params",
+                call(r#"{"name":"echo","arguments":{},"Arguments":{"text":"forbidden"}}"#).into(),
+                "invalid_params",
+            ),
             ("a number", b"7".to_vec(), "invalid_message"),
             (
                 "wrong version",
@@ -177,6 +189,7 @@ async fn bodies_that_two_parsers_could_read_differently_are_refused() {
     .await;
 }
 
+/// C5.
 #[tokio::test]
 async fn unknown_methods_are_refused_in_both_eras() {
     check(Setup::default(), async |rig| {
@@ -193,8 +206,10 @@ async fn unknown_methods_are_refused_in_both_eras() {
             assert_refused(&reply, 404, "unknown_method", method);
             assert_eq!(reply.error()["code"], -32601, "{method}");
         }
-        for method in ["no/such", "Tools/List", "subscriptions/listen"] {
+        for method in ["no/such", "Tools/List", "subscriptions/listen", "tasks/list"] {
+            // 404 would tell a legacy client that its session is dead.
             let reply = session.ask(method, json!({})).await;
+            assert_refused(&reply, 200, "unknown_method", method);
             assert_eq!(reply.error()["code"], -32601, "{method}: {:?}", reply.body);
         }
         assert_eq!(rig.upstream.received().len(), before, "something was forwarded");
@@ -202,6 +217,7 @@ async fn unknown_methods_are_refused_in_both_eras() {
     .await;
 }
 
+/// F5.
 #[tokio::test]
 async fn sessions_belong_to_one_person() {
     check(Setup::default(), async |rig| {

@@ -33,6 +33,8 @@ pub enum Purpose {
     Page,
     /// Wrapping the vault's data keys.
     Vault,
+    /// Hashing the `state` of people on the way to an upstream's consent page.
+    Connect,
 }
 
 impl Purpose {
@@ -49,6 +51,7 @@ impl Purpose {
             Purpose::Browser => b"gateway/browser/1",
             Purpose::Page => b"gateway/page/1",
             Purpose::Vault => b"gateway/vault/1",
+            Purpose::Connect => b"gateway/connect/1",
         }
     }
 }
@@ -57,10 +60,10 @@ impl Purpose {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
     /// Wrong length.
-    #[error("the root key has {0} bytes, expected exactly 32 random bytes")]
+    #[error("the key has {0} bytes, expected exactly 32 random bytes")]
     Length(usize),
     /// Not random: repeated or printable bytes.
-    #[error("the root key is not random ({0}); make one with: head -c 32 /dev/urandom > root.key")]
+    #[error("the key is not random ({0}); make one with: head -c 32 /dev/urandom > FILE")]
     NotRandom(&'static str),
 }
 
@@ -101,6 +104,11 @@ impl RootKey {
         out
     }
 
+    /// True when both are the same key. Takes the same time whatever they are.
+    pub fn is(&self, other: &RootKey) -> bool {
+        self.hash(Purpose::Vault, b"") == other.hash(Purpose::Vault, b"")
+    }
+
     /// A keyed hash of `message` under the key for `purpose`.
     pub fn hash(&self, purpose: Purpose, message: &[u8]) -> [u8; 32] {
         keyed_hash(&self.derive(purpose), message)
@@ -134,6 +142,7 @@ mod tests {
         }
     }
 
+    /// F8.
     #[test]
     fn purposes_do_not_share_keys() {
         let bytes: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(37) ^ 0xA5).collect();

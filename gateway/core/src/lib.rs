@@ -5,12 +5,14 @@
 //! envelope of a call, [`json`] for how bytes are read, [`reason`] for why something was refused.
 
 pub mod caller;
+pub mod credential;
 pub mod decision;
 pub mod ids;
 pub mod json;
 pub mod keys;
 pub mod located;
 pub mod mcp;
+pub mod names;
 pub mod reason;
 pub mod record;
 pub mod scan;

@@ -7,16 +7,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use gateway_core::ids::ServerId;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
+use gateway_core::ids::{CallId, EventId, ServerId};
 use gateway_core::json::{Json, Kind};
+use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_core::server::{Server, ServerStatus, Tool};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::Store;
+use gateway_store::audit::Trail;
+use gateway_store::tool::ChangedTool;
 use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{Probed, Upstreams};
+use crate::connections::{Connections, Unconnected};
+use crate::ports::{Probed, Random, Upstreams, uuid7};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
 
@@ -31,27 +39,51 @@ const SUSPECTS: usize = 1024;
 pub(crate) struct Learner {
     store: Store,
     upstreams: Arc<dyn Upstreams>,
+    connections: Arc<Connections>,
     clock: Arc<dyn Clock>,
     current: Arc<Current>,
+    trail: Trail,
+    random: Arc<dyn Random>,
     // One lock per server, held across a read on purpose: those who need the same answer share it.
     last_read: StdMutex<HashMap<ServerId, Arc<Mutex<Option<Timestamp>>>>>,
-    suspects: mpsc::Sender<ServerId>,
+    suspects: mpsc::Sender<Suspect>,
 }
+
+/// A server that may have changed, and who noticed: one that wants to know who calls is read as they are.
+type Suspect = (ServerId, Option<Caller>);
 
 impl Learner {
     pub(crate) fn new(
-        store: Store,
+        (store, trail): (Store, Trail),
         upstreams: Arc<dyn Upstreams>,
-        clock: Arc<dyn Clock>,
+        connections: Arc<Connections>,
+        (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
         current: Arc<Current>,
-    ) -> (Learner, mpsc::Receiver<ServerId>) {
+    ) -> (Learner, mpsc::Receiver<Suspect>) {
         let (suspects, received) = mpsc::channel(SUSPECTS);
         let last_read = StdMutex::default();
-        (Learner { store, upstreams, clock, current, last_read, suspects }, received)
+        let learner = Learner {
+            store,
+            upstreams,
+            connections,
+            clock,
+            current,
+            trail,
+            random,
+            last_read,
+            suspects,
+        };
+        (learner, received)
     }
 
-    /// Reads `server` now, unless that was done within the last second or `tool` is known by now.
-    pub(crate) async fn learn(&self, server: &Server, tool: Option<&str>) -> Arc<Snapshot> {
+    /// Reads `server` now, unless that was done within the last second or `tool` is known by now. A server that
+    /// wants to know who calls is read as `caller`, and not without.
+    pub(crate) async fn learn(
+        &self,
+        server: &Server,
+        tool: Option<&str>,
+        caller: Option<&Caller>,
+    ) -> Result<Arc<Snapshot>, Unconnected> {
         let lock = self.lock_of(server.id);
         let mut last = lock.lock().await;
         let snapshot = self.current.snapshot();
@@ -60,42 +92,56 @@ impl Learner {
         });
         let now = self.clock.now();
         if known || last.is_some_and(|last| now < last + PAUSE) {
-            return snapshot;
+            return Ok(snapshot);
         }
+        // Who lacks an account must not keep those who have one from reading.
+        let credential = self.connections.credential(caller, server).await?;
         *last = Some(now);
-        if let Err(trouble) = self.read(server, now).await {
+        if let Err(trouble) = self.read(server, &credential, now).await {
             tracing::warn!(server = %server.slug, trouble, "reading a server's tools failed");
         }
-        self.current.snapshot()
+        Ok(self.current.snapshot())
     }
 
     /// Has `server` read soon, by the task behind [`Learner::follow`].
-    pub(crate) fn suspect(&self, server: ServerId) {
+    pub(crate) fn suspect(&self, server: ServerId, caller: &Caller) {
         // A full queue means that much is being read anyway, and the regular round comes to it too.
-        let _ = self.suspects.try_send(server);
+        let _ = self.suspects.try_send((server, Some(caller.clone())));
+    }
+
+    /// The regular round leaves out servers that want to know who calls; their callers bring it about.
+    pub(crate) fn suspect_if_old(&self, server: &Server, caller: &Caller, age: Duration) {
+        if !server.auth.is_personal() {
+            return;
+        }
+        let lock = self.lock_of(server.id);
+        let Ok(last) = lock.try_lock() else { return };
+        if last.is_none_or(|last| self.clock.now() > last + age) {
+            self.suspect(server.id, caller);
+        }
     }
 
     /// Reads suspects, and now and then everybody, until `shutdown`.
     pub(crate) async fn follow(
         &self,
-        mut suspects: mpsc::Receiver<ServerId>,
+        mut suspects: mpsc::Receiver<Suspect>,
         again: Duration,
         shutdown: CancellationToken,
     ) {
         let mut again = tokio::time::interval_at(tokio::time::Instant::now() + again, again);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let due = tokio::select! {
+            let due: Vec<Suspect> = tokio::select! {
                 () = shutdown.cancelled() => return,
                 suspect = suspects.recv() => suspect.into_iter().collect(),
                 _ = again.tick() => self.active(),
             };
-            for id in due {
+            for (id, caller) in due {
                 let snapshot = self.current.snapshot();
                 if let Some(server) = snapshot.server_by_id(id) {
                     tokio::select! {
                         () = shutdown.cancelled() => return,
-                        _ = self.learn_after_pause(server) => {}
+                        () = self.learn_after_pause(server, caller.as_ref()) => {}
                     }
                 }
             }
@@ -103,20 +149,22 @@ impl Learner {
     }
 
     /// A sign of change right after a read must not be lost to the pause between reads.
-    async fn learn_after_pause(&self, server: &Server) {
+    async fn learn_after_pause(&self, server: &Server, caller: Option<&Caller>) {
         let lock = self.lock_of(server.id);
         let last = *lock.lock().await;
         let rest = last.map(|last| last + PAUSE - self.clock.now());
         if let Some(Ok(rest)) = rest.map(Duration::try_from) {
             tokio::time::sleep(rest).await;
         }
-        self.learn(server, None).await;
+        if let Err(unconnected) = self.learn(server, None, caller).await {
+            tracing::warn!(server = %server.slug, reason = %unconnected.reason, "a server was not read");
+        }
     }
 
-    fn active(&self) -> Vec<ServerId> {
+    fn active(&self) -> Vec<Suspect> {
         let snapshot = self.current.snapshot();
         let active = snapshot.servers.iter().filter(|s| s.status == ServerStatus::Active);
-        active.map(|server| server.id).collect()
+        active.filter(|s| !s.auth.is_personal()).map(|server| (server.id, None)).collect()
     }
 
     fn lock_of(&self, server: ServerId) -> Arc<Mutex<Option<Timestamp>>> {
@@ -124,8 +172,13 @@ impl Learner {
         Arc::clone(locks.entry(server).or_default())
     }
 
-    async fn read(&self, server: &Server, now: Timestamp) -> Result<(), String> {
-        let probe = self.upstreams.probe(server);
+    async fn read(
+        &self,
+        server: &Server,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let probe = self.upstreams.probe(server, credential);
         let Probed { eras, tools } = match tokio::time::timeout(PROBE_DEADLINE, probe).await {
             Ok(Ok(probed)) => probed,
             Ok(Err((reason, detail))) => return Err(format!("{reason}: {detail}")),
@@ -142,9 +195,44 @@ impl Learner {
                 removed = learned.removed.len(),
                 "a server's tools changed"
             );
+            for tool in &learned.changed {
+                self.record(server, tool, now);
+            }
             self.current.refresh().await.map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// The store tells a change to one replica only, so there is one record of it.
+    fn record(&self, server: &Server, tool: &ChangedTool, now: Timestamp) {
+        let id = || uuid7(now, &*self.random);
+        let [before, after] = tool.hashes.map(|hash| URL_SAFE_NO_PAD.encode(hash));
+        let subject = Subject {
+            server_id: Some(server.id),
+            server_slug: Some(server.slug.to_string()),
+            resource_type: Some("tool"),
+            resource_name: Some(tool.name.clone()),
+            ..Subject::default()
+        };
+        let definitions = format!(r#"{{"before":{},"after":{}}}"#, tool.before, tool.after);
+        self.trail.conclude(Event {
+            id: EventId(id()),
+            at: now,
+            call: CallId(id()),
+            concludes_intent: false,
+            subject: Arc::new(subject),
+            action: ActionType::ToolDefinitionChanged,
+            outcome: Outcome::Ok,
+            reason: None,
+            detail: Some(format!("definition hash {before}, now {after}")),
+            latency_us: None,
+            upstream_us: None,
+            request_bytes: None,
+            response_bytes: None,
+            arguments: None,
+            result: Some(definitions.into()),
+            count: 1,
+        });
     }
 }
 

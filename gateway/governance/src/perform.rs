@@ -47,6 +47,17 @@ pub enum Face {
     CommandLine,
 }
 
+impl Face {
+    /// The name in figures.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Face::Tools => "tools",
+            Face::Rest => "rest",
+            Face::CommandLine => "command_line",
+        }
+    }
+}
+
 /// What an operation gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
@@ -26,8 +27,12 @@ pub struct Probed {
 /// Asks upstream servers on the gateway's own account.
 #[async_trait]
 pub trait Upstreams: Send + Sync + 'static {
-    /// Finds out which eras `server` speaks and reads all its tools.
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)>;
+    /// Finds out which eras `server` speaks and reads all its tools, presenting that credential.
+    async fn probe(
+        &self,
+        server: &Server,
+        credential: &Credential,
+    ) -> Result<Probed, (Reason, String)>;
 
     /// Reads a whole listing of `server` as `caller` would get it before any filter: raw JSON items.
     async fn list(
@@ -35,6 +40,7 @@ pub trait Upstreams: Send + Sync + 'static {
         server: &Server,
         listing: Listing,
         caller: &Caller,
+        credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)>;
 }
 
@@ -68,7 +74,11 @@ pub struct Offline;
 
 #[async_trait]
 impl Upstreams for Offline {
-    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(
+        &self,
+        _server: &Server,
+        _credential: &Credential,
+    ) -> Result<Probed, (Reason, String)> {
         Err((Reason::UpstreamUnreachable, "this command reaches no upstream".into()))
     }
 
@@ -77,6 +87,7 @@ impl Upstreams for Offline {
         _server: &Server,
         _listing: Listing,
         _caller: &Caller,
+        _credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)> {
         Err((Reason::UpstreamUnreachable, "this command reaches no upstream".into()))
     }

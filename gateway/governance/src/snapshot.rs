@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
-use gateway_core::server::{SecretSource, Server, UpstreamAuth};
+use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
@@ -249,13 +249,9 @@ impl Snapshot {
 
     /// True when an upstream secret reads differently now than when this snapshot was built.
     pub(crate) fn secrets_changed(&self) -> bool {
-        self.servers.iter().any(|server| match &server.auth {
-            UpstreamAuth::None => false,
-            UpstreamAuth::Header { from, value, .. } => {
-                let read = resolve(from);
-                let (was, is) = (value.as_ref(), read.as_ref());
-                was.map(ExposeSecret::expose_secret) != is.map(ExposeSecret::expose_secret)
-            }
+        self.servers.iter().filter_map(|server| server.auth.secret()).any(|(from, was)| {
+            let is = resolve(from);
+            was.map(ExposeSecret::expose_secret) != is.as_ref().map(ExposeSecret::expose_secret)
         })
     }
 }
@@ -274,9 +270,7 @@ fn compile(stored: &[StoredPolicy]) -> Result<Compiled, SnapshotError> {
 }
 
 fn with_secret(mut server: Server) -> Server {
-    if let UpstreamAuth::Header { from, value, .. } = &mut server.auth {
-        *value = resolve(from);
-    }
+    server.auth.resolve(resolve);
     server
 }
 

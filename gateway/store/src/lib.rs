@@ -8,10 +8,14 @@
 pub mod agent;
 pub mod api_key;
 pub mod audit;
+pub mod browser_session;
 pub mod catalogue;
 pub mod confirmation;
+pub mod connection;
 pub mod desired_state;
 pub mod error;
+pub mod identity_link;
+pub mod local_password;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;
@@ -31,6 +35,7 @@ mod testing;
 mod tests;
 pub mod tool;
 pub mod user;
+pub mod vault;
 
 pub use error::StoreError;
 pub use pool::{Store, StoreSettings};

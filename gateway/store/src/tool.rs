@@ -14,10 +14,23 @@ pub struct Learned {
     pub eras: bool,
     /// Names of tools that are new.
     pub added: Vec<String>,
-    /// Names of tools whose definition changed by at least one byte.
-    pub changed: Vec<String>,
+    /// Tools whose definition changed by at least one byte.
+    pub changed: Vec<ChangedTool>,
     /// Names of tools that are gone.
     pub removed: Vec<String>,
+}
+
+/// A tool that is defined otherwise than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedTool {
+    /// Its name.
+    pub name: String,
+    /// The definition before, JSON text.
+    pub before: String,
+    /// The definition now, JSON text.
+    pub after: String,
+    /// Hashes of the two.
+    pub hashes: [[u8; 32]; 2],
 }
 
 impl Learned {
@@ -109,7 +122,12 @@ async fn write_tools(
         match before {
             None => learned.added.push(tool.name.clone()),
             Some(row) if row.definition != tool.definition || row.hash != tool.hash => {
-                learned.changed.push(tool.name.clone());
+                learned.changed.push(ChangedTool {
+                    name: tool.name.clone(),
+                    before: row.definition,
+                    after: tool.definition.clone(),
+                    hashes: [crate::catalogue::hash(&row.hash)?, tool.hash],
+                });
             }
             Some(row) if row.position != position || row.annotations != tool.annotations => {}
             Some(_) => continue,

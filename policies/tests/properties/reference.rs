@@ -269,7 +269,13 @@ fn follow<'a>(value: Option<&'a Value>, path: &[&str], ends: &mut Vec<Found<'a>>
     let Some(value) = value else { return ends.push(Found::Nothing) };
     let Some((first, rest)) = path.split_first() else { return ends.push(Found::Value(value)) };
     match value {
-        Value::Object(members) if *first != "*" => follow(members.get(*first), rest, ends),
+        Value::Object(members) if *first != "*" => {
+            // The names of these worlds have no other twins.
+            if members.keys().any(|key| key != first && key.to_lowercase() == *first) {
+                ends.push(Found::Blocked);
+            }
+            follow(members.get(*first), rest, ends);
+        }
         Value::Array(items) if *first == "*" && items.is_empty() => ends.push(Found::Nothing),
         Value::Array(items) if *first == "*" => {
             items.iter().for_each(|item| follow(Some(item), rest, ends));

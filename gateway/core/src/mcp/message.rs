@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::json::{Json, Kind};
+use crate::names::twins;
 use crate::reason::Reason;
 
 use super::{Era, MODERN_VERSION, Method, meta};
@@ -37,6 +38,8 @@ pub struct Call {
     pub params: Option<Range<usize>>,
     /// Where `params.arguments` stands in the body.
     pub arguments: Option<Range<usize>>,
+    /// It asks to be run as a task (`params.task`, legacy): its answer is a task or an error.
+    pub as_task: bool,
     /// The version that `_meta` or `initialize` names.
     pub version: Option<String>,
     /// Who the client says it is, and whether it can ask its user.
@@ -52,6 +55,8 @@ pub struct Client {
     pub version: Option<String>,
     /// It can show a form to its user (`capabilities.elicitation`).
     pub elicitation: bool,
+    /// It can send its user to a page (`capabilities.elicitation.url`).
+    pub elicitation_url: bool,
 }
 
 /// Why a body is refused; `id` is the request's id as JSON text where it could be read.
@@ -83,6 +88,10 @@ pub fn understand(body: &[u8], version_header: Option<&str>) -> Result<Call, Fla
     Envelope::read(json, header_era)?.into_call(text, header_era)
 }
 
+/// The names of the JSON-RPC envelope, and those in `params` that say what a request is about.
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+const DECIDED: [&str; 6] = ["name", "uri", "taskId", "arguments", "ref", "_meta"];
+
 /// The members of the JSON-RPC envelope.
 struct Envelope<'a> {
     id: Option<Json<'a>>,
@@ -107,11 +116,9 @@ impl<'a> Envelope<'a> {
                 "params" => envelope.params = Some(member.value),
                 "result" | "error" => envelope.answers = true,
                 other => {
-                    // Lax parsers fold case; two readings of one message must not exist.
-                    let folded = other.to_lowercase();
-                    if ["jsonrpc", "id", "method", "params", "result", "error"].contains(&&*folded)
-                    {
-                        problem = Some(format!("\"{other}\": expected \"{folded}\""));
+                    // Two readings of one message must not exist.
+                    if let Some(name) = ENVELOPE.iter().find(|name| twins(other, name)) {
+                        problem = Some(format!("\"{other}\": expected \"{name}\""));
                     }
                 }
             }
@@ -170,6 +177,7 @@ impl<'a> Envelope<'a> {
             target: None,
             params: self.params.and_then(|p| p.span_in(text)),
             arguments: None,
+            as_task: false,
             version: None,
             client: Client::default(),
         };
@@ -202,19 +210,16 @@ impl<'a> Envelope<'a> {
     }
 
     fn read_target(&self, method: Method, text: &str, call: &mut Call) -> Result<(), String> {
-        let Some(member) = method.target_member() else { return Ok(()) };
-        let params = self.params.ok_or_else(|| format!("\"params.{member}\" is missing"))?;
-        // Lax parsers fold case here too.
-        let twins = ["name", "uri", "taskId", "arguments"];
-        if let Some(odd) = params
-            .members()
-            .find(|m| twins.iter().any(|t| m.key != *t && m.key.eq_ignore_ascii_case(t)))
-        {
+        let mut members = self.params.into_iter().flat_map(|params| params.members());
+        if let Some(odd) = members.find(|m| DECIDED.iter().any(|name| twins(&m.key, name))) {
             return Err(format!("\"params.{}\": wrong case", odd.key));
         }
+        let Some(member) = method.target_member() else { return Ok(()) };
+        let params = self.params.ok_or_else(|| format!("\"params.{member}\" is missing"))?;
         let target = params.get(member).and_then(|t| t.as_str());
         let target = target.ok_or_else(|| format!("\"params.{member}\": expected a string"))?;
         call.target = Some(target.into_owned());
+        call.as_task = call.era == Era::Legacy && params.get("task").is_some();
         if let Some(arguments) = params.get("arguments") {
             if arguments.kind() != Kind::Object {
                 return Err("\"params.arguments\": expected an object".into());
@@ -250,7 +255,13 @@ impl Client {
         let form = elicitation.is_some_and(|e| {
             e.kind() == Kind::Object && (e.members().next().is_none() || e.get("form").is_some())
         });
-        Client { name: text("name"), version: text("version"), elicitation: form }
+        let url = elicitation.and_then(|e| e.get("url"));
+        Client {
+            name: text("name"),
+            version: text("version"),
+            elicitation: form,
+            elicitation_url: url.is_some_and(|url| url.kind() == Kind::Object),
+        }
     }
 }
 
@@ -286,6 +297,9 @@ mod tests {
         assert_eq!((call.era, call.client.elicitation), (Era::Legacy, true));
         assert_eq!(call.client.name.as_deref(), Some("Cursor"));
 
+        let task = body.replace("\"name\"", "\"task\":{},\"name\"");
+        assert!(!call.as_task && understand(task.as_bytes(), None).unwrap().as_task);
+
         let answer = r#"{"jsonrpc":"2.0","id":3,"result":{}}"#;
         assert_eq!(understand(answer.as_bytes(), None).unwrap().kind, MessageKind::Response);
     }
@@ -298,6 +312,8 @@ mod tests {
             ("1".into(), None, Reason::InvalidMessage, "object"),
             (r#"{"jsonrpc":"2.0","id":1,"Method":"ping"}"#.into(), None, Reason::InvalidMessage, "method"),
             (ping(r#","Params":{}"#), None, Reason::InvalidMessage, "\"params\""),
+            (ping(r#","paramſ":{}"#), None, Reason::InvalidMessage, "\"params\""),
+            (ping(r#","params":{"_Meta":{}}"#), None, Reason::InvalidParams, "wrong case"),
             (ping(r#","result":1"#), None, Reason::InvalidMessage, "either"),
             (ping(r#","params":[]"#), None, Reason::InvalidParams, "params"),
             (r#"{"id":1,"method":"ping"}"#.into(), None, Reason::InvalidMessage, "jsonrpc"),
@@ -307,6 +323,8 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"Tools/call","params":{}}"#.into(), None, Reason::UnknownMethod, "Tools/call"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#.into(), None, Reason::InvalidParams, "params.name"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"b"}}"#.into(), None, Reason::InvalidParams, "wrong case"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","argumentſ":{}}}"#.into(), None, Reason::InvalidParams, "wrong case"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{},"Ref":{}}}"#.into(), None, Reason::InvalidParams, "wrong case"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":[]}}"#.into(), None, Reason::InvalidParams, "arguments"),
             (ping(""), Some(MODERN_VERSION), Reason::InvalidParams, "_meta"),
             (modern("ping", ""), None, Reason::UnknownMethod, "ping"),

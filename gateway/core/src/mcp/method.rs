@@ -83,6 +83,8 @@ pub enum Method {
     Progress,
     /// `notifications/roots/list_changed`
     RootsListChanged,
+    /// `notifications/tasks/status`, of a task that the client runs for the server
+    TaskStatus,
 }
 
 impl Method {
@@ -119,6 +121,7 @@ impl Method {
             "notifications/cancelled" => Method::Cancelled,
             "notifications/progress" => Method::Progress,
             "notifications/roots/list_changed" => Method::RootsListChanged,
+            "notifications/tasks/status" => Method::TaskStatus,
             _ => return None,
         })
     }
@@ -139,7 +142,8 @@ impl Method {
             | Method::Initialized
             | Method::Cancelled
             | Method::Progress
-            | Method::RootsListChanged => None,
+            | Method::RootsListChanged
+            | Method::TaskStatus => None,
         }
     }
 
@@ -163,7 +167,8 @@ impl Method {
             | Method::Initialized
             | Method::Cancelled
             | Method::Progress
-            | Method::RootsListChanged => false,
+            | Method::RootsListChanged
+            | Method::TaskStatus => false,
         }
     }
 }

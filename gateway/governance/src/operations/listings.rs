@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::run::Run;
+use crate::connections::Unconnected;
 use crate::perform::{Answer, Refused};
 
 /// What is listed, and which page of it.
@@ -98,8 +99,11 @@ impl ListOnServer {
         }
         let admin = run.may(false);
         let mut items = Vec::new();
+        let (upstreams, caller) = (&run.governance.upstreams, &run.caller);
+        let credential = run.governance.connections().credential(Some(caller), &server).await;
+        let credential = credential.map_err(unconnected)?;
         for listing in listings {
-            let raw = match run.governance.upstreams.list(&server, *listing, &run.caller).await {
+            let raw = match upstreams.list(&server, *listing, caller, &credential).await {
                 Ok(raw) => raw,
                 // Servers without templates need not know the method.
                 Err(_) if *listing == Listing::ResourceTemplates => Vec::new(),
@@ -111,6 +115,13 @@ impl ListOnServer {
             items.extend(raw.iter().filter_map(|text| page.item(text)));
         }
         answer(&run.page(items, self.limit, self.cursor.as_deref())?)
+    }
+}
+
+fn unconnected(unconnected: Unconnected) -> Refused {
+    match unconnected.link {
+        Some(link) => Refused::new(unconnected.reason, format!("open {link}")),
+        None => Refused::new(unconnected.reason, unconnected.detail),
     }
 }
 

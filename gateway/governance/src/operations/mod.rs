@@ -9,7 +9,9 @@ pub mod access;
 pub mod agent_accounts;
 pub mod api_keys;
 pub mod audit;
+pub mod browser_sessions;
 pub mod confirmations;
+pub mod connections;
 pub mod delegations;
 mod install;
 pub mod listings;
@@ -17,15 +19,18 @@ pub mod oauth_sessions;
 pub mod policies;
 mod run;
 pub mod servers;
+pub mod sign_in;
 
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
+use gateway_core::caller::User;
 use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
+use gateway_store::connection::StoredConnection;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
 use secrecy::{ExposeSecret, SecretString};
@@ -46,12 +51,15 @@ use agent_accounts::{
 };
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
-use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
+use browser_sessions::{EndBrowserSession, ListBrowserSessions};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
+use connections::{DisconnectServer, ListConnections};
+use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
+use sign_in::{CreateSignInLink, SetLocalPassword};
 
 /// One row of [`OPERATIONS`].
 #[derive(Clone, Copy)]
@@ -60,7 +68,7 @@ pub struct OperationSpec {
     pub name: &'static str,
     /// True when it changes something.
     pub mutates: bool,
-    /// False for what only the command line does: no model handles keys.
+    /// False for what only the command line and a person's own pages do: no model handles keys.
     pub on_faces: bool,
     /// False for what shows a secret: no model handles secrets.
     pub on_tools: bool,
@@ -199,10 +207,16 @@ operations! {
     RevokeDelegation(RevokeDelegation) -> delegations::DelegationRow: "revoke_delegation" changes everywhere,
     ListOauthSessions(ListOauthSessions) -> Page<oauth_sessions::SessionRow>: "list_oauth_sessions" reads everywhere,
     RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
+    ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
+    DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
+    ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
+    EndBrowserSession(EndBrowserSession) -> browser_sessions::EndedBrowserSession: "end_browser_session" reads_and_changes command_line,
+    SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
+    CreateSignInLink(CreateSignInLink) -> sign_in::SignInLink: "create_sign_in_link" changes command_line,
 }
 
 /// A change that is allowed, with everything that it takes.
@@ -223,10 +237,18 @@ pub(crate) enum Change {
     EndDelegation(Box<StoredDelegation>),
     /// Of `revoke_oauth_session`.
     EndSession { id: SessionId, row: Box<SessionRow> },
+    /// Of `disconnect_server`.
+    Disconnect { server: Arc<Server>, found: StoredConnection },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
     RevokeKey { id: KeyId, whose: Option<UserId> },
+    /// Of `end_browser_session`.
+    EndBrowser { id: SessionId },
+    /// Of `set_local_password`.
+    Password { user: Arc<User>, password: SecretString },
+    /// Of `create_sign_in_link`.
+    SignInLink { user: Arc<User> },
 }
 
 impl Change {
@@ -249,10 +271,18 @@ impl Change {
             Change::NewDelegation(new) => delegations::create(run, *new).await,
             Change::EndDelegation(found) => delegations::revoke(run, *found).await,
             Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,
+            Change::Disconnect { server, found } => {
+                connections::disconnect(run, &server, &found).await
+            }
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }
             Change::RevokeKey { id, whose } => api_keys::revoke(run, id, whose).await,
+            Change::EndBrowser { id } => browser_sessions::end(run, id).await,
+            Change::Password { user, password } => {
+                sign_in::set_password(run, &user, password).await
+            }
+            Change::SignInLink { user } => sign_in::create_link(run, &user).await,
         }
     }
 }

@@ -117,6 +117,9 @@ async fn only_those_decide_whom_the_rule_names() {
         // A third person's view of it.
         let seen = house.perform("carol", Face::Rest, "get_confirmation", json!({"id": id})).await;
         assert_eq!(seen.map_err(|refused| refused.reason), Err(EntityNotFound));
+        // Whoever sees all of them in lists may read each of them; deciding is another thing.
+        let seen = house.perform("sec", Face::Rest, "get_confirmation", json!({"id": id})).await;
+        assert_eq!(seen.unwrap()["id"], id.to_string());
     }
     // Elicitation answers for the person behind the call alone.
     let new = house.waiting("bob", &["group:security"]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Circumstances, Demand, Target};
 use gateway_core::ids::CallId;
 use gateway_core::mcp::Listing;
@@ -21,13 +22,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::world::World;
 use crate::confirmations::{Binding, NewConfirmation};
 use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, Refused, SystemRandom,
-    Upstreams, command_line,
+    Answer, Face, Fetch, Governance, GovernanceSettings, Operation, Origin, Parts, Probed, Refused,
+    SignInSettings, SystemRandom, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -114,7 +116,11 @@ impl Default for Fake {
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(
+        &self,
+        server: &Server,
+        _credential: &Credential,
+    ) -> Result<Probed, (Reason, String)> {
         self.probes.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         if server.slug.as_str() == "vault" {
@@ -129,6 +135,7 @@ impl Upstreams for Fake {
         _server: &Server,
         listing: Listing,
         _caller: &Caller,
+        _credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)> {
         match listing {
             Listing::Tools => Ok(self.tools.lock().unwrap().clone()),
@@ -151,29 +158,53 @@ pub(super) struct House {
     pub(super) b: Replica,
     pub(super) clock: Arc<MovedClock>,
     pub(super) upstreams: Arc<Fake>,
+    /// Whatever is reached through [`crate::Fetch`].
+    pub(super) world: Arc<World>,
     _postgres: PrivatePostgres,
     _spool: Scratch,
 }
 
 impl House {
     pub(super) async fn open() -> House {
-        House::open_with(&settings(), Arc::new(Offline)).await
+        let world = Arc::new(World::default());
+        House::build(&settings(), world.clone(), world).await
     }
 
-    /// The same, told other things at start, with other hosts behind `fetch`.
-    pub(super) async fn open_with(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
+    pub(super) async fn open_with(sign_in: SignInSettings, fetch: Arc<dyn Fetch>) -> House {
+        let settings = GovernanceSettings { sign_in, ..settings() };
+        House::build(&settings, fetch, Arc::default()).await
+    }
+
+    /// Told other things at start, with other hosts behind `fetch`.
+    pub(super) async fn told(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
+        House::build(settings, fetch, Arc::default()).await
+    }
+
+    async fn build(
+        settings: &GovernanceSettings,
+        fetch: Arc<dyn Fetch>,
+        world: Arc<World>,
+    ) -> House {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let world = (settings, &fetch);
-        let a = replica(&postgres, &spool, (&clock, &upstreams), world).await;
-        let b = replica(&postgres, &spool, (&clock, &upstreams), world).await;
-        let house = House { a, b, clock, upstreams, _postgres: postgres, _spool: spool };
+        let around = (&clock, &upstreams, &fetch);
+        let a = replica(&postgres, &spool, around, settings).await;
+        let b = replica(&postgres, &spool, around, settings).await;
+        let house = House { a, b, clock, upstreams, world, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
         house.b.governance.refresh().await.unwrap();
         house
+    }
+
+    /// Time passes, and both replicas have looked at Postgres since.
+    pub(super) async fn later(&self, seconds: i64) {
+        self.clock.advance(seconds);
+        for replica in [&self.a, &self.b] {
+            replica.governance.refresh().await.unwrap();
+        }
     }
 
     /// Makes the catalogue what `state` says.
@@ -295,8 +326,8 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    (clock, upstreams): (&Arc<MovedClock>, &Arc<Fake>),
-    (settings, fetch): (&GovernanceSettings, &Arc<dyn Fetch>),
+    (clock, upstreams, fetch): (&Arc<MovedClock>, &Arc<Fake>, &Arc<dyn Fetch>),
+    settings: &GovernanceSettings,
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -316,7 +347,7 @@ async fn replica(
         trail: Trail::start(&store, trail).await.unwrap(),
         settings: settings.clone(),
         upstreams: upstreams.clone(),
-        fetch: Arc::clone(fetch),
+        fetch: fetch.clone(),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -24,6 +24,9 @@ async fn roles_gate_operations() {
     let other = json!({"principal": "bob@example.com", "server": "tickets", "tool": "list"});
     let own = json!({"server": "tickets", "tool": "list"});
     let key = json!({"user": "bob@example.com", "confirm": true});
+    let password =
+        json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
+    let link = json!({"user": "bob@example.com", "confirm": true});
     let cases: &[(&str, Value, [Option<Reason>; 6])] = &[
         ("list_servers", json!({}), [yes, yes, yes, yes, yes, yes]),
         ("list_servers", json!({"scope": "all"}), [yes, yes, yes, yes, no, no]),
@@ -66,6 +69,10 @@ async fn roles_gate_operations() {
             json!({"id": "x", "confirm": true}),
             [absent, absent, absent, absent, absent, absent],
         ),
+        ("list_browser_sessions", json!({}), [yes; 6]),
+        ("end_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("set_local_password", password, [yes, no, no, no, no, no]),
+        ("create_sign_in_link", link, [yes, no, no, no, no, no]),
     ];
     for operation in OPERATIONS {
         assert!(cases.iter().any(|case| case.0 == operation.name), "{} is missing", operation.name);
@@ -160,7 +167,9 @@ async fn people_see_what_they_may_use() {
 async fn explanations_say_why_and_hide_what_must_be_hidden() {
     let house = House::open().await;
     let a = &house.a.governance;
-    a.learn(&a.snapshot().server("tickets").unwrap().clone(), None).await;
+    a.learn(&a.snapshot().server("tickets").unwrap().clone(), None, &house.caller("bob"))
+        .await
+        .unwrap();
     let explain = |person: &'static str, arguments: Value| {
         house.perform(person, Face::Tools, "explain_access", arguments)
     };

@@ -15,8 +15,11 @@ mod tests;
 mod validate;
 
 pub use gateway_core::located::Problem;
-pub use root_key::{make_root_key, read_root_key};
-pub use sections::{AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth, Scim, Server, Telemetry};
+pub use root_key::{make_root_key, read_root_key, read_vault_keys};
+pub use sections::{
+    AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits,
+    Log, Oauth, Provider, Scim, Server, SignIn, Telemetry,
+};
 pub use setting::{Format, Size};
 
 use std::path::{Path, PathBuf};
@@ -38,6 +41,8 @@ pub struct Config {
     pub oauth: Oauth,
     /// `[scim]`
     pub scim: Scim,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -56,8 +61,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, oauth, scim, audit, confirm, catalogue, limits,
-            telemetry, log
+            server, database, egress, keys, identity, sign_in, oauth, scim, audit, confirm,
+            catalogue, limits, telemetry, log
         )
     };
 }

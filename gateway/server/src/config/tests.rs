@@ -304,6 +304,7 @@ fn dev_and_production_are_valid() {
     Config::load(&shipped("production.toml"), environment).unwrap();
 }
 
+/// F8.
 #[test]
 fn a_root_key_is_made_once_and_weak_ones_are_refused() {
     use std::os::unix::fs::PermissionsExt;

@@ -6,7 +6,7 @@ use gateway_core::located::Problem;
 use secrecy::ExposeSecret;
 
 use super::load::Places;
-use super::{AssertionIssuer, Config, Issuer};
+use super::{AssertionIssuer, Config, Issuer, Provider};
 
 pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     let mut wrong: Vec<(String, String)> = Vec::new();
@@ -80,6 +80,13 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     }
     if config.scim.token.as_ref().is_some_and(|token| is_weak(token.expose_secret())) {
         refuse("scim.token", "expected at least 32 random characters, no spaces");
+    }
+    for (index, provider) in config.sign_in.providers.iter().enumerate() {
+        let before = &config.sign_in.providers[..index];
+        let again = before.iter().any(|p| p.name == provider.name || p.issuer == provider.issuer);
+        if let Some((key, message)) = provider_problem(provider, again) {
+            refuse(&format!("sign_in.providers[{index}].{key}"), message);
+        }
     }
     wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
 }
@@ -163,6 +170,32 @@ fn issuer_problem(issuer: &Issuer, again: bool) -> Option<(&'static str, &'stati
         return Some((
             "jwks_url",
             "missing: the issuer is no URL, so discovery cannot find its keys",
+        ));
+    }
+    None
+}
+
+fn provider_problem(provider: &Provider, again: bool) -> Option<(&'static str, &'static str)> {
+    if provider.name.trim().is_empty() {
+        return Some(("name", "missing: what people see"));
+    }
+    let issuer = url::Url::parse(&provider.issuer).ok();
+    if !issuer.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.host().is_some()) {
+        return Some(("issuer", "expected the provider's URL, as in its discovery document"));
+    }
+    if provider.client_id.is_empty() {
+        return Some(("client_id", "missing: as which the gateway is registered at the provider"));
+    }
+    if again {
+        return Some(("name", "this name, or this issuer, is configured twice"));
+    }
+    if provider.email_claim.is_empty() || provider.groups_claim.is_empty() {
+        return Some(("email_claim", "email_claim and groups_claim: expected the name of a claim"));
+    }
+    if provider.create_users && provider.allowed_domains.is_empty() {
+        return Some((
+            "allowed_domains",
+            "missing: with create_users = true everybody whom the provider knows would come in",
         ));
     }
     None

@@ -9,6 +9,7 @@ mod coverage;
 pub mod health;
 pub mod metadata;
 pub mod oauth;
+pub mod pages;
 mod refusal;
 pub mod rest;
 pub mod scim;

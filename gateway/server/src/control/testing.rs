@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Demand, Target};
-use gateway_core::ids::{CallId, ConfirmationId, SessionId};
+use gateway_core::ids::{CallId, ConfirmationId, ConnectionId, SessionId, VaultKeyId};
 use gateway_core::keys::RootKey;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
@@ -22,8 +23,10 @@ use gateway_governance::{
     SystemRandom, Upstreams, command_line, desired_state,
 };
 use gateway_store::audit::{Trail, TrailSettings};
+use gateway_store::connection::StoredConnection;
 use gateway_store::oauth_session::StoredSession;
 use gateway_store::private_postgres::PrivatePostgres;
+use gateway_store::vault::{Sealed, StoredVaultKey};
 use gateway_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -189,6 +192,28 @@ impl Organisation {
         }
     }
 
+    /// Bob's account at the server `tickets`; nobody here can open its tokens.
+    pub(crate) async fn connected(&self) {
+        let now = self.governance.clock().now();
+        let key = VaultKeyId(Uuid::from_u128(1));
+        let wrapped = String::new();
+        let stored = StoredVaultKey { id: key, wrapped, created_at: now, retired_at: None };
+        self.store.first_vault_key(&stored).await.unwrap();
+        let connection = StoredConnection {
+            id: ConnectionId(Uuid::new_v4()),
+            server: self.governance.snapshot().server("tickets").unwrap().id,
+            user: self.caller(Person::User).user.id,
+            issuer: "https://as.example.com".into(),
+            scope: String::new(),
+            sealed: Sealed { key, text: String::new() },
+            expires_at: None,
+            connected_at: now,
+            refreshed_at: now,
+            broken: None,
+        };
+        self.store.connect(&connection).await.unwrap();
+    }
+
     /// A call of Bob's that waits for `approver`.
     pub(crate) async fn waiting(&self, arguments: &str, approver: Approver) -> ConfirmationId {
         let bob = self.caller(Person::User);
@@ -217,7 +242,11 @@ struct Fake;
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(
+        &self,
+        _server: &Server,
+        _credential: &Credential,
+    ) -> Result<Probed, (Reason, String)> {
         let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
         Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
     }
@@ -227,6 +256,7 @@ impl Upstreams for Fake {
         _server: &Server,
         listing: Listing,
         _caller: &Caller,
+        _credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)> {
         let item = match listing {
             Listing::Tools => r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#,

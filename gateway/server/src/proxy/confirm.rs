@@ -184,7 +184,7 @@ impl Request {
 
     /// Neither elicitation nor the caller's word will do: somebody decides elsewhere.
     fn link(self, routed: Routed, id: ConfirmationId, proxy: &Proxy) -> Refusal {
-        let link = format!("{}/api/v1/confirmations/{id}", proxy.edge.public_url());
+        let link = format!("{}/confirmations/{id}", proxy.edge.public_url());
         self.refuse(routed, Way::Link(link))
     }
 

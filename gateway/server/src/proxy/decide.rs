@@ -3,14 +3,17 @@
 use gateway_core::decision::{Denial, Target, Verdict};
 use gateway_core::ids::{ConfirmationId, PolicyId};
 use gateway_core::json::Json;
-use gateway_core::mcp::Method;
+use gateway_core::mcp::{MessageKind, Method};
+use gateway_core::names::twins;
 use gateway_core::reason::Reason;
 use gateway_governance::Attempt;
 
 use super::Proxy;
 use super::confirm::{self, Agreed};
+use super::connect;
 use super::refusal::Refusal;
 use super::resolve::Routed;
+use super::task;
 
 /// A request that policy lets pass, with people's agreement where it asks for that.
 pub(super) struct Permitted {
@@ -24,6 +27,14 @@ struct Permit {
     strip: Option<confirm::Carried>,
     /// The upstream's own id of the task that the request names.
     task: Option<String>,
+    /// Where the message says to which task it belongs, and the upstream's own id of that.
+    relation: Option<task::Place>,
+}
+
+impl Permit {
+    fn free() -> Permit {
+        Permit { strip: None, task: None, relation: None }
+    }
 }
 
 impl Permitted {
@@ -35,6 +46,11 @@ impl Permitted {
     /// The upstream's own id of the task that the request names.
     pub(super) fn task(&self) -> Option<&str> {
         self.permit.task.as_deref()
+    }
+
+    /// Where the message says to which task it belongs, and the upstream's own id of that.
+    pub(super) fn relation(&self) -> Option<&task::Place> {
+        self.permit.relation.as_ref()
     }
 }
 
@@ -71,16 +87,30 @@ impl Kind {
 
 /// Asks the policies, and people where the policies say so.
 pub(super) async fn permit(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
-    match subject(&routed) {
-        Subject::Free => Ok(Permitted { routed, permit: Permit { strip: None, task: None } }),
-        Subject::Decided(kind, name) => decided(routed, kind.target(&name), proxy).await,
-        Subject::Seen(kind, name) => seen(routed, kind.target(&name), proxy),
-        Subject::Task => task(routed, proxy),
+    let relation = match relation(&routed, proxy) {
+        Ok(relation) => relation,
+        Err(detail) => return Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail)),
+    };
+    let mut permitted = match subject(&routed) {
+        Subject::Free => Permitted { routed, permit: Permit::free() },
+        Subject::Decided(kind, name) => decided(routed, kind.target(&name), proxy).await?,
+        Subject::Seen(kind, name) => seen(routed, kind.target(&name), proxy)?,
+        Subject::Task => of_task(routed, proxy)?,
         Subject::Unreadable => {
             let detail = "\"params.ref\": expected ref/prompt with name or ref/resource with uri";
-            Err(Refusal::of_routed(routed, Reason::InvalidParams, detail.into()))
+            return Err(Refusal::of_routed(routed, Reason::InvalidParams, detail.into()));
         }
-    }
+    };
+    permitted.permit.relation = relation;
+    Ok(permitted)
+}
+
+/// The task to which the message says it belongs.
+fn relation(routed: &Routed, proxy: &Proxy) -> Result<Option<task::Place>, String> {
+    let Some(call) = routed.understood.call() else { return Ok(None) };
+    let caller = &routed.understood.identified.caller;
+    let asks = call.kind == MessageKind::Request;
+    proxy.tasks.relation(routed.server.id, caller, routed.understood.text(), asks)
 }
 
 fn subject(routed: &Routed) -> Subject {
@@ -104,7 +134,8 @@ fn subject(routed: &Routed) -> Subject {
             | Method::Initialized
             | Method::Cancelled
             | Method::Progress
-            | Method::RootsListChanged,
+            | Method::RootsListChanged
+            | Method::TaskStatus,
         )
         | None => Subject::Free,
     }
@@ -113,6 +144,10 @@ fn subject(routed: &Routed) -> Subject {
 /// `completion/complete` helps to fill in a prompt or a resource template.
 fn completion(params: Option<Json<'_>>) -> Subject {
     let reference = params.and_then(|p| p.get("ref"));
+    let mut members = reference.into_iter().flat_map(|r| r.members());
+    if members.any(|m| ["type", "name", "uri"].iter().any(|name| twins(&m.key, name))) {
+        return Subject::Unreadable;
+    }
     let text = |key| reference.and_then(|r| r.get(key)).and_then(|v| v.as_str());
     match (text("type").as_deref(), text("name"), text("uri")) {
         (Some("ref/prompt"), Some(name), _) => Subject::Seen(Kind::Prompt, name.into_owned()),
@@ -141,6 +176,10 @@ async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Pe
         },
         Verdict::Deny(denial) => Err(deny(routed, denial)),
         Verdict::Confirm(demand) => {
+            // Nobody is asked about a call that could not be made.
+            if let Some(unconnected) = Box::pin(connect::lacking(&routed, proxy)).await {
+                return Err(connect::refuse(routed, unconnected));
+            }
             // Rare, and large: off the common path's stack.
             let agreed = Box::pin(confirm::obtain(routed, target, demand, proxy)).await?;
             after_agreement(agreed, target, proxy)
@@ -179,7 +218,7 @@ fn pass(
     let subject = &mut routed.understood.identified.received.receipt.subject;
     subject.policy_ids = policies.iter().map(ToString::to_string).collect();
     subject.confirmation_id = confirmation;
-    Permitted { routed, permit: Permit { strip, task: None } }
+    Permitted { routed, permit: Permit { strip, ..Permit::free() } }
 }
 
 /// What no policy allows and what does not exist look alike; everything else says which policy it was.
@@ -195,18 +234,18 @@ fn seen(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, 
     let caller = &routed.understood.identified.caller;
     let (snapshot, server) = (&routed.snapshot, &routed.server);
     if proxy.governance.listed(snapshot, caller, server, target, &routed.circumstances) {
-        Ok(Permitted { routed, permit: Permit { strip: None, task: None } })
+        Ok(Permitted { routed, permit: Permit::free() })
     } else {
         Err(Refusal::of_routed(routed, Reason::TargetNotFound, "not visible".into()))
     }
 }
 
 /// A task is its starter's: the handle opens for nobody else.
-fn task(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
+fn of_task(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
     let caller = &routed.understood.identified.caller;
     let handle = routed.understood.call().and_then(|call| call.target.as_deref());
     match handle.and_then(|handle| proxy.tasks.open(routed.server.id, caller, handle)) {
-        Some(id) => Ok(Permitted { routed, permit: Permit { strip: None, task: Some(id) } }),
+        Some(id) => Ok(Permitted { routed, permit: Permit { task: Some(id), ..Permit::free() } }),
         None => {
             let detail = "not a task that this caller has started here".into();
             Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail))

@@ -80,7 +80,7 @@ impl View {
             };
             let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
             if listing == Listing::Tools && self.server.tool(name).is_none() {
-                self.governance.suspect(self.server.id);
+                self.governance.suspect(self.server.id, &self.caller);
             }
             self.governance.listed(snapshot, caller, &self.server, target, circumstances)
         };

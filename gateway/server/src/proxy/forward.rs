@@ -1,6 +1,6 @@
 //! The only upstream IO. Takes nothing but a [`Recorded`] request; the original bytes go out, under headers
 //! that are built from an allow-list, never copied and pruned: the client's credential never leaves. The
-//! leg adds the server's own credential and address.
+//! leg adds the server's address and the credential that governance has for the caller there (`connect`).
 
 use std::ops::Range;
 
@@ -13,12 +13,14 @@ use gateway_core::mcp::headers::{
 };
 use gateway_core::reason::Reason;
 use gateway_core::server::Endpoint;
+use gateway_governance::connections::{Refusing, Unconnected};
 use gateway_governance::{Face, Origin};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::Proxy;
 use super::confirm::Carried;
+use super::connect;
 use super::decide::Permitted;
 use super::intent::Recorded;
 use super::refusal::Refusal;
@@ -38,32 +40,71 @@ pub(super) struct Replied {
     pub(super) response: Response<Body>,
 }
 
-/// Sends it. Never twice: what failed after the first byte left is not tried again.
+/// Sends it. Never twice: what failed after the first byte left is not tried again, with one exception: what has
+/// no effects and was refused for its credential is sent again with a new one.
 pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, Refusal> {
     let permitted = recorded.into_inner().permitted;
     let request = match request(&permitted) {
         Ok(request) => request,
         Err((reason, detail)) => return Err(Refusal::of_routed(permitted.routed, reason, detail)),
     };
-    let mut routed = permitted.routed;
-    routed.understood.identified.received.receipt.leaves();
-    match proxy.leg.send(&routed.server, request).await {
-        Ok(response) => Ok(Replied { routed, response }),
-        Err(error) => {
-            let sent = error.sent;
-            Err(Refusal { sent, ..Refusal::of_routed(routed, error.reason, error.detail) })
+    let routed = permitted.routed;
+    if !connect::may_repeat(&routed) {
+        return once(routed, request, proxy).await.map_err(Unsent::into_refusal);
+    }
+    match once(routed, request.clone(), proxy).await {
+        Err(Unsent::Stale(routed, _)) => {
+            once(*routed, request, proxy).await.map_err(Unsent::into_refusal)
         }
+        done => done.map_err(Unsent::into_refusal),
+    }
+}
+
+/// Why there is no answer to pass on.
+enum Unsent {
+    Refused(Box<Refusal>),
+    /// The server refused the credential, and there is a better one.
+    Stale(Box<Routed>, Unconnected),
+}
+
+impl Unsent {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Unsent::Refused(refusal) => *refusal,
+            Unsent::Stale(routed, unconnected) => connect::refuse(*routed, unconnected),
+        }
+    }
+}
+
+async fn once(
+    mut routed: Routed,
+    request: Request<Bytes>,
+    proxy: &Proxy,
+) -> Result<Replied, Unsent> {
+    let refused = |refusal| Unsent::Refused(Box::new(refusal));
+    let credential = match Box::pin(connect::credential(&routed, proxy)).await {
+        Ok(credential) => credential,
+        Err(unconnected) => return Err(refused(connect::refuse(routed, unconnected))),
+    };
+    routed.understood.identified.received.receipt.leaves();
+    let response = match proxy.leg.send(&routed.server, &credential, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let refusal = Refusal::of_routed(routed, error.reason, error.detail);
+            return Err(refused(Refusal { sent: error.sent, ..refusal }));
+        }
+    };
+    let (head, body) = response.into_parts();
+    match Box::pin(connect::refusing(&routed, (head.status, &head.headers), proxy)).await {
+        Refusing::Nothing => Ok(Replied { routed, response: Response::from_parts(head, body) }),
+        Refusing::Again(unconnected) => Err(Unsent::Stale(Box::new(routed), unconnected)),
+        Refusing::Person(unconnected) => Err(refused(connect::refuse(routed, unconnected))),
     }
 }
 
 fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     let routed = &permitted.routed;
     let received = &routed.understood.identified.received;
-    let body = match (permitted.carried(), permitted.task()) {
-        (Some(carried), _) => without_ours(routed, carried),
-        (None, Some(task)) => with_task(routed, task),
-        (None, None) => received.body.clone(),
-    };
     let uri = match &routed.server.endpoint {
         Endpoint::Http(url) => url.as_str(),
         Endpoint::InProcess => "http://runlayer/mcp",
@@ -71,7 +112,7 @@ fn request(permitted: &Permitted) -> Result<Request<Bytes>, (Reason, String)> {
     let mut request = Request::builder()
         .method(received.method.clone())
         .uri(uri)
-        .body(body)
+        .body(body(permitted))
         .map_err(|error| (Reason::UpstreamUnreachable, format!("url: {error}")))?;
     *request.headers_mut() = headers(routed);
     if let Some(task) = permitted.task().filter(|_| request.headers().contains_key(NAME)) {
@@ -110,15 +151,49 @@ fn headers(routed: &Routed) -> HeaderMap {
     headers
 }
 
-/// The body with the upstream's own id of the task in place of the sealed one.
-fn with_task(routed: &Routed, task: &str) -> Bytes {
+/// A piece of the body, and what leaves in its place.
+type Edit = (Range<usize>, String);
+
+/// The original bytes, but for what is ours in them: the answer to our own question, and the ids of tasks,
+/// whose places the upstream's own take.
+fn body(permitted: &Permitted) -> Bytes {
+    let routed = &permitted.routed;
     let text = routed.understood.text();
-    let place = routed.understood.params().and_then(|p| p.get("taskId"));
-    let Some(span) = place.and_then(|value| value.span_in(text)) else { return Bytes::new() };
-    let mut out = text[..span.start].to_owned();
-    write_string(task, &mut out);
-    out.push_str(&text[span.end..]);
+    let mut edits: Vec<Edit> = Vec::new();
+    match permitted.carried() {
+        Some(carried) => edits.extend(without_ours(routed, theirs(carried))),
+        None if connect::came_back(routed) => edits.extend(without_ours(routed, (None, None))),
+        None => {}
+    }
+    let named = || routed.understood.params()?.get("taskId")?.span_in(text);
+    let named = permitted.task().and_then(|task| Some((named()?, task)));
+    let related = permitted.relation().map(|(span, task)| (span.clone(), task.as_str()));
+    edits.extend(named.into_iter().chain(related).map(|(span, task)| (span, quoted(task))));
+    if edits.is_empty() {
+        return routed.understood.identified.received.body.clone();
+    }
+    splice(text, edits)
+}
+
+fn splice(text: &str, mut edits: Vec<Edit>) -> Bytes {
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for (span, value) in edits {
+        // Two neighbouring members share a comma: never cut it twice.
+        let start = span.start.max(at);
+        out.push_str(&text[at..start]);
+        out.push_str(&value);
+        at = span.end.max(start);
+    }
+    out.push_str(&text[at..]);
     Bytes::from(out)
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(text, &mut out);
+    out
 }
 
 /// As text where that is legal in a header, else as `=?base64?...?=`.
@@ -128,36 +203,29 @@ fn encode(text: &str) -> HeaderValue {
     plain.or_else(|| coded().ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The body without our own question's answer, and with what the client had sent for the upstream.
-fn without_ours(routed: &Routed, carried: &Carried) -> Bytes {
+/// What the client had sent for the upstream: its `requestState` and `inputResponses`, as JSON text.
+type Theirs<'a> = (Option<&'a str>, Option<&'a str>);
+
+fn theirs(carried: &Carried) -> Theirs<'_> {
+    match carried.request_state.as_deref() {
+        // The answer to another question of ours.
+        Some(state) if connect::is_ours(state) => (None, None),
+        state => (state, carried.input_responses.as_deref()),
+    }
+}
+
+/// Takes our own question's answer out, and puts back what the client had sent for the upstream.
+fn without_ours(routed: &Routed, (state, responses): Theirs<'_>) -> Vec<Edit> {
     let text = routed.understood.text();
-    let Some(params) = routed.understood.params() else { return Bytes::new() };
-    let theirs = [
-        ("requestState", carried.request_state.as_deref()),
-        ("inputResponses", carried.input_responses.as_deref()),
-    ];
-    let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
-    for (key, value) in theirs {
-        match value {
-            Some(value) => {
-                let span = params.get(key).and_then(|v| v.span_in(text));
-                edits.extend(span.map(|span| (span, value)));
-            }
-            None => edits.extend(member_span(text, params, key).map(|span| (span, ""))),
-        }
-    }
-    edits.sort_by_key(|(span, _)| span.start);
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    for (span, value) in edits {
-        // Two neighbouring members share a comma: never cut it twice.
-        let start = span.start.max(at);
-        out.push_str(&text[at..start]);
-        out.push_str(value);
-        at = span.end.max(start);
-    }
-    out.push_str(&text[at..]);
-    Bytes::from(out)
+    let Some(params) = routed.understood.params() else { return Vec::new() };
+    let edit = |(key, value): (&str, Option<&str>)| {
+        let span = match value {
+            Some(_) => params.get(key).and_then(|v| v.span_in(text)),
+            None => member_span(text, params, key),
+        };
+        Some((span?, value.unwrap_or_default().to_owned()))
+    };
+    [("requestState", state), ("inputResponses", responses)].into_iter().filter_map(edit).collect()
 }
 
 /// A member with the comma that separates it: the one before it, else the one behind it.

@@ -44,7 +44,7 @@ impl Proxy {
 #[async_trait]
 impl Handler for Proxy {
     async fn handle(&self, exchange: Exchange) -> Reply {
-        let span = telemetry::exchange_span(&exchange.headers);
+        let span = telemetry::exchange_span(&exchange.headers, &exchange.body);
         match self.line(exchange).instrument(span).await {
             Ok(reply) => reply,
             Err(refusal) => refusal.conclude(self),

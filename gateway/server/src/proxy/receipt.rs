@@ -61,7 +61,8 @@ impl Kind {
             | Method::Initialized
             | Method::Cancelled
             | Method::Progress
-            | Method::RootsListChanged => Kind::Relay,
+            | Method::RootsListChanged
+            | Method::TaskStatus => Kind::Relay,
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Form {
     /// The request's id as JSON text; `None` where there is none to echo.
     pub(super) id: Option<String>,
     pub(super) era: Era,
-    /// A model waits for the answer of a tool.
+    /// A model waits for the answer of a tool; a task instead of an answer would have to be an error.
     pub(super) tool: bool,
 }
 
@@ -47,6 +47,10 @@ pub(super) enum Way {
     Link(String),
     /// Once the client has asked its user: an `input_required` result, as JSON text.
     Ask(String),
+    /// Once the person has connected their account at this address.
+    Connect(String),
+    /// The same for a client that can send its user there: the address, and `elicitation/create`'s parameters.
+    ConnectByUrl(String, serde_json::Value),
 }
 
 impl Refusal {
@@ -92,7 +96,7 @@ impl Refusal {
         let form = Form {
             id: call.id.clone().filter(|_| request),
             era: call.era,
-            tool: request && call.method == Some(Method::CallTool),
+            tool: request && call.method == Some(Method::CallTool) && !call.as_task,
         };
         Refusal { form, ..self }
     }

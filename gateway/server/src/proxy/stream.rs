@@ -171,7 +171,7 @@ impl Relay {
             return Ok(());
         }
         if ending.list_changed {
-            self.view.governance.suspect(self.view.server.id);
+            self.view.governance.suspect(self.view.server.id, &self.view.caller);
         }
         if ending.is_answer() {
             self.record.ending = ending;

@@ -1,5 +1,8 @@
 //! Task ids are handles, and holding one is no proof: the ids that clients see are sealed for one principal
-//! and one server, so a task belongs to whoever started it, on every replica, and nothing is stored.
+//! and one server, so a task belongs to whoever started it, on every replica, and nothing is stored. Tasks
+//! that a client runs for its server bear the client's own ids, which pass as they are.
+
+use std::ops::Range;
 
 use gateway_core::caller::Caller;
 use gateway_core::ids::ServerId;
@@ -11,14 +14,22 @@ use gateway_core::seal::Sealer;
 const OURS: &str = "rl-task.";
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
-/// Where messages name a task.
+/// Where a server's messages name a task of the server's.
 const PLACES: [&[&str]; 5] = [
     &["result", "taskId"],
     &["result", "task", "taskId"],
     &["result", "_meta", RELATED, "taskId"],
-    &["params", "taskId"],
     &["params", "_meta", RELATED, "taskId"],
+    STATUS,
 ];
+/// In a notification. A request of the server, such as `tasks/get`, names a task of the client's here.
+const STATUS: &[&str] = &["params", "taskId"];
+/// Where a client's messages say to which task they belong.
+const RELATIONS: [&[&str]; 2] =
+    [&["params", "_meta", RELATED, "taskId"], &["result", "_meta", RELATED, "taskId"]];
+
+/// Where a message names its task, and the upstream's own id to be put there.
+pub(super) type Place = (Range<usize>, String);
 
 /// Seals and opens task ids.
 pub(super) struct TaskIds {
@@ -49,14 +60,41 @@ impl TaskIds {
         String::from_utf8(id).ok()
     }
 
+    /// The task to which a client's message says it belongs. An error when it is not one of this caller's;
+    /// answers and notifications may belong to a task of the client's own.
+    pub(super) fn relation(
+        &self,
+        server: ServerId,
+        caller: &Caller,
+        text: &str,
+        asks: bool,
+    ) -> Result<Option<Place>, String> {
+        if !text.contains(RELATED) {
+            return Ok(None);
+        }
+        let message = Json::checked_before(text);
+        let Some(value) = RELATIONS.iter().find_map(|place| message.at(place)) else {
+            return Ok(None);
+        };
+        let handle = value.as_str().unwrap_or_default();
+        if !(asks || handle.starts_with(OURS)) {
+            return Ok(None);
+        }
+        let opened = self.open(server, caller, &handle).zip(value.span_in(text));
+        let (id, span) = opened.ok_or(format!("{RELATED}: not a task of this caller's"))?;
+        Ok(Some((span, id)))
+    }
+
     /// The message with its task ids sealed; `None` when it names none.
     pub(super) fn seal_in(&self, server: ServerId, caller: &Caller, text: &str) -> Option<String> {
         if !text.contains("taskId") {
             return None;
         }
         let message = Json::parse(text.as_bytes()).ok()?;
+        let asks = message.get("method").is_some() && message.get("id").is_some();
         let mut edits: Vec<_> = PLACES
             .iter()
+            .filter(|place| !(asks && **place == STATUS))
             .filter_map(|place| {
                 let value = message.at(place)?;
                 Some((value.span_in(text)?, value.as_str()?))
@@ -118,6 +156,7 @@ mod tests {
         TaskIds::new(&RootKey::new(&bytes).unwrap())
     }
 
+    /// F5.
     #[test]
     fn a_task_belongs_to_its_principal_and_server() {
         let (ids, here, there) =
@@ -146,14 +185,43 @@ mod tests {
                 r#"{"method":"m","params":{"taskId":"t"}}"#,
                 r#"{"method":"m","params":{"taskId":"SEALED"}}"#,
             ),
+            (
+                r#"{"id":1,"method":"m","params":{"taskId":"t","_meta":{"REL":{"taskId":"t"}}}}"#,
+                r#"{"id":1,"method":"m","params":{"taskId":"t","_meta":{"REL":{"taskId":"SEALED"}}}}"#,
+            ),
         ];
         for (text, expected) in cases {
-            let found = ids.seal_in(server, &caller, text);
+            let found = ids.seal_in(server, &caller, &text.replace("REL", RELATED));
+            let expected = expected.replace("REL", RELATED);
             assert_eq!(found.as_deref(), Some(&*expected.replace("SEALED", &sealed)));
         }
-        for untouched in [r#"{"result":{"content":"taskId"}}"#, r#"{"result":{"taskId":7}}"#, "{}"]
-        {
+        let asked = r#"{"id":1,"method":"tasks/get","params":{"taskId":"the client's"}}"#;
+        let prose = r#"{"result":{"content":"taskId"}}"#;
+        for untouched in [prose, r#"{"result":{"taskId":7}}"#, asked, "{}"] {
             assert_eq!(ids.seal_in(server, &caller, untouched), None, "{untouched}");
         }
+    }
+
+    #[test]
+    fn a_message_belongs_to_a_task_of_its_sender() {
+        let (ids, server, caller) = (ids(), ServerId(Uuid::from_u128(1)), person(1));
+        let (mine, theirs) = (ids.seal(server, &caller, "t"), ids.seal(server, &person(2), "t"));
+        let within = |part: &str, id: &str| {
+            format!(r#"{{"x":1,"{part}":{{"_meta":{{"{RELATED}":{{"taskId":"{id}"}}}}}}}}"#)
+        };
+        let relation = |text: &str, asks| ids.relation(server, &caller, text, asks);
+        for part in ["params", "result"] {
+            for asks in [true, false] {
+                let text = within(part, &mine);
+                let (span, id) = relation(&text, asks).unwrap().unwrap();
+                assert_eq!((&text[span], &*id), (&*format!("\"{mine}\""), "t"));
+                assert!(relation(&within(part, &theirs), asks).is_err());
+                assert!(relation(&within(part, "rl-task.x"), asks).is_err());
+            }
+            assert!(relation(&within(part, "t"), true).is_err(), "a bare id in a request");
+            assert_eq!(relation(&within(part, "the client's"), false), Ok(None));
+        }
+        assert!(relation(&within("params", "t").replace("\"t\"", "7"), true).is_err());
+        assert_eq!(relation("{}", true), Ok(None));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use gateway_core::mcp::{Era, Method};
 use gateway_core::reason::Reason;
 use gateway_core::record::Event;
+use gateway_governance::Face;
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, Registry, TextEncoder, histogram_opts, opts,
 };
@@ -17,6 +18,7 @@ const SECONDS: [f64; 14] =
 struct Figures {
     registry: Registry,
     calls: IntCounterVec,
+    operations: IntCounterVec,
     latency: HistogramVec,
     upstream: HistogramVec,
     upstream_errors: IntCounterVec,
@@ -44,6 +46,13 @@ impl Figures {
             calls: IntCounterVec::new(
                 opts!("gateway_calls_total", "Exchanges and operations, by how they ended"),
                 &["method", "outcome", "reason"],
+            )?,
+            operations: IntCounterVec::new(
+                opts!(
+                    "gateway_operations_total",
+                    "Operations of the control plane, by face and end"
+                ),
+                &["operation", "face", "outcome", "reason"],
             )?,
             latency: seconds(
                 "gateway_call_seconds",
@@ -77,6 +86,7 @@ impl Figures {
     fn register(&self) -> prometheus::Result<()> {
         let registry = &self.registry;
         registry.register(Box::new(self.calls.clone()))?;
+        registry.register(Box::new(self.operations.clone()))?;
         registry.register(Box::new(self.latency.clone()))?;
         registry.register(Box::new(self.upstream.clone()))?;
         registry.register(Box::new(self.upstream_errors.clone()))?;
@@ -109,6 +119,13 @@ pub fn observe(event: &Event) {
     if let Some(reason) = event.reason.filter(|reason| is_upstream(*reason)) {
         figures.upstream_errors.with_label_values(&[reason.as_str()]).inc();
     }
+}
+
+/// Counts an operation; `name` is one of `OPERATIONS`, `refused` says why it was not performed.
+pub fn performed(name: &'static str, face: Face, refused: Option<Reason>) {
+    let outcome = if refused.is_some() { "denied" } else { "ok" };
+    let reason = refused.map_or("none", Reason::as_str);
+    FIGURES.operations.with_label_values(&[name, face.as_str(), outcome, reason]).inc();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a duration in microseconds is far below 2^53")]
@@ -146,6 +163,7 @@ fn label_of(method: Method) -> &'static str {
         Method::Cancelled => "notifications/cancelled",
         Method::Progress => "notifications/progress",
         Method::RootsListChanged => "notifications/roots/list_changed",
+        Method::TaskStatus => "notifications/tasks/status",
     }
 }
 
@@ -240,6 +258,8 @@ mod tests {
                 count: 3,
             });
         }
+        performed("list_servers", Face::Rest, None);
+        performed("list_servers", Face::Rest, Some(Reason::RoleMissing));
         let running = in_flight();
         let gauges = Gauges {
             audit_queue: 7,
@@ -255,6 +275,14 @@ mod tests {
         let call = "gateway_calls_total{method=\"tools/call\",outcome=\"error\",reason=\"upstream_timeout\"} 3";
         assert!(text.contains(call), "{text}");
         assert!(text.contains("gateway_audit_queue 7"), "{text}");
+        for end in ["outcome=\"ok\",reason=\"none\"", "outcome=\"denied\",reason=\"role_missing\""]
+        {
+            let labels = end.split_once(',').map(|(outcome, reason)| {
+                format!("{{face=\"rest\",operation=\"list_servers\",{outcome},{reason}}}")
+            });
+            let line = format!("gateway_operations_total{}", labels.unwrap());
+            assert!(text.contains(&line), "{line}: {text}");
+        }
         assert!(
             text.contains("gateway_upstream_errors_total{reason=\"upstream_timeout\"}"),
             "{text}"

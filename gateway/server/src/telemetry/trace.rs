@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gateway_core::json::Json;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tracing::Span;
@@ -54,6 +55,15 @@ impl TraceParent {
         TraceParent::parse(only.to_str().ok()?)
     }
 
+    /// From `params._meta.traceparent` of a JSON-RPC message.
+    pub fn in_message(body: &[u8]) -> Option<TraceParent> {
+        let named = body
+            .windows(TRACEPARENT.as_str().len())
+            .any(|at| at == TRACEPARENT.as_str().as_bytes());
+        let message = named.then(|| Json::parse(body).ok()).flatten()?;
+        TraceParent::parse(&message.at(&["params", "_meta", TRACEPARENT.as_str()])?.as_str()?)
+    }
+
     /// The trace's id as 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
         TraceId::from_bytes(self.trace).to_string()
@@ -100,13 +110,14 @@ pub fn trace_id(headers: &HeaderMap) -> Option<String> {
     TraceParent::of(headers).map(|parent| parent.trace_id())
 }
 
-/// The span of one exchange, under the caller's own; disabled unless traces are exported.
-pub fn exchange_span(headers: &HeaderMap) -> Span {
+/// The span of one exchange, under the caller's own, which its headers name or else its body; disabled
+/// unless traces are exported.
+pub fn exchange_span(headers: &HeaderMap, body: &[u8]) -> Span {
     if !EXPORTING.load(Ordering::Relaxed) {
         return Span::none();
     }
     let span = tracing::info_span!(target: SPANS, "exchange", otel.kind = "server");
-    if let Some(parent) = TraceParent::of(headers) {
+    if let Some(parent) = TraceParent::of(headers).or_else(|| TraceParent::in_message(body)) {
         // Fails only for a span that has begun; this one has not.
         let _ = span.set_parent(parent.context());
     }
@@ -149,6 +160,49 @@ mod tests {
         assert_eq!(onward(None), None);
         let later = GOOD.replacen("00", "42", 1) + "-what-comes-later";
         assert_eq!(TraceParent::parse(&later).unwrap().to_string(), GOOD);
+    }
+
+    #[test]
+    fn a_message_may_name_the_trace() {
+        let message = format!(r#"{{"params":{{"_meta":{{"traceparent":"{GOOD}"}},"x":1}}}}"#);
+        assert_eq!(TraceParent::in_message(message.as_bytes()).unwrap().to_string(), GOOD);
+        let elsewhere = format!(r#"{{"params":{{"arguments":{{"traceparent":"{GOOD}"}}}}}}"#);
+        let twice = message.replace(r#""x":1"#, r#""x":1,"x":2"#);
+        for other in
+            [&*elsewhere, &twice, r#"{"params":{"_meta":{"traceparent":7}}}"#, "traceparent", ""]
+        {
+            assert_eq!(TraceParent::in_message(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_joins_the_trace_that_only_its_message_names() {
+        use opentelemetry::trace::TracerProvider;
+        use opentelemetry_sdk::trace::SdkTracerProvider;
+        use tracing_subscriber::layer::SubscriberExt;
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        EXPORTING.store(true, Ordering::Relaxed);
+        let (trace, other) =
+            ("0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c");
+        let message = format!(r#"{{"params":{{"_meta":{{"traceparent":"{GOOD}"}}}}}}"#);
+        let in_trace = |headers: &HeaderMap| {
+            exchange_span(headers, message.as_bytes()).in_scope(|| {
+                onward(TraceParent::of(headers).or_else(|| TraceParent::parse(GOOD)).as_ref())
+            })
+        };
+        let (joined, headed) = tracing::subscriber::with_default(subscriber, || {
+            let mut headers = HeaderMap::new();
+            let joined = in_trace(&headers);
+            headers.insert(TRACEPARENT, GOOD.replace(trace, other).parse().unwrap());
+            (joined, in_trace(&headers))
+        });
+        EXPORTING.store(false, Ordering::Relaxed);
+        let (joined, headed) = (joined.unwrap(), headed.unwrap());
+        let joined = joined.to_str().unwrap();
+        assert!(joined.contains(trace) && joined != GOOD, "our span is the parent: {joined}");
+        assert!(headed.to_str().unwrap().contains(other), "the header counts first: {headed:?}");
     }
 
     #[test]

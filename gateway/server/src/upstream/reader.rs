@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
@@ -9,12 +10,16 @@ use gateway_governance::{Probed, Upstreams};
 use tokio::time::timeout;
 
 use super::leg::Leg;
-use super::talk::{Talk, Unanswered, invalid};
+use super::talk::{Party, Talk, Unanswered, invalid};
 
 #[async_trait]
 impl Upstreams for Leg {
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)> {
-        self.within(self.probe_eras(server)).await
+    async fn probe(
+        &self,
+        server: &Server,
+        credential: &Credential,
+    ) -> Result<Probed, (Reason, String)> {
+        self.within(self.probe_eras(Party { server, credential, caller: None })).await
     }
 
     async fn list(
@@ -22,9 +27,11 @@ impl Upstreams for Leg {
         server: &Server,
         listing: Listing,
         caller: &Caller,
+        credential: &Credential,
     ) -> Result<Vec<String>, (Reason, String)> {
         self.within(async {
-            let mut talk = self.open(server, Some(caller)).await?;
+            let party = Party { server, credential, caller: Some(caller) };
+            let mut talk = self.open(party).await?;
             let items = talk.list(listing).await;
             talk.close().await;
             Ok(items?)
@@ -45,14 +52,14 @@ impl Leg {
         })
     }
 
-    async fn probe_eras(&self, server: &Server) -> Result<Probed, (Reason, String)> {
-        let modern = Talk::discover(self, server, None).await;
+    async fn probe_eras(&self, party: Party<'_>) -> Result<Probed, (Reason, String)> {
+        let modern = Talk::discover(self, party).await;
         let legacy = match &modern {
             // Nothing answers at all: another question would only wait as long.
             Err(Unanswered::Failed(reason, detail)) if *reason != Reason::UpstreamInvalid => {
                 return Err((*reason, detail.clone()));
             }
-            Ok(_) | Err(_) => Talk::initialize(self, server, None).await,
+            Ok(_) | Err(_) => Talk::initialize(self, party).await,
         };
         let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
         let mut tools = None;
@@ -72,23 +79,19 @@ impl Leg {
     }
 
     /// Opens a conversation in the newest era that the server speaks.
-    async fn open<'a>(
-        &'a self,
-        server: &'a Server,
-        caller: Option<&'a Caller>,
-    ) -> Result<Talk<'a>, (Reason, String)> {
-        match server.eras {
-            Some(Eras { modern: true, .. }) => Ok(Talk::modern(self, server, caller)),
-            Some(Eras { legacy: true, .. }) => Ok(Talk::initialize(self, server, caller).await?),
+    async fn open<'a>(&'a self, party: Party<'a>) -> Result<Talk<'a>, (Reason, String)> {
+        match party.server.eras {
+            Some(Eras { modern: true, .. }) => Ok(Talk::modern(self, party)),
+            Some(Eras { legacy: true, .. }) => Ok(Talk::initialize(self, party).await?),
             Some(Eras { modern: false, legacy: false }) | None => {
-                match Talk::discover(self, server, caller).await {
+                match Talk::discover(self, party).await {
                     Ok(talk) => Ok(talk),
                     Err(Unanswered::Failed(reason, detail))
                         if reason != Reason::UpstreamInvalid =>
                     {
                         Err((reason, detail))
                     }
-                    Err(_) => Ok(Talk::initialize(self, server, caller).await?),
+                    Err(_) => Ok(Talk::initialize(self, party).await?),
                 }
             }
         }

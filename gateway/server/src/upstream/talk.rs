@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::json::{Json, Kind};
 use gateway_core::mcp::{
     Era, LEGACY_VERSIONS, Listing, MODERN_VERSION, NEWEST_LEGACY_VERSION, headers, meta,
@@ -62,11 +63,18 @@ pub(super) fn invalid(detail: impl Into<String>) -> Unanswered {
     Unanswered::Failed(Reason::UpstreamInvalid, detail.into())
 }
 
+/// With whom, on whose account.
+#[derive(Clone, Copy)]
+pub(super) struct Party<'a> {
+    pub(super) server: &'a Server,
+    pub(super) credential: &'a Credential,
+    pub(super) caller: Option<&'a Caller>,
+}
+
 /// A conversation with one server in one era.
 pub(super) struct Talk<'a> {
     leg: &'a Leg,
-    server: &'a Server,
-    caller: Option<&'a Caller>,
+    party: Party<'a>,
     era: Era,
     version: HeaderValue,
     session: Option<HeaderValue>,
@@ -76,11 +84,10 @@ pub(super) struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn modern(leg: &'a Leg, server: &'a Server, caller: Option<&'a Caller>) -> Talk<'a> {
+    pub(super) fn modern(leg: &'a Leg, party: Party<'a>) -> Talk<'a> {
         Talk {
             leg,
-            server,
-            caller,
+            party,
             era: Era::Modern,
             version: HeaderValue::from_static(MODERN_VERSION),
             session: None,
@@ -90,12 +97,8 @@ impl<'a> Talk<'a> {
     }
 
     /// A modern conversation, if the server says that it speaks the modern version.
-    pub(super) async fn discover(
-        leg: &'a Leg,
-        server: &'a Server,
-        caller: Option<&'a Caller>,
-    ) -> Result<Talk<'a>, Unanswered> {
-        let mut talk = Talk::modern(leg, server, caller);
+    pub(super) async fn discover(leg: &'a Leg, party: Party<'a>) -> Result<Talk<'a>, Unanswered> {
+        let mut talk = Talk::modern(leg, party);
         let (_, answer) = talk.ask("server/discover", "").await?;
         let result = Json::checked_before(&answer);
         let speaks = result.get("supportedVersions").is_none_or(|versions| {
@@ -109,12 +112,8 @@ impl<'a> Talk<'a> {
     }
 
     /// A legacy conversation: `initialize` and, where the server gives one out, a session.
-    pub(super) async fn initialize(
-        leg: &'a Leg,
-        server: &'a Server,
-        caller: Option<&'a Caller>,
-    ) -> Result<Talk<'a>, Unanswered> {
-        let mut talk = Talk::modern(leg, server, caller);
+    pub(super) async fn initialize(leg: &'a Leg, party: Party<'a>) -> Result<Talk<'a>, Unanswered> {
+        let mut talk = Talk::modern(leg, party);
         talk.era = Era::Legacy;
         talk.version = HeaderValue::from_static(NEWEST_LEGACY_VERSION);
         let params = format!(
@@ -173,8 +172,9 @@ impl<'a> Talk<'a> {
             return;
         }
         let request = self.request(Method::DELETE, None, String::new());
-        if let Err(error) = self.leg.send(self.server, request).await {
-            tracing::debug!(%error, server = %self.server.slug, "a session was not ended");
+        let Party { server, credential, .. } = self.party;
+        if let Err(error) = self.leg.send(server, credential, request).await {
+            tracing::debug!(%error, server = %server.slug, "a session was not ended");
         }
     }
 
@@ -210,7 +210,9 @@ impl<'a> Talk<'a> {
         method: &'static str,
         body: String,
     ) -> Result<Response<LegBody>, Unanswered> {
-        Ok(self.leg.send(self.server, self.request(Method::POST, Some(method), body)).await?)
+        let Party { server, credential, .. } = self.party;
+        let request = self.request(Method::POST, Some(method), body);
+        Ok(self.leg.send(server, credential, request).await?)
     }
 
     fn request(&self, http: Method, method: Option<&'static str>, body: String) -> Request<Bytes> {
@@ -226,7 +228,7 @@ impl<'a> Talk<'a> {
         if let Some(session) = &self.session {
             to.insert(headers::SESSION_ID, session.clone());
         }
-        if let Some(caller) = self.caller {
+        if let Some(caller) = self.party.caller {
             request.extensions_mut().insert(caller.clone());
         }
         request

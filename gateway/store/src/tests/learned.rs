@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::testing::store;
-use crate::tool::Learned;
+use crate::tool::{ChangedTool, Learned};
 
 const BOTH: Eras = Eras { legacy: true, modern: true };
 
@@ -67,13 +67,46 @@ async fn only_what_differs_is_written() {
         Learned {
             eras: true,
             added: vec!["d".into()],
-            changed: vec!["b".into()],
+            changed: vec![ChangedTool {
+                name: "b".into(),
+                before: first[1].definition.clone(),
+                after: second[0].definition.clone(),
+                hashes: [first[1].hash, second[0].hash],
+            }],
             removed: vec!["c".into()]
         }
     );
     assert_eq!(store.catalogue_version().await.unwrap(), version + 1);
     let names: Vec<String> = known(&store).await.into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["b", "a", "d"]);
+}
+
+#[tokio::test]
+async fn of_two_replicas_that_see_a_change_one_is_told_of_it() {
+    let store = store().await;
+    let name: String =
+        sqlx::query_scalar("select current_database()").fetch_one(store.pool()).await.unwrap();
+    let url = crate::testing::server().await.url(Some(&name));
+    let replica = Store::open(&crate::testing::settings(&url)).await.unwrap();
+    let defined = |round: usize| [tool("a", &format!("{{{}}}", " ".repeat(round)))];
+    learn(&store, BOTH, &defined(0)).await;
+    for round in 1..=10 {
+        let mut looking = tokio::task::JoinSet::new();
+        for looker in 0..8 {
+            let store = if looker % 2 == 0 { store.clone() } else { replica.clone() };
+            looking.spawn(async move { learn(&store, BOTH, &defined(round)).await });
+        }
+        let told: Vec<ChangedTool> =
+            looking.join_all().await.into_iter().flat_map(|learned| learned.changed).collect();
+        let [before, after] = [defined(round - 1), defined(round)].map(|[tool]| tool);
+        let expected = ChangedTool {
+            name: "a".into(),
+            before: before.definition,
+            after: after.definition,
+            hashes: [before.hash, after.hash],
+        };
+        assert_eq!(told, [expected], "round {round}");
+    }
 }
 
 #[tokio::test]

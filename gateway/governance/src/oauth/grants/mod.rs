@@ -63,8 +63,7 @@ pub(super) async fn give(
     form: &Form,
     refresh_token: Option<SecretString>,
 ) -> Result<Given, OauthError> {
-    let scope = scope::narrowed(&session.scope, form.get("scope"))?;
-    let audience = audience(server, &session, form)?;
+    let (scope, audience) = within(server, &session, form)?;
     let snapshot = server.current.snapshot();
     let user = snapshot.user(session.user).filter(|user| user.active).map(Arc::clone);
     let user = user.ok_or_else(|| OauthError::grant("the person is not active"))?;
@@ -125,6 +124,16 @@ impl AuthorizationServer {
         }
         Ok(self.addresses.name(audience))
     }
+}
+
+/// Scope and audience of the token that is asked for, if the session holds as much.
+pub(super) fn within(
+    server: &AuthorizationServer,
+    session: &StoredSession,
+    form: &Form,
+) -> Result<(String, String), OauthError> {
+    let scope = scope::narrowed(&session.scope, form.get("scope"))?;
+    Ok((scope, audience(server, session, form)?))
 }
 
 /// The session's own audience, or one server of a session for all.

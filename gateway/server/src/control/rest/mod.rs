@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gateway_core::reason::Reason;
+use gateway_governance::connections::client_metadata;
 use gateway_governance::{Face, Governance};
 use http::StatusCode;
 use serde_json::Value;
@@ -21,6 +22,7 @@ use super::arguments;
 use super::caller::{Turned, Visit};
 use super::metadata::Metadata;
 use crate::exchange::{Exchange, Reply, json};
+use crate::telemetry;
 use routes::{Document, Does, Found, Route};
 
 /// The REST face and the public documents.
@@ -72,6 +74,10 @@ impl Rest {
     fn document(&self, document: Document, parameters: &[(&'static str, &str)]) -> Reply {
         match document {
             Document::OpenApi => json(StatusCode::OK, self.openapi.clone()),
+            Document::Client => {
+                let document = client_metadata(&self.metadata.public_url);
+                json(StatusCode::OK, document.to_string())
+            }
             Document::ProtectedResource => {
                 json(StatusCode::OK, self.metadata.document("").to_string())
             }
@@ -102,7 +108,9 @@ impl Rest {
             Err(turned) => return self.turn_away(visit, turned),
         };
         let origin = visit.origin(exchange, Face::Rest);
-        match self.governance.perform(&caller, &origin, operation).await {
+        let performed = self.governance.perform(&caller, &origin, operation).await;
+        telemetry::performed(name, origin.face, performed.as_ref().err().map(|e| e.reason));
+        match performed {
             Ok(answer) => json(StatusCode::OK, answer.value.to_string()),
             Err(refused) => {
                 reply::refused(refused.reason, &refused.detail, visit.call, &self.metadata)

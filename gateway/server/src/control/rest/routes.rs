@@ -30,6 +30,8 @@ pub enum Does {
 pub enum Document {
     /// The description of this interface.
     OpenApi,
+    /// The gateway as a client of other authorization servers.
+    Client,
     /// RFC 9728: who issues tokens for this gateway.
     ProtectedResource,
     /// RFC 9728: who issues tokens for a server behind it.
@@ -70,7 +72,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/auditlogs", "list_audit_logs", Access::User),
     route("GET", "/api/v1/auditlogs/{id}", "get_audit_log", Access::Concerned),
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
-    route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Asked),
+    route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
     route("GET", "/api/v1/agent-accounts", "list_agent_accounts", Access::User),
     route("POST", "/api/v1/agent-accounts", "create_agent_account", Access::Admin),
@@ -92,7 +94,10 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/api/v1/delegations/{id}", "revoke_delegation", Access::Concerned),
     route("GET", "/api/v1/sessions", "list_oauth_sessions", Access::User),
     route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
+    route("GET", "/api/v1/connections", "list_connections", Access::User),
+    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Asked),
     document("/api/v1/openapi.json", Document::OpenApi),
+    document("/api/v1/oauth/client-metadata.json", Document::Client),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
     document(
         "/.well-known/oauth-protected-resource/api/v1/proxy/{server_id}/mcp",
@@ -156,7 +161,7 @@ fn parameters<'a>(template: &'static str, path: &'a str) -> Option<Vec<(&'static
 }
 
 /// The name in a parameter segment.
-pub(super) fn name_of(segment: &'static str) -> Option<&'static str> {
+pub(in crate::control) fn name_of(segment: &'static str) -> Option<&'static str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 

@@ -94,6 +94,10 @@ impl Face {
             }
             "revoke_delegation" => self.organisation.delegation().await,
             "revoke_oauth_session" => self.organisation.session().await,
+            "disconnect_server" => {
+                self.organisation.connected().await;
+                String::new()
+            }
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);

@@ -12,6 +12,7 @@ use super::super::arguments::{self, Arguments, Misfit};
 use super::super::refusal::sentence;
 use super::cap;
 use super::table::{Effect, Entry};
+use crate::telemetry;
 
 /// Where a refused tool result carries the same for machines, as the line's own refusals do.
 const REFUSAL_META: &str = "com.runlayer/refusal";
@@ -54,7 +55,10 @@ async fn perform(
     given: JsonObject,
 ) -> Result<Answer, CallToolResult> {
     let operation = wanted.read(given).map_err(|misfit| unfit(&misfit, origin.call))?;
-    governance.perform(caller, origin, operation).await.map_err(|r| refused(&r, origin.call))
+    let name = operation.name();
+    let performed = governance.perform(caller, origin, operation).await;
+    telemetry::performed(name, origin.face, performed.as_ref().err().map(|e| e.reason));
+    performed.map_err(|r| refused(&r, origin.call))
 }
 
 fn finish(mut answer: Answer) -> CallToolResult {

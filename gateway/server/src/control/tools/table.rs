@@ -131,6 +131,16 @@ pub const TOOLS: &[Entry] = &[
         "End a session",
         "Sign one of your MCP clients out: its tokens work nowhere any more. Needs confirm=true.",
     ),
+    reads(
+        "list_connections",
+        "List connections",
+        "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
+    ),
+    changes(
+        "disconnect_server",
+        "Disconnect a server",
+        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
+    ),
     changes(
         "set_server_status",
         "Set a server's status",
