@@ -81,8 +81,10 @@ impl Engine {
         let slug = asked.view.server.slug.as_str();
         let target =
             entity_uid(&self.targets[kind], &format!("{slug}/{}", asked.view.target.name()));
-        let mut entities =
-            vec![self.principal(principal.clone(), &asked)?, self.target(target.clone(), slug, &asked)?];
+        let mut entities = vec![
+            self.principal(principal.clone(), &asked)?,
+            self.target(target.clone(), slug, &asked)?,
+        ];
         let mut context = vec![
             ("held".to_owned(), Value::new_set(asked.held)),
             ("confirmed".to_owned(), Value::new_bool(asked.confirmed)),

@@ -78,7 +78,8 @@ async fn an_agent_calls_for_itself_and_for_a_person_and_the_trail_says_so() {
     let (status, made) =
         pair.rest(&bob, "POST", "/api/v1/agent-accounts", json!({"name": "indexer"})).await;
     assert_eq!(status, 200, "{made}");
-    let (id, secret) = (made["client_id"].as_str().unwrap(), made["client_secret"].as_str().unwrap());
+    let (id, secret) =
+        (made["client_id"].as_str().unwrap(), made["client_secret"].as_str().unwrap());
     pair.rig.secrets.push(secret.to_owned());
     let credentials = [("client_id", id), ("client_secret", secret)];
     let own = [("grant_type", "client_credentials"), credentials[0], credentials[1]];
@@ -101,8 +102,8 @@ async fn an_agent_calls_for_itself_and_for_a_person_and_the_trail_says_so() {
     let refusal = &asked["_meta"]["com.runlayer/refusal"];
     assert_eq!(refusal["reason"], "confirmation_required", "{asked}");
     let link = refusal["approval_url"].as_str().unwrap();
-    let path = link.strip_prefix("http://mcp.example.test:8080").unwrap();
-    let decision = format!("{path}/decision");
+    let id_of_call = link.strip_prefix("http://mcp.example.test:8080/confirmations/").unwrap();
+    let decision = format!("/api/v1/confirmations/{id_of_call}/decision");
     let yes = json!({"approve": true});
     let agent = token["access_token"].as_str().unwrap();
     for (key, status) in [(agent, 403), (pair.rig.key("carol"), 404), (bob.as_str(), 200)] {
@@ -140,7 +141,10 @@ async fn an_agent_calls_for_itself_and_for_a_person_and_the_trail_says_so() {
     let listed = for_bob.modern("tools/list", json!({})).await.result();
     let names = listed["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone());
     let names: Vec<Value> = names.collect();
-    assert!(names.iter().all(|name| ["echo", "delete_item"].contains(&name.as_str().unwrap())), "{names:?}");
+    assert!(
+        names.iter().all(|name| ["echo", "delete_item"].contains(&name.as_str().unwrap())),
+        "{names:?}"
+    );
 
     let rows = eventually("the trail knows it", PATIENCE, async || {
         let found = pair.rig.ask("alice", "list_audit_logs", json!({"agent_id": "indexer"})).await;
@@ -148,7 +152,8 @@ async fn an_agent_calls_for_itself_and_for_a_person_and_the_trail_says_so() {
         rows.iter().any(|row| row["on_behalf_of"] == "bob@example.com").then_some(rows)
     })
     .await;
-    let of = |behalf: bool| rows.iter().filter(move |row| row["on_behalf_of"].is_string() == behalf);
+    let of =
+        |behalf: bool| rows.iter().filter(move |row| row["on_behalf_of"].is_string() == behalf);
     assert!(of(true).all(|row| row["actor_kind"] == "person" && row["act"]["name"] == "indexer"));
     assert!(of(false).all(|row| row["actor_kind"] == "agent" && row["actor_email"] == id));
     assert!(of(false).any(|row| row["action_type"] == "tool_call_success"));

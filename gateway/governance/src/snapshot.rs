@@ -179,9 +179,10 @@ impl Snapshot {
     /// Whether the caller has the leave that a call on somebody's behalf needs on that server (`None`:
     /// the gateway itself).
     pub fn has_leave(&self, caller: &Caller, server: Option<ServerId>, now: Timestamp) -> bool {
-        caller.actor.as_ref().is_none_or(|agent| {
-            self.delegation((agent.id, caller.user.id), server, now).is_some()
-        })
+        caller
+            .actor
+            .as_ref()
+            .is_none_or(|agent| self.delegation((agent.id, caller.user.id), server, now).is_some())
     }
 
     /// The leave of `user` for `agent`, as long as it holds on that server (`None`: the gateway itself).

@@ -293,7 +293,8 @@ impl GetAuditLog {
         let absent =
             || Refused::new(Reason::EntityNotFound, "no such audit entry, or it is not yours");
         let id = self.id.parse().map_err(|_| absent())?;
-        let found = run.governance.store.get_event(id, own_entries(run)).await.map_err(Refused::store)?;
+        let found =
+            run.governance.store.get_event(id, own_entries(run)).await.map_err(Refused::store)?;
         answer(&detail(run, found.ok_or_else(absent)?))
     }
 }
@@ -321,9 +322,7 @@ impl From<EventEntry> for Entry {
             outcome: event.outcome,
             reason: event.reason,
             on_behalf_of: event.actor_email.clone().filter(|_| for_somebody),
-            act: event
-                .agent_id
-                .map(|id| Act { sub: id.to_string(), name: event.agent_name }),
+            act: event.agent_id.map(|id| Act { sub: id.to_string(), name: event.agent_name }),
             actor_email: event.actor_email,
             actor_kind: event.actor_kind,
             actor_id: event.actor_id.map(|id| id.to_string()),

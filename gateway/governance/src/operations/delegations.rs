@@ -104,7 +104,8 @@ impl CreateDelegation {
             expires_at,
             revoked_at: None,
         };
-        let before = run.snapshot.delegations().find(|d| (d.agent, d.user) == (new.agent, new.user));
+        let before =
+            run.snapshot.delegations().find(|d| (d.agent, d.user) == (new.agent, new.user));
         Ok(Planned {
             action: ActionType::DelegationCreated,
             about: about(new.id),

@@ -259,15 +259,11 @@ impl Change {
                 servers::set_status(run, &server, after).await
             }
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
-            Change::NewAgent { agent, secret } => {
-                agent_accounts::create(run, *agent, secret).await
-            }
+            Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
             Change::AgentStatus { id, enabled } => {
                 agent_accounts::set_status(run, id, enabled).await
             }
-            Change::AgentSecret { id, secret } => {
-                agent_accounts::set_secret(run, id, secret).await
-            }
+            Change::AgentSecret { id, secret } => agent_accounts::set_secret(run, id, secret).await,
             Change::NewDelegation(new) => delegations::create(run, *new).await,
             Change::EndDelegation(found) => delegations::revoke(run, *found).await,
             Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,

@@ -102,7 +102,8 @@ impl RevokeOauthSession {
         };
         let id: SessionId = self.id.parse().map_err(|_| absent())?;
         let now = run.governance.clock().now();
-        let found = run.governance.store.living_sessions(whose, now).await.map_err(Refused::store)?;
+        let found =
+            run.governance.store.living_sessions(whose, now).await.map_err(Refused::store)?;
         let found = found.into_iter().find(|found| found.session.id == id).ok_or_else(absent)?;
         let row = row(run, &found);
         Ok(Planned {

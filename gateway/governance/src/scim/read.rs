@@ -128,9 +128,8 @@ pub(super) fn truth(name: &str, value: &Value) -> Result<bool, ScimError> {
 
 /// Text that people can read, of sensible length.
 pub(super) fn text(name: &str, value: &Value) -> Result<String, ScimError> {
-    let wrong = || {
-        ScimError::value(format!("{name}: expected 1 to {LONGEST} characters, none invisible"))
-    };
+    let wrong =
+        || ScimError::value(format!("{name}: expected 1 to {LONGEST} characters, none invisible"));
     let text = value.as_str().map(str::trim).ok_or_else(wrong)?;
     let hidden = policies::hidden_character(text).is_some();
     if text.is_empty() || text.chars().count() > LONGEST || hidden {

@@ -52,9 +52,7 @@ impl Provisioning<'_> {
                 let change = json!({"before": about.before, "after": told(done)}).to_string();
                 (Outcome::Ok, None, None, Some(Bytes::from(change)))
             }
-            Err(error) => {
-                (Outcome::Error, Some(error.reason), Some(error.detail.clone()), None)
-            }
+            Err(error) => (Outcome::Error, Some(error.reason), Some(error.detail.clone()), None),
         };
         let took = started.elapsed().as_micros();
         governance.trail().conclude(Event {

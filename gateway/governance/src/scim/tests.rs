@@ -116,7 +116,11 @@ fn operations_are_read_as_identity_providers_write_them() {
     assert_eq!(
         patch(json!([{"op": "Add", "value": {
             "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department": "x"}}])),
-        Ok(vec![(Op::Add, "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:department".into(), None)])
+        Ok(vec![(
+            Op::Add,
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:department".into(),
+            None
+        )])
     );
     // Okta: an object without a path; members by a filter.
     assert_eq!(

@@ -127,8 +127,7 @@ impl Provisioning<'_> {
             before: told(&before),
         };
         let now = self.governance.clock().now();
-        let work =
-            async { written(self.governance.store.unprovision_user(UserId(id), now).await) };
+        let work = async { written(self.governance.store.unprovision_user(UserId(id), now).await) };
         self.change(origin, about, work, |_| Value::Null).await.map(drop)
     }
 

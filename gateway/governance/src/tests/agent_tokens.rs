@@ -253,8 +253,7 @@ async fn a_disabled_agent_and_a_former_secret_are_worth_nothing_anywhere() {
     let enabled = |enabled: bool| json!({"agent": "indexer", "enabled": enabled, "confirm": true});
     let fresh = json!({"agent": "indexer", "confirm": true});
     let secret = world.set("rotate_agent_account_secret", fresh).await;
-    let indexer =
-        Agent { secret: text(&secret, "client_secret").to_owned(), ..indexer };
+    let indexer = Agent { secret: text(&secret, "client_secret").to_owned(), ..indexer };
     let own = world.own(&indexer).await.unwrap();
     world.set("set_agent_account_status", enabled(false)).await;
     assert_eq!(world.own(&indexer).await.unwrap_err().code, ErrorCode::InvalidClient);
@@ -316,13 +315,20 @@ async fn an_assertion_proves_an_agent_once() {
 
     let mut cases = vec![
         ("another key", FOREIGN.sign(&header, &with("x", json!(1)))),
-        ("no type but an access token's", OURS.sign(
-            &json!({"alg": "EdDSA", "kid": "k", "typ": "at+jwt"}), &with("x", json!(2)))),
+        (
+            "no type but an access token's",
+            OURS.sign(&json!({"alg": "EdDSA", "kid": "k", "typ": "at+jwt"}), &with("x", json!(2))),
+        ),
         ("alg none", OURS.sign(&json!({"alg": "none", "kid": "k"}), &with("x", json!(3)))),
         ("alg HS256", OURS.sign(&json!({"alg": "HS256", "kid": "k"}), &with("x", json!(4)))),
         ("another kid", OURS.sign(&json!({"alg": "EdDSA", "kid": "l"}), &with("x", json!(5)))),
-        ("its own key", OURS.sign(
-            &json!({"alg": "EdDSA", "jwk": OURS.jwks()["keys"][0]}), &with("x", json!(6)))),
+        (
+            "its own key",
+            OURS.sign(
+                &json!({"alg": "EdDSA", "jwk": OURS.jwks()["keys"][0]}),
+                &with("x", json!(6)),
+            ),
+        ),
         ("no JWT", "x.y".into()),
         ("nothing signed", OURS.sign(&header, &good).rsplit_once('.').unwrap().0.to_owned() + "."),
         ("our own access token", text(&token, "access_token").to_owned()),
@@ -422,7 +428,10 @@ async fn on_behalf_needs_the_persons_leave_and_the_agents_own_word() {
         assert_eq!((&said["sub"], &said["act"]["sub"]), (&json!(bob), &claims(&actor)["sub"]));
         for replica in [&house.a, &house.b] {
             let caller = world.at(replica, &token, "tickets").await.unwrap();
-            assert_eq!((caller.user.email.as_str(), caller.actor.is_some()), ("bob@example.com", true));
+            assert_eq!(
+                (caller.user.email.as_str(), caller.actor.is_some()),
+                ("bob@example.com", true)
+            );
             assert!(enters(&replica.governance, &caller, "tickets"));
             // Elsewhere the token is good, and there is no server.
             let caller = world.at(replica, &token, "vault").await.unwrap();
@@ -452,13 +461,22 @@ async fn on_behalf_needs_the_persons_leave_and_the_agents_own_word() {
     let agent_id = claims(&world.own(&indexer).await.unwrap())["sub"].as_str().unwrap().to_owned();
     let cases: Vec<(&str, (&str, &str), Vec<(&str, &str)>)> = vec![
         ("another agent's token as actor", subjects[0], vec![("actor_token", others), actor[1]]),
-        ("another agent's token alone", subjects[0], vec![
-            ("client_id", ""), ("client_secret", ""), ("actor_token", others), actor[1]]),
-        ("another's token, this client id", subjects[0], vec![
-            ("client_secret", ""), ("actor_token", others), actor[1]]),
+        (
+            "another agent's token alone",
+            subjects[0],
+            vec![("client_id", ""), ("client_secret", ""), ("actor_token", others), actor[1]],
+        ),
+        (
+            "another's token, this client id",
+            subjects[0],
+            vec![("client_secret", ""), ("actor_token", others), actor[1]],
+        ),
         ("a person's token as actor", subjects[0], vec![("actor_token", bobs_token), actor[1]]),
-        ("a token on behalf as actor", subjects[0], vec![
-            ("client_id", ""), ("client_secret", ""), ("actor_token", behalf), actor[1]]),
+        (
+            "a token on behalf as actor",
+            subjects[0],
+            vec![("client_id", ""), ("client_secret", ""), ("actor_token", behalf), actor[1]],
+        ),
         ("no token as actor", subjects[0], vec![("actor_token", "x"), actor[1]]),
         ("a token on behalf as subject", (ACCESS, behalf), vec![]),
         ("the agent's token as subject", (ACCESS, own), vec![]),
@@ -484,12 +502,18 @@ async fn on_behalf_needs_the_persons_leave_and_the_agents_own_word() {
     }
     let vault = format!("{GATEWAY}/api/v1/proxy/vault/mcp");
     for (more, code) in [
-        (("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"), ErrorCode::InvalidRequest),
+        (
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
+            ErrorCode::InvalidRequest,
+        ),
         (("subject_token", ""), ErrorCode::InvalidRequest),
         (("subject_token_type", ""), ErrorCode::InvalidRequest),
         (("actor_token", own), ErrorCode::InvalidRequest),
         (("actor_token_type", ACCESS), ErrorCode::InvalidRequest),
-        (("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token"), ErrorCode::InvalidRequest),
+        (
+            ("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token"),
+            ErrorCode::InvalidRequest,
+        ),
         (("scope", "everything"), ErrorCode::InvalidScope),
         (("resource", "https://other.example"), ErrorCode::InvalidTarget),
         (("resource", vault.as_str()), ErrorCode::InvalidTarget),
@@ -515,7 +539,10 @@ async fn a_token_on_behalf_lives_no_longer_than_the_leave() {
     house.delegate("bob", json!({"agent": "indexer", "expires_at": soon})).await.unwrap();
     let bob = (EMAIL, "bob@example.com");
     let token = world.behalf(&indexer, bob, &[]).await.unwrap();
-    assert!(token["expires_in"].as_i64().is_some_and(|seconds| (1..=40).contains(&seconds)), "{token}");
+    assert!(
+        token["expires_in"].as_i64().is_some_and(|seconds| (1..=40).contains(&seconds)),
+        "{token}"
+    );
     world.at(&house.a, &token, "tickets").await.unwrap();
     house.clock.advance(41);
     assert!(world.at(&house.a, &token, "tickets").await.is_err());
@@ -524,7 +551,8 @@ async fn a_token_on_behalf_lives_no_longer_than_the_leave() {
     let made = house.delegate("bob", json!({"agent": "indexer"})).await.unwrap();
     let token = world.behalf(&indexer, bob, &[]).await.unwrap();
     assert_eq!(token["expires_in"], 3600);
-    eventually("b knows the leave", async || world.at(&house.b, &token, "tickets").await.is_ok()).await;
+    eventually("b knows the leave", async || world.at(&house.b, &token, "tickets").await.is_ok())
+        .await;
     let revoke = json!({"id": made["id"], "confirm": true});
     house.perform("bob", Face::Rest, "revoke_delegation", revoke).await.unwrap();
     assert!(world.at(&house.a, &token, "tickets").await.is_err());
@@ -601,7 +629,10 @@ async fn an_identity_provider_vouches_once_for_one_client() {
         ("an access token's type", OURS.sign(&typed("at+jwt"), &with("x", json!(2)))),
         ("a plain JWT", OURS.sign(&typed("JWT"), &with("x", json!(3)))),
         ("no type", OURS.sign(&json!({"alg": "EdDSA", "kid": "k"}), &with("x", json!(4)))),
-        ("alg none", OURS.sign(&json!({"alg": "none", "typ": "oauth-id-jag+jwt"}), &with("x", json!(5)))),
+        (
+            "alg none",
+            OURS.sign(&json!({"alg": "none", "typ": "oauth-id-jag+jwt"}), &with("x", json!(5))),
+        ),
         ("our own token", text(&token, "access_token").to_owned()),
         ("another server's", FOREIGN.sign(&header, &with("iss", json!("https://evil.example")))),
     ];
@@ -609,7 +640,10 @@ async fn an_identity_provider_vouches_once_for_one_client() {
         ("an issuer that nobody trusts", with("iss", json!("https://evil.example"))),
         ("ourselves as issuer", with("iss", json!(GATEWAY))),
         ("another audience", with("aud", json!("https://other.example"))),
-        ("the token endpoint as audience", with("aud", json!(format!("{GATEWAY}/api/v1/oauth/token")))),
+        (
+            "the token endpoint as audience",
+            with("aud", json!(format!("{GATEWAY}/api/v1/oauth/token"))),
+        ),
         ("two audiences", with("aud", json!([GATEWAY, IDP]))),
         ("another client", with("client_id", json!("somebody"))),
         ("no client", with("client_id", Value::Null)),
@@ -628,7 +662,11 @@ async fn an_identity_provider_vouches_once_for_one_client() {
     }
     for (what, assertion) in &cases {
         let refused = ask(&house.a, assertion, &[]).await.unwrap_err();
-        assert_eq!((refused.code, refused.told()), (ErrorCode::InvalidGrant, told.clone()), "{what}");
+        assert_eq!(
+            (refused.code, refused.told()),
+            (ErrorCode::InvalidGrant, told.clone()),
+            "{what}"
+        );
     }
     let fresh = |n: u32| OURS.sign(&header, &with("y", json!(n)));
     let vault = format!("{GATEWAY}/api/v1/proxy/vault/mcp");

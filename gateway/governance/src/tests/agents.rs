@@ -41,7 +41,8 @@ impl House {
     }
 
     pub(super) async fn agent(&self, name: &str, owner: &str) -> Caller {
-        let arguments = json!({"name": name, "owner": format!("{owner}@example.com"), "confirm": true});
+        let arguments =
+            json!({"name": name, "owner": format!("{owner}@example.com"), "confirm": true});
         self.perform("root", Face::Rest, "create_agent_account", arguments).await.unwrap();
         let snapshot = self.a.governance.snapshot();
         let agent = snapshot.agents.iter().find(|agent| agent.principal.name == name).unwrap();
@@ -100,7 +101,8 @@ fn invisible(verdict: &Verdict) -> bool {
 async fn both_must_be_allowed_and_the_person_must_have_delegated() {
     let (house, indexer) = House::with_indexer().await;
     let a = &house.a.governance;
-    let (for_bob, for_carol) = (house.for_person(&indexer, "bob"), house.for_person(&indexer, "carol"));
+    let (for_bob, for_carol) =
+        (house.for_person(&indexer, "bob"), house.for_person(&indexer, "carol"));
 
     // For itself: what its policies say, delegations or none.
     assert!(matches!(verdict(a, &indexer, "list"), Verdict::Allow { .. }));
@@ -151,7 +153,8 @@ async fn both_must_be_allowed_and_the_person_must_have_delegated() {
     for caller in [&indexer, &for_bob] {
         assert!(a.snapshot().present(caller).is_none());
         assert!(!a.snapshot().still_good(caller, a.clock().now()));
-        eventually("b knows, too", async || !b.snapshot().still_good(caller, b.clock().now())).await;
+        eventually("b knows, too", async || !b.snapshot().still_good(caller, b.clock().now()))
+            .await;
         let refused = house.as_caller(caller, Face::Tools, "list_servers", json!({})).await;
         assert_eq!(refused.unwrap_err().reason, Reason::CredentialInvalid);
     }
@@ -252,7 +255,11 @@ async fn nobody_delegates_for_others_or_what_they_lack() {
     for caller in [&admin, &house.for_person(&admin, "root")] {
         let arguments = json!({"name": "more", "confirm": true});
         let refused = house.as_caller(caller, Face::Rest, "create_agent_account", arguments).await;
-        assert_eq!(refused.unwrap_err().reason, Reason::RoleMissing, "programs make no credentials");
+        assert_eq!(
+            refused.unwrap_err().reason,
+            Reason::RoleMissing,
+            "programs make no credentials"
+        );
     }
 }
 
@@ -293,13 +300,22 @@ async fn who_may_make_and_manage_accounts() {
     }
     let create = json!({"name": "builder", "roles": ["developer"], "confirm": true});
     let made = house.perform("dora", Face::Rest, "create_agent_account", create).await.unwrap();
-    assert_eq!((&made["owner"], &made["roles"]), (&json!("dora@example.com"), &json!(["developer"])));
+    assert_eq!(
+        (&made["owner"], &made["roles"]),
+        (&json!("dora@example.com"), &json!(["developer"]))
+    );
     // Others see nothing of it; its owner and administrators do.
-    for (person, sees) in
-        [("dora", true), ("root", true), ("it", true), ("desk", true), ("bob", false), ("carol", false)]
-    {
-        let got =
-            house.perform(person, Face::Rest, "get_agent_account", json!({"agent": "builder"})).await;
+    for (person, sees) in [
+        ("dora", true),
+        ("root", true),
+        ("it", true),
+        ("desk", true),
+        ("bob", false),
+        ("carol", false),
+    ] {
+        let got = house
+            .perform(person, Face::Rest, "get_agent_account", json!({"agent": "builder"}))
+            .await;
         match sees {
             true => assert_eq!(got.unwrap()["id"], made["id"], "{person}"),
             false => assert_eq!(got.unwrap_err().reason, Reason::EntityNotFound, "{person}"),
@@ -320,7 +336,8 @@ async fn who_may_make_and_manage_accounts() {
     let refused = house.perform("dora", Face::Tools, "create_agent_account", create(false)).await;
     assert_eq!(refused.unwrap_err().reason, Reason::ConfirmMissing);
     assert!(!house.a.governance.snapshot().agents.iter().any(|a| a.principal.name == "quiet"));
-    let made = house.perform("dora", Face::Tools, "create_agent_account", create(true)).await.unwrap();
+    let made =
+        house.perform("dora", Face::Tools, "create_agent_account", create(true)).await.unwrap();
     assert!(made.get("client_secret").is_none(), "{made}");
 }
 
@@ -378,7 +395,8 @@ async fn an_agent_gives_no_humans_word() {
         for approve in [true, false] {
             let refused = confirmations.settle(caller, pending.id, approve, Via::Elicitation).await;
             assert_eq!(refused.unwrap_err().reason, Reason::EntityNotFound);
-            let arguments = json!({"id": pending.id.to_string(), "approve": approve, "confirm": true});
+            let arguments =
+                json!({"id": pending.id.to_string(), "approve": approve, "confirm": true});
             for face in [Face::Rest, Face::Tools] {
                 let refused =
                     house.as_caller(caller, face, "decide_confirmation", arguments.clone()).await;
@@ -390,9 +408,8 @@ async fn an_agent_gives_no_humans_word() {
     assert_eq!(a.snapshot().person_behind(&indexer), Some(house.caller("bob").user.id));
     assert_eq!(a.snapshot().person_behind(&for_bob), Some(house.caller("bob").user.id));
     let server = a.snapshot().server("tickets").unwrap().id;
-    let binding = |caller: &Caller| {
-        confirmations.binding(caller, server, Target::Tool("pay"), [7; 32], "{}")
-    };
+    let binding =
+        |caller: &Caller| confirmations.binding(caller, server, Target::Tool("pay"), [7; 32], "{}");
     let all = [binding(&indexer), binding(&for_bob), binding(&house.caller("bob"))];
     assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2], "one call each");
     let mut new = house.waiting("bob", &["caller", "group:security"]);
@@ -451,8 +468,7 @@ async fn the_trail_names_both_and_shows_an_agent_its_own_part() {
     }
     let of_bob = list(&bob, json!({})).await;
     let alone = of_bob.iter().find(|row| row["act"].is_null()).unwrap();
-    let refused = house
-        .as_caller(&for_bob, Face::Tools, "get_audit_log", json!({"id": alone["id"]}))
-        .await;
+    let refused =
+        house.as_caller(&for_bob, Face::Tools, "get_audit_log", json!({"id": alone["id"]})).await;
     assert_eq!(refused.unwrap_err().reason, Reason::EntityNotFound, "what Bob did himself");
 }

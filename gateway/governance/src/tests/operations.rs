@@ -49,7 +49,11 @@ async fn roles_gate_operations() {
         ("set_server_status", status, [yes, no, yes, no, no, no]),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
-        ("create_agent_account", json!({"name": "NEW", "confirm": true}), [yes, yes, yes, no, no, no]),
+        (
+            "create_agent_account",
+            json!({"name": "NEW", "confirm": true}),
+            [yes, yes, yes, no, no, no],
+        ),
         ("list_agent_accounts", json!({}), [yes; 6]),
         ("get_agent_account", json!({"agent": "x"}), [absent; 6]),
         (

@@ -62,11 +62,13 @@ async fn a_deactivated_person_is_out_everywhere_with_everything() {
         flow.at(replica, &token, GATEWAY).await.map_err(|error| error.reason)
     };
     eventually("b knows all of it", async || {
-        let good = house.b.governance.snapshot().still_good(&for_bob, house.b.governance.clock().now());
+        let good =
+            house.b.governance.snapshot().still_good(&for_bob, house.b.governance.clock().now());
         good && with_key(&house.b).await.is_ok() && with_token(&house.b).await.is_ok()
     })
     .await;
-    let (by_key, by_token) = (with_key(&house.b).await.unwrap(), with_token(&house.b).await.unwrap());
+    let (by_key, by_token) =
+        (with_key(&house.b).await.unwrap(), with_token(&house.b).await.unwrap());
 
     scim(house, Kind::Users, Ask::Patch(bob), active(json!("False"))).await.unwrap();
     for replica in [&house.a, &house.b] {
@@ -120,11 +122,18 @@ async fn groups_count_at_once_and_everything_is_recorded() {
         (json!([{"op": "Remove", "path": "members", "value": member}]), &[]),
         (json!([{"op": "Add", "path": "members", "value": member}]), &["auditors"]),
         (json!([{"op": "remove", "path": format!("members[value eq \"{carol}\"]")}]), &[]),
-        (json!([{"op": "replace", "value": {"displayName": "inspectors", "members": member}}]),
-            &["inspectors"]),
-        (json!([{"op": "add", "path": "members", "value": member}, {"op": "remove", "path": "members"}]), &[]),
-        (json!([{"op": "remove", "path": "members"}, {"op": "add", "path": "members", "value": member}]),
-            &["inspectors"]),
+        (
+            json!([{"op": "replace", "value": {"displayName": "inspectors", "members": member}}]),
+            &["inspectors"],
+        ),
+        (
+            json!([{"op": "add", "path": "members", "value": member}, {"op": "remove", "path": "members"}]),
+            &[],
+        ),
+        (
+            json!([{"op": "remove", "path": "members"}, {"op": "add", "path": "members", "value": member}]),
+            &["inspectors"],
+        ),
     ];
     for (operations, expected) in steps {
         scim(house, Kind::Groups, Ask::Patch(id), patch(operations.clone())).await.unwrap();
@@ -141,7 +150,8 @@ async fn groups_count_at_once_and_everything_is_recorded() {
     let engineering = rows.iter().find(|row| row["displayName"] == "engineering").unwrap();
     let engineering: Uuid = text(engineering, "id").parse().unwrap();
     let nobody = Uuid::from_u128(7);
-    let stranger = json!([{"op": "add", "path": "members", "value": [{"value": nobody.to_string()}]}]);
+    let stranger =
+        json!([{"op": "add", "path": "members", "value": [{"value": nobody.to_string()}]}]);
     let nonsense = json!([{"op": "add", "path": "members", "value": [{"value": "carol"}]}]);
     let refused = [
         (Ask::Create, make, 409),
@@ -173,9 +183,12 @@ async fn groups_count_at_once_and_everything_is_recorded() {
     let rows = house.all_rows(&EventFilter::default()).await;
     let scim_rows: Vec<_> =
         rows.iter().filter(|row| row.auth_method.as_deref() == Some("scim")).collect();
-    for (action, outcome) in
-        [("group_created", "ok"), ("group_updated", "ok"), ("group_deleted", "ok"), ("group_deleted", "error")]
-    {
+    for (action, outcome) in [
+        ("group_created", "ok"),
+        ("group_updated", "ok"),
+        ("group_deleted", "ok"),
+        ("group_deleted", "error"),
+    ] {
         let found = scim_rows.iter().any(|row| row.action_type == action && row.outcome == outcome);
         assert!(found, "{action} {outcome}");
     }
@@ -192,7 +205,8 @@ async fn only_the_whole_token_opens() {
     let provisioning = flow.house.a.governance.scim().unwrap();
     assert!(provisioning.admits(TOKEN));
     let doubled = format!("{TOKEN}{TOKEN}");
-    for wrong in ["", " ", "scim", &TOKEN[1..], &TOKEN[..TOKEN.len() - 1], &TOKEN.to_lowercase(), &doubled]
+    for wrong in
+        ["", " ", "scim", &TOKEN[1..], &TOKEN[..TOKEN.len() - 1], &TOKEN.to_lowercase(), &doubled]
     {
         assert!(!provisioning.admits(wrong), "{wrong}");
     }

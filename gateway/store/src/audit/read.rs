@@ -256,11 +256,7 @@ async fn page(
     })
 }
 
-async fn detail(
-    store: &Store,
-    id: EventId,
-    only: Only,
-) -> Result<Option<EventDetail>, StoreError> {
+async fn detail(store: &Store, id: EventId, only: Only) -> Result<Option<EventDetail>, StoreError> {
     // An event that concludes a call carries the call's start, so it is hardly later than its own id says.
     let made = instant_of(id.0).map(|made| made + CLOCKS_APART);
     let (actor, agent) = (only.actor.map(|id| id.0), only.agent.map(|id| id.0));

@@ -316,10 +316,7 @@ mod tests {
     fn a_row_without_an_agent_is_chained_as_ever() {
         let subject = Subject { actor_email: Some("bob@example.com".into()), ..Subject::default() };
         let text = serde_json::to_string(&SubjectRow::of(&subject)).unwrap();
-        assert_eq!(
-            text,
-            r#"{"actor_email":"bob@example.com","policy_ids":"[]","findings":"[]"}"#
-        );
+        assert_eq!(text, r#"{"actor_email":"bob@example.com","policy_ids":"[]","findings":"[]"}"#);
         assert_eq!(serde_json::from_str::<SubjectRow>(&text).unwrap(), SubjectRow::of(&subject));
     }
 

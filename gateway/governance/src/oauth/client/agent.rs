@@ -26,9 +26,7 @@ impl AuthorizationServer {
         let presented = presented(form, authorization)?;
         let agent = match (presented.secret, presented.assertion) {
             (Some(secret), None) => self.by_secret(&presented.id, &secret)?,
-            (None, Some((ASSERTION, token))) => {
-                self.by_assertion(&presented.id, token).await?
-            }
+            (None, Some((ASSERTION, token))) => self.by_assertion(&presented.id, token).await?,
             (None, Some(_)) => {
                 return Err(OauthError::client("client_assertion_type: not jwt-bearer"));
             }
@@ -52,11 +50,7 @@ impl AuthorizationServer {
         Ok(Arc::clone(agent))
     }
 
-    async fn by_assertion(
-        &self,
-        named: &str,
-        token: &str,
-    ) -> Result<Arc<StoredAgent>, OauthError> {
+    async fn by_assertion(&self, named: &str, token: &str) -> Result<Arc<StoredAgent>, OauthError> {
         let now = self.clock.now();
         let issuer = assertion::claimed_issuer(token)
             .ok_or_else(|| OauthError::client("the client assertion cannot be read"))?;

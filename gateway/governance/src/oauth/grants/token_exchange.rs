@@ -89,7 +89,8 @@ async fn actor(
         (None, None) => None,
         (Some(token), Some(ACCESS_TOKEN)) => Some(by_actor_token(server, token)?),
         _ => {
-            let expected = format!("actor_token_type: expected {ACCESS_TOKEN}, with an actor_token");
+            let expected =
+                format!("actor_token_type: expected {ACCESS_TOKEN}, with an actor_token");
             return Err(OauthError::request(expected));
         }
     };

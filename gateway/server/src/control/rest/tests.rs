@@ -189,7 +189,11 @@ async fn bad_credentials_reach_no_operation() {
     ];
     let operations = ROUTES.iter().filter(|route| route.access != Access::Anonymous);
     for route in operations {
-        let path = route.path.replace("{server_id}", "tickets").replace("{id}", "x").replace("{agent}", "x");
+        let path = route
+            .path
+            .replace("{server_id}", "tickets")
+            .replace("{id}", "x")
+            .replace("{agent}", "x");
         for case in &cases {
             let mut headers = HeaderMap::new();
             for (name, value) in case {

@@ -59,7 +59,8 @@ impl Face {
     /// As the provisioning system.
     async fn ask(&self, method: &str, target: &str, body: Value) -> Seen {
         let bearer = format!("Bearer {SCIM_TOKEN}");
-        let headers = [("authorization", bearer.as_str()), ("content-type", "application/scim+json")];
+        let headers =
+            [("authorization", bearer.as_str()), ("content-type", "application/scim+json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(method, &format!("/scim/v2/{target}"), &headers, &body).await
     }
@@ -99,7 +100,9 @@ async fn only_the_provisioning_system_gets_in_at_any_address() {
     }
     let trail = face.organisation.governance.trail();
     assert!(trail.flush(std::time::Duration::from_secs(10)).await);
-    for (method, target) in [("GET", "Nothing"), ("GET", "Users/a/b"), ("GET", ""), ("POST", "Bulk")] {
+    for (method, target) in
+        [("GET", "Nothing"), ("GET", "Users/a/b"), ("GET", ""), ("POST", "Bulk")]
+    {
         assert_eq!(face.ask(method, target, Value::Null).await.status, 404, "{target}");
     }
     for (method, target) in [("DELETE", "Users"), ("PUT", "Groups"), ("POST", "Schemas")] {
@@ -113,13 +116,22 @@ async fn documents_describe_what_is_there() {
     for route in ROUTES.iter().filter(|route| matches!(route.does, Does::Document(_))) {
         let target = route.path.trim_start_matches("/scim/v2/").replace("/{id}", "");
         let seen = face.ask("GET", &target, Value::Null).await;
-        assert_eq!((seen.status, &seen.headers[CONTENT_TYPE]), (200, &HeaderValue::from_static("application/scim+json")));
+        assert_eq!(
+            (seen.status, &seen.headers[CONTENT_TYPE]),
+            (200, &HeaderValue::from_static("application/scim+json"))
+        );
     }
     let config = face.ask("GET", "ServiceProviderConfig", Value::Null).await.body;
-    assert_eq!((&config["patch"]["supported"], &config["bulk"]["supported"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (&config["patch"]["supported"], &config["bulk"]["supported"]),
+        (&json!(true), &json!(false))
+    );
     let schema = "Schemas/urn:ietf:params:scim:schemas:core:2.0:User";
     assert_eq!(face.ask("GET", schema, Value::Null).await.body["name"], "User");
-    assert_eq!(face.ask("GET", "ResourceTypes/Group", Value::Null).await.body["endpoint"], "/Groups");
+    assert_eq!(
+        face.ask("GET", "ResourceTypes/Group", Value::Null).await.body["endpoint"],
+        "/Groups"
+    );
     for absent in ["Schemas/urn:x", "ResourceTypes/Device"] {
         assert_eq!(face.ask("GET", absent, Value::Null).await.status, 404);
     }
@@ -157,20 +169,41 @@ async fn people_come_change_and_go() {
         assert_eq!((listed.status, &listed.body["totalResults"]), (200, &json!(found)), "{filter}");
     }
     let page = face.ask("GET", "Users?startIndex=2&count=1", Value::Null).await.body;
-    assert_eq!((&page["startIndex"], &page["itemsPerPage"], &page["totalResults"]), (&json!(2), &json!(1), &json!(4)));
+    assert_eq!(
+        (&page["startIndex"], &page["itemsPerPage"], &page["totalResults"]),
+        (&json!(2), &json!(1), &json!(4))
+    );
     let bad = face.ask("GET", "Users?filter=userName+co+%22a%22", Value::Null).await;
     assert_eq!((bad.status, &bad.body["scimType"]), (400, &json!("invalidFilter")));
 
     let target = format!("Users/{id}");
-    let patch = |operations: Value| {
-        json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations})
-    };
+    let patch = |operations: Value| json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations});
     let cases = [
-        (json!([{"op": "Replace", "path": "active", "value": "False"}]), "dana@example.com", "Dana D", false),
+        (
+            json!([{"op": "Replace", "path": "active", "value": "False"}]),
+            "dana@example.com",
+            "Dana D",
+            false,
+        ),
         (json!([{"op": "replace", "value": {"active": true}}]), "dana@example.com", "Dana D", true),
-        (json!([{"op": "Add", "path": "displayName", "value": "D."}, {"op": "Add", "path": "title", "value": "x"}]), "dana@example.com", "D.", true),
-        (json!([{"op": "Replace", "value": {"name.givenName": "Di", "name.familyName": "Ray"}}]), "dana@example.com", "Di Ray", true),
-        (json!([{"op": "Replace", "path": "userName", "value": "di@example.com"}]), "di@example.com", "Di Ray", true),
+        (
+            json!([{"op": "Add", "path": "displayName", "value": "D."}, {"op": "Add", "path": "title", "value": "x"}]),
+            "dana@example.com",
+            "D.",
+            true,
+        ),
+        (
+            json!([{"op": "Replace", "value": {"name.givenName": "Di", "name.familyName": "Ray"}}]),
+            "dana@example.com",
+            "Di Ray",
+            true,
+        ),
+        (
+            json!([{"op": "Replace", "path": "userName", "value": "di@example.com"}]),
+            "di@example.com",
+            "Di Ray",
+            true,
+        ),
         (json!([{"op": "Remove", "path": "externalId"}]), "di@example.com", "Di Ray", true),
     ];
     for (operations, email, name, active) in cases {
@@ -181,7 +214,10 @@ async fn people_come_change_and_go() {
     }
     let whole = json!({"userName": "di@example.com", "externalId": "n-1", "active": false});
     let seen = face.ask("PUT", &target, whole).await;
-    assert_eq!((seen.status, &seen.body["externalId"], &seen.body["displayName"]), (200, &json!("n-1"), &json!("")));
+    assert_eq!(
+        (seen.status, &seen.body["externalId"], &seen.body["displayName"]),
+        (200, &json!("n-1"), &json!(""))
+    );
     assert!(!face.user("di@example.com").unwrap().active);
 
     let refused = [
@@ -194,11 +230,26 @@ async fn people_come_change_and_go() {
         ("PUT", target.as_str(), json!({}), 400),
         ("PUT", target.as_str(), json!({"userName": "bob@example.com"}), 409),
         ("PATCH", target.as_str(), json!({}), 400),
-        ("PATCH", target.as_str(), patch(json!([{"op": "replace", "path": "userName", "value": "bob@example.com"}])), 409),
-        ("PATCH", target.as_str(), patch(json!([{"op": "replace", "path": "active", "value": 1}])), 400),
+        (
+            "PATCH",
+            target.as_str(),
+            patch(json!([{"op": "replace", "path": "userName", "value": "bob@example.com"}])),
+            409,
+        ),
+        (
+            "PATCH",
+            target.as_str(),
+            patch(json!([{"op": "replace", "path": "active", "value": 1}])),
+            400,
+        ),
         ("PATCH", target.as_str(), patch(json!([{"op": "remove", "path": "active"}])), 400),
         ("PATCH", target.as_str(), patch(json!([{"op": "remove", "path": "userName"}])), 400),
-        ("PATCH", "Users/0197f000-0000-7000-8000-000000000001", patch(json!([{"op": "replace", "path": "active", "value": true}])), 404),
+        (
+            "PATCH",
+            "Users/0197f000-0000-7000-8000-000000000001",
+            patch(json!([{"op": "replace", "path": "active", "value": true}])),
+            404,
+        ),
         ("GET", "Users/x", Value::Null, 404),
         ("DELETE", "Users/x", Value::Null, 404),
     ];
