@@ -573,7 +573,7 @@ async fn vouched() -> World {
     net.put(&jwks, OURS.jwks().to_string());
     let mut settings = settings();
     settings.assertion_issuers = vec![Issuer::new(IDP, GATEWAY)];
-    let house = House::told(&settings, Arc::new(net)).await;
+    let house = House::open_with(&settings, Arc::new(net)).await;
     let metadata = json!({"redirect_uris": [super::oauth::REDIRECT], "client_name": "Test client",
         "token_endpoint_auth_method": "none"});
     let client = register(&house.a, &house, &metadata).await.unwrap();

@@ -29,7 +29,7 @@ use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
     Answer, Face, Fetch, Governance, GovernanceSettings, Operation, Origin, Parts, Probed, Refused,
-    SignInSettings, SystemRandom, Upstreams, command_line,
+    SystemRandom, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -170,13 +170,8 @@ impl House {
         House::build(&settings(), world.clone(), world).await
     }
 
-    pub(super) async fn open_with(sign_in: SignInSettings, fetch: Arc<dyn Fetch>) -> House {
-        let settings = GovernanceSettings { sign_in, ..settings() };
-        House::build(&settings, fetch, Arc::default()).await
-    }
-
-    /// Told other things at start, with other hosts behind `fetch`.
-    pub(super) async fn told(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
+    /// The same, told other things at start, with other hosts behind `fetch`.
+    pub(super) async fn open_with(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
         House::build(settings, fetch, Arc::default()).await
     }
 
@@ -189,9 +184,9 @@ impl House {
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let around = (&clock, &upstreams, &fetch);
-        let a = replica(&postgres, &spool, around, settings).await;
-        let b = replica(&postgres, &spool, around, settings).await;
+        let around = (settings, &fetch);
+        let a = replica(&postgres, &spool, (&clock, &upstreams), around).await;
+        let b = replica(&postgres, &spool, (&clock, &upstreams), around).await;
         let house = House { a, b, clock, upstreams, world, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
@@ -326,8 +321,8 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    (clock, upstreams, fetch): (&Arc<MovedClock>, &Arc<Fake>, &Arc<dyn Fetch>),
-    settings: &GovernanceSettings,
+    (clock, upstreams): (&Arc<MovedClock>, &Arc<Fake>),
+    (settings, fetch): (&GovernanceSettings, &Arc<dyn Fetch>),
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -347,7 +342,7 @@ async fn replica(
         trail: Trail::start(&store, trail).await.unwrap(),
         settings: settings.clone(),
         upstreams: upstreams.clone(),
-        fetch: fetch.clone(),
+        fetch: Arc::clone(fetch),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -19,7 +19,7 @@ const TOKEN: &str = "scim-Zk3v0Qw8Jr5tYx2Lb7Nc1Md4Hf6Gs9Pa";
 async fn open() -> Flow {
     let mut settings = settings();
     settings.scim_token = Some(TOKEN.into());
-    let house = House::told(&settings, Arc::new(Offline)).await;
+    let house = House::open_with(&settings, Arc::new(Offline)).await;
     let metadata = json!({"redirect_uris": [super::oauth::REDIRECT], "client_name": "Test client",
         "token_endpoint_auth_method": "none"});
     let client = register(&house.a, &house, &metadata).await.unwrap();
