@@ -17,6 +17,7 @@ pub mod operations;
 pub mod perform;
 pub mod ports;
 mod refresh;
+pub mod scim;
 mod settings;
 pub mod sign_in;
 mod snapshot;
@@ -28,6 +29,7 @@ mod vault;
 
 pub use confirmations::Confirmations;
 pub use connections::Connections;
+pub use decide::Attempt;
 pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};

@@ -35,6 +35,10 @@ pub struct GovernanceSettings {
     pub oauth: OauthSettings,
     /// How people sign in.
     pub sign_in: SignInSettings,
+    /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
+    pub assertion_issuers: Vec<Issuer>,
+    /// The provisioning system's token; without one there is no provisioning.
+    pub scim_token: Option<SecretString>,
 }
 
 /// What the authorization server is told.
@@ -87,6 +91,8 @@ impl GovernanceSettings {
             confirmation_lifetime: Duration::from_secs(300),
             oauth: OauthSettings::default(),
             sign_in: SignInSettings::default(),
+            assertion_issuers: Vec::new(),
+            scim_token: None,
         }
     }
 }

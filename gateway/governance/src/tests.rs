@@ -1,5 +1,7 @@
 //! Governance through its door, on a real Postgres; upstreams and other hosts are faked.
 
+mod agent_tokens;
+mod agents;
 mod audit;
 mod confirmations;
 mod connections;

@@ -52,7 +52,7 @@ async fn tools_are_read_once_for_all_who_ask() {
     assert_eq!(pay.annotations, ["destructiveHint"]);
 
     // What was defined anew is in the trail, once although two replicas look; what is new or gone is not.
-    b.learn(&server, None).await;
+    b.learn(&server, None, &bob).await.unwrap();
     let mut rows = house.all_rows(&EventFilter::default()).await;
     rows.retain(|row| row.action_type == "tool_definition_changed");
     assert_eq!(rows.len(), 1, "{rows:?}");

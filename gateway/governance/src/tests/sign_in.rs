@@ -6,13 +6,17 @@ use serde_json::json;
 
 use super::house::House;
 use crate::sign_in::NotSignedIn;
-use crate::{Face, Offline, SignInSettings};
+use crate::{Face, GovernanceSettings, Offline, SignInSettings};
 
 const PASSWORD: &str = "correct horse battery";
 
 async fn house() -> House {
     let settings = SignInSettings { local: true, ..SignInSettings::default() };
-    House::open_with(settings, std::sync::Arc::new(Offline)).await
+    House::open_with(
+        &GovernanceSettings { sign_in: settings, ..crate::testing::settings() },
+        std::sync::Arc::new(Offline),
+    )
+    .await
 }
 
 async fn give_password(house: &House, email: &str) {

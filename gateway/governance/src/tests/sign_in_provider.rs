@@ -8,14 +8,15 @@ use super::house::{House, STATE};
 use super::provider::{Idp, Providers};
 use crate::sign_in::{NotSignedIn, Opened};
 use crate::testing::provider;
-use crate::{Face, Provider, SignInSettings};
+use crate::{Face, GovernanceSettings, Provider, SignInSettings};
 
 const BROWSER: [u8; 32] = [1; 32];
 const ISSUER: &str = "https://idp.example.com";
 
 async fn house(providers: Vec<Provider>, idps: Vec<Arc<Idp>>) -> House {
-    let settings = SignInSettings { local: false, providers };
-    House::open_with(settings, Arc::new(Providers(idps))).await
+    let sign_in = SignInSettings { local: false, providers };
+    let settings = GovernanceSettings { sign_in, ..crate::testing::settings() };
+    House::open_with(&settings, Arc::new(Providers(idps))).await
 }
 
 async fn with(provider: Provider) -> (House, Arc<Idp>) {

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use crate::control::oauth::{Oauth, reply, routes};
 use crate::control::pages::Pages;
 use crate::control::rest::Rest;
+use crate::control::scim::{self, Scim};
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
 use crate::proxy::Proxy;
@@ -28,6 +29,7 @@ pub(super) struct Faces {
     pub(super) rest: Rest,
     pub(super) oauth: Oauth,
     pub(super) pages: Pages,
+    pub(super) scim: Scim,
 }
 
 /// The listener's handler.
@@ -90,6 +92,9 @@ impl Faces {
         let span = telemetry::exchange_span(&exchange.headers, &[]);
         if self.pages.owns(&exchange) {
             return self.pages.handle(exchange).instrument(span).await;
+        }
+        if exchange.path.starts_with(scim::routes::PREFIX) {
+            return self.scim.handle(exchange, &self.rest).instrument(span).await;
         }
         // The gateway's own metadata as a client lies among the addresses of its authorization server.
         let as_client = exchange.path == CLIENT_METADATA_PATH;

@@ -65,6 +65,11 @@ pub(super) fn governance(
         email_claim: issuer.email_claim.clone(),
         required_claims: issuer.required_claims.clone(),
     };
+    let assertions = |issuer: &crate::config::AssertionIssuer| Issuer {
+        jwks_url: issuer.jwks_url.clone(),
+        email_claim: issuer.email_claim.clone(),
+        ..Issuer::new(&issuer.issuer, public_url.as_str().trim_end_matches('/'))
+    };
     let provider = |provider: &crate::config::Provider| Provider {
         name: provider.name.clone(),
         issuer: provider.issuer.clone(),
@@ -82,6 +87,8 @@ pub(super) fn governance(
             local: config.sign_in.local,
             providers: config.sign_in.providers.iter().map(provider).collect(),
         },
+        assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
+        scim_token: config.scim.token.clone(),
         issuers: config.identity.issuers.iter().map(issuer).collect(),
         jwks_max_age: config.identity.jwks_max_age,
         jwks_min_refetch: config.identity.jwks_min_refetch,
@@ -91,7 +98,7 @@ pub(super) fn governance(
         confirmation_lifetime: config.confirm.expires,
         vault,
         oauth: oauth(config),
-        ..GovernanceSettings::new(root, public_url)
+        ..GovernanceSettings::new(root, public_url.clone())
     }
 }
 

@@ -15,7 +15,9 @@ use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
 use gateway_governance::confirmations::NewConfirmation;
+use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
+use gateway_governance::operations::delegations::CreateDelegation;
 use gateway_governance::{
     Face, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, SystemClock,
     SystemRandom, Upstreams, command_line, desired_state,
@@ -132,6 +134,30 @@ impl Organisation {
         Caller::new(user, AuthMethod::ApiKey, "test")
     }
 
+    /// The name of a new agent account of Bob's.
+    pub(crate) async fn agent(&self) -> String {
+        let create = CreateAgentAccount {
+            name: format!("agent-{}", Uuid::new_v4()),
+            owner: Some(Person::User.email().into()),
+            confirm: Some(true),
+            ..CreateAgentAccount::default()
+        };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreateAgentAccount(create);
+        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        made.value["name"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new delegation of Bob's.
+    pub(crate) async fn delegation(&self) -> String {
+        let agent = self.agent().await;
+        let create = CreateDelegation { agent, confirm: Some(true), ..CreateDelegation::default() };
+        let (caller, origin) = (self.caller(Person::User), self.origin(Face::Rest));
+        let operation = Operation::CreateDelegation(create);
+        let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
+        made.value["id"].as_str().unwrap().to_owned()
+    }
+
     /// Where a tool call of theirs comes from.
     pub(crate) fn origin(&self, face: Face) -> Origin {
         Origin {
@@ -166,13 +192,13 @@ impl Organisation {
 
     /// A call of Bob's that waits for `approver`.
     pub(crate) async fn waiting(&self, arguments: &str, approver: Approver) -> ConfirmationId {
-        let bob = self.caller(Person::User).user.id;
+        let bob = self.caller(Person::User);
         let server = self.governance.snapshot().server("tickets").unwrap().id;
         let confirmations = self.governance.confirmations();
         let target = Target::Tool("close_ticket");
         let new = NewConfirmation {
-            binding: confirmations.binding(bob, server, target, [0; 32], arguments),
-            user: bob,
+            binding: confirmations.binding(&bob, server, target, [0; 32], arguments),
+            user: bob.user.id,
             server,
             target: "tool:close_ticket".into(),
             demand: Demand {

@@ -75,6 +75,7 @@ fn agent(id: &str, active: bool) -> StoredAgent {
         },
         secret_hash: Some([0; 32]),
         jwks: None,
+        session: SessionId(Uuid::nil()),
         owner: BOB.parse().unwrap(),
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,

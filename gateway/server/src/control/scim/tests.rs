@@ -1,0 +1,1 @@
+//! Provisioning over HTTP: who gets in, what comes back, what identity providers send.
