@@ -8,7 +8,9 @@ alter table gateway_user
     -- The provisioning system's own id.
     add column external_id text,
     -- JSON object of texts, from the identity provider.
-    add column attributes  text not null default '{}';
+    add column attributes  text not null default '{}',
+    -- Since when the provisioning system knows them no more; it may bring them back.
+    add column removed_at  timestamptz;
 alter table gateway_group
     drop constraint gateway_group_source_check,
     add constraint gateway_group_source_check check (source in ('apply', 'api', 'seed', 'sign_in', 'scim')),
@@ -156,6 +158,8 @@ create table agent_account (
     secret_hash bytea check (length(secret_hash) = 32),
     -- For private_key_jwt: a JWK set, JSON text.
     jwks        text,
+    -- Its tokens' session: another one after the secret was changed or the account switched off.
+    session_id  uuid not null unique,
     owner_id    uuid not null references gateway_user on delete cascade,
     roles       text[] not null default '{}',
     enabled     boolean not null default true,
@@ -191,11 +195,20 @@ begin
 end
 $$;
 
--- Whoever stops being there or active takes their sessions along, whatever program changed the row.
+-- The provisioning system's ids are its own to give, once each.
+create unique index gateway_user_external on gateway_user (external_id) where external_id is not null;
+create unique index gateway_group_external on gateway_group (external_id) where external_id is not null;
+
+-- Whoever stops being there or active takes their sessions along, whatever program changed the row; tokens
+-- that are out stay dead should the person come back.
 create function end_sessions() returns trigger language plpgsql as $$
 begin
+    insert into revocation (session_id, until)
+        select id, now() + interval '1 day' from oauth_session where user_id = old.id and revoked_at is null
+        on conflict do nothing;
     update oauth_session set revoked_at = now() where user_id = old.id and revoked_at is null;
     update browser_session set revoked_at = now() where user_id = old.id and revoked_at is null;
+    update delegation set revoked_at = now() where user_id = old.id and revoked_at is null;
     return null;
 end
 $$;
@@ -258,6 +271,7 @@ alter table audit_event
     add column actor_kind text,
     add column agent_id   uuid,
     add column agent_name text;
+create index audit_event_agent on audit_event (agent_id, ts, id) where agent_id is not null;
 
 grant select, insert, update, delete on
     identity_link, local_password, sign_in_link, browser_session, signing_key, oauth_client, oauth_session,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, Role, User};
-use gateway_core::decision::{Circumstances, Question, Target, Verdict};
+use gateway_core::decision::{Circumstances, Target, Verdict};
 use gateway_core::ids::{CallId, ServerId, UserId};
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_core::reason::Reason;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::confirmations::Confirmations;
-use crate::decide::Decider;
+use crate::decide::{Attempt, Decider};
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
 use crate::oauth::AuthorizationServer;
@@ -177,32 +177,29 @@ impl Governance {
         self.identity.identify(&self.snapshot(), presented).await
     }
 
-    /// May it pass? Never errs; what cannot be evaluated is denied.
-    pub fn decide(&self, snapshot: &Snapshot, question: &Question<'_>) -> Verdict {
-        self.decider.decide(snapshot, question)
+    /// May it pass? Of a call on somebody's behalf: may both? Never errs; what cannot be evaluated is
+    /// denied.
+    pub fn decide(&self, snapshot: &Snapshot, caller: &Caller, attempt: &Attempt<'_>) -> Verdict {
+        self.decider.decide(snapshot, caller, attempt)
     }
 
     /// Whether a listing shows `target`: if and only if some call of it could pass.
     pub fn listed(
         &self,
         snapshot: &Snapshot,
-        user: &User,
+        caller: &Caller,
         server: &Server,
         target: Target<'_>,
         circumstances: &Circumstances,
     ) -> bool {
-        self.decider.listed(snapshot, user, (server, target), circumstances)
+        self.decider.listed(snapshot, caller, (server, target), circumstances)
     }
 
-    /// Whether the person may do anything on the server. False: it must look absent.
-    pub fn may_enter(
-        &self,
-        snapshot: &Snapshot,
-        user: &User,
-        server: &Server,
-        _circumstances: &Circumstances,
-    ) -> bool {
-        snapshot.policies.may_enter(user, server)
+    /// Whether the caller may do anything on the server now, and on somebody's behalf has their leave for
+    /// it. False: it must look absent.
+    pub fn may_enter(&self, snapshot: &Snapshot, caller: &Caller, server: &Server) -> bool {
+        snapshot.has_leave(caller, Some(server.id), self.clock.now())
+            && caller.principals().all(|user| snapshot.policies.may_enter(user, server))
     }
 
     /// Reads a server's eras and tools now (shared among those who ask, at most once a second), stores

@@ -16,6 +16,7 @@ pub mod operations;
 pub mod perform;
 pub mod ports;
 mod refresh;
+pub mod scim;
 mod settings;
 pub mod sign_in;
 mod snapshot;
@@ -25,6 +26,7 @@ mod testing;
 mod tests;
 
 pub use confirmations::Confirmations;
+pub use decide::Attempt;
 pub use governance::{Governance, Parts, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};

@@ -31,6 +31,10 @@ pub struct GovernanceSettings {
     pub sign_in: SignInSettings,
     /// The authorization server.
     pub oauth: OauthSettings,
+    /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
+    pub assertion_issuers: Vec<Issuer>,
+    /// The provisioning system's token; without one there is no provisioning.
+    pub scim_token: Option<SecretString>,
 }
 
 /// What the authorization server is told.
@@ -81,6 +85,8 @@ impl GovernanceSettings {
             confirmation_lifetime: Duration::from_secs(300),
             sign_in: SignInSettings::default(),
             oauth: OauthSettings::default(),
+            assertion_issuers: Vec::new(),
+            scim_token: None,
         }
     }
 }

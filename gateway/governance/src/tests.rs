@@ -1,5 +1,7 @@
 //! Governance through its door, on a real Postgres; upstreams and other hosts are faked.
 
+mod agent_tokens;
+mod agents;
 mod audit;
 mod confirmations;
 mod house;
@@ -7,6 +9,7 @@ mod learning;
 mod oauth;
 mod operations;
 mod provider;
+mod provisioning;
 mod refresh;
 mod sign_in;
 mod sign_in_provider;

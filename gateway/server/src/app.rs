@@ -29,6 +29,7 @@ use crate::control::metadata::Metadata;
 use crate::control::oauth::Oauth;
 use crate::control::pages::Pages;
 use crate::control::rest::Rest;
+use crate::control::scim::Scim;
 use crate::control::tools;
 use crate::edge::Edge;
 use crate::proxy::Proxy;
@@ -239,9 +240,10 @@ fn faces(
     let rest = Rest::new(governance.clone(), metadata);
     let pages = Pages::new(governance.clone());
     let oauth = Oauth::new(governance.clone());
+    let scim = Scim::new(governance.clone(), edge.public_url());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest, pages, oauth }
+    Faces { edge, proxy, rest, pages, oauth, scim }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

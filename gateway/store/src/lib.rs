@@ -18,12 +18,14 @@ pub mod local_password;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;
+pub mod oauth_listing;
 pub mod oauth_refresh;
 pub mod oauth_session;
 mod oauth_sweep;
 pub mod policy;
 pub mod pool;
 pub mod private_postgres;
+pub mod scim;
 pub mod server;
 pub mod signing_key;
 #[cfg(test)]

@@ -130,8 +130,8 @@ impl Filter<'_> {
         let target = target(self.listing, &name);
         let circumstances = self.run.circumstances();
         let (governance, snapshot) = (self.run.governance, &self.run.snapshot);
-        let user = self.run.user();
-        let allowed = governance.listed(snapshot, user, self.server, target, &circumstances);
+        let caller = &self.run.caller;
+        let allowed = governance.listed(snapshot, caller, self.server, target, &circumstances);
         if !allowed && !self.admin {
             return None;
         }
@@ -147,15 +147,18 @@ impl Filter<'_> {
     }
 
     fn why(&self, target: Target<'_>, circumstances: &Circumstances) -> String {
-        let question = Question {
-            user: self.run.user(),
+        let question = |user| Question {
+            user,
             server: self.server,
             target,
             arguments: None,
             circumstances,
             confirmed: false,
         };
-        self.run.snapshot.policies.explain(&question).reason
+        let (policies, principals) = (&self.run.snapshot.policies, self.run.caller.principals());
+        let withheld = principals.map(|user| policies.explain(&question(user)));
+        let mut denied = withheld.filter(|explanation| explanation.verdict == "deny");
+        denied.next().map(|explanation| explanation.reason).unwrap_or_default()
     }
 }
 

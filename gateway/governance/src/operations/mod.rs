@@ -6,12 +6,15 @@
 //! `policies/default/platform.cedar`.
 
 pub mod access;
+pub mod agent_accounts;
 pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
 pub mod confirmations;
+pub mod delegations;
 mod install;
 pub mod listings;
+pub mod oauth_sessions;
 pub mod policies;
 mod run;
 pub mod servers;
@@ -24,6 +27,7 @@ use gateway_core::caller::User;
 use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
+use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -39,11 +43,17 @@ pub(crate) use run::Run;
 
 use crate::perform::{Answer, Planned, Refused};
 use access::ExplainAccess;
+use agent_accounts::{
+    CreateAgentAccount, GetAgentAccount, ListAgentAccounts, RotateAgentAccountSecret,
+    SetAgentAccountStatus,
+};
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
-use browser_sessions::{EndBrowserSession, ListBrowserSessions};
+use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
+use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
+use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
@@ -57,6 +67,8 @@ pub struct OperationSpec {
     pub mutates: bool,
     /// False for what only the command line and a person's own pages do: no model handles keys.
     pub on_faces: bool,
+    /// False for what shows a secret: no model handles secrets.
+    pub on_tools: bool,
     /// The JSON Schema of its arguments.
     pub arguments: fn() -> Schema,
     /// The JSON Schema of its answer.
@@ -121,6 +133,7 @@ macro_rules! operations {
             name: $name,
             mutates: operations!(@mutates $kind),
             on_faces: operations!(@faces $faces),
+            on_tools: operations!(@tools $faces),
             arguments: schema::<$arguments>,
             answer: answer_schema::<$answer>,
             read: |arguments| read(arguments).map(Operation::$variant),
@@ -150,7 +163,11 @@ macro_rules! operations {
     (@mutates changes) => { true };
     (@mutates reads_and_changes) => { true };
     (@faces everywhere) => { true };
+    (@faces rest) => { true };
     (@faces command_line) => { false };
+    (@tools everywhere) => { true };
+    (@tools rest) => { false };
+    (@tools command_line) => { false };
     (@step looks $arguments:ident $run:ident) => { $arguments.answer($run).map(Step::Answer) };
     (@step reads $arguments:ident $run:ident) => {
         $arguments.answer($run).await.map(Step::Answer)
@@ -177,12 +194,22 @@ operations! {
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
     DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" reads_and_changes everywhere,
+    CreateAgentAccount(CreateAgentAccount) -> agent_accounts::AgentWithSecret: "create_agent_account" changes everywhere,
+    ListAgentAccounts(ListAgentAccounts) -> Page<agent_accounts::AgentRow>: "list_agent_accounts" looks everywhere,
+    GetAgentAccount(GetAgentAccount) -> agent_accounts::AgentRow: "get_agent_account" looks everywhere,
+    SetAgentAccountStatus(SetAgentAccountStatus) -> agent_accounts::AgentWithSecret: "set_agent_account_status" changes everywhere,
+    RotateAgentAccountSecret(RotateAgentAccountSecret) -> agent_accounts::AgentWithSecret: "rotate_agent_account_secret" changes rest,
+    CreateDelegation(CreateDelegation) -> delegations::DelegationRow: "create_delegation" changes everywhere,
+    ListDelegations(ListDelegations) -> Page<delegations::DelegationRow>: "list_delegations" looks everywhere,
+    RevokeDelegation(RevokeDelegation) -> delegations::DelegationRow: "revoke_delegation" changes everywhere,
+    ListOauthSessions(ListOauthSessions) -> Page<oauth_sessions::SessionRow>: "list_oauth_sessions" reads everywhere,
+    RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
     ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
-    EndBrowserSession(EndBrowserSession) -> browser_sessions::EndedBrowserSession: "end_browser_session" reads_and_changes command_line,
+    RevokeBrowserSession(RevokeBrowserSession) -> browser_sessions::RevokedBrowserSession: "revoke_browser_session" reads_and_changes command_line,
     SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
     CreateSignInLink(CreateSignInLink) -> sign_in::SignInLink: "create_sign_in_link" changes command_line,
 }
@@ -193,11 +220,23 @@ pub(crate) enum Change {
     ServerStatus { server: Arc<Server>, after: ServerStatus },
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
+    /// Of `create_agent_account`.
+    NewAgent { agent: Box<StoredAgent>, secret: Option<SecretString> },
+    /// Of `set_agent_account_status`.
+    AgentStatus { id: UserId, enabled: bool },
+    /// Of `rotate_agent_account_secret`.
+    AgentSecret { id: UserId, secret: SecretString },
+    /// Of `create_delegation`.
+    NewDelegation(Box<StoredDelegation>),
+    /// Of `revoke_delegation`.
+    EndDelegation(Box<StoredDelegation>),
+    /// Of `revoke_oauth_session`.
+    EndSession { id: SessionId, row: Box<SessionRow> },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
     RevokeKey { id: KeyId, whose: Option<UserId> },
-    /// Of `end_browser_session`.
+    /// Of `revoke_browser_session`.
     EndBrowser { id: SessionId },
     /// Of `set_local_password`.
     Password { user: Arc<User>, password: SecretString },
@@ -213,6 +252,14 @@ impl Change {
                 servers::set_status(run, &server, after).await
             }
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
+            Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
+            Change::AgentStatus { id, enabled } => {
+                agent_accounts::set_status(run, id, enabled).await
+            }
+            Change::AgentSecret { id, secret } => agent_accounts::set_secret(run, id, secret).await,
+            Change::NewDelegation(new) => delegations::create(run, *new).await,
+            Change::EndDelegation(found) => delegations::revoke(run, *found).await,
+            Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

@@ -27,7 +27,7 @@ use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
     Answer, Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
-    Refused, SignInSettings, SystemRandom, Upstreams, command_line,
+    Refused, SystemRandom, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -157,17 +157,18 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn open() -> House {
-        House::open_with(SignInSettings::default(), Arc::new(Offline)).await
+        House::open_with(&settings(), Arc::new(Offline)).await
     }
 
-    pub(super) async fn open_with(sign_in: SignInSettings, fetch: Arc<dyn Fetch>) -> House {
+    /// The same, told other things at start, with other hosts behind `fetch`.
+    pub(super) async fn open_with(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let world = (&clock, &upstreams, &fetch);
-        let a = replica(&postgres, &spool, world, &sign_in).await;
-        let b = replica(&postgres, &spool, world, &sign_in).await;
+        let world = (settings, &fetch);
+        let a = replica(&postgres, &spool, (&clock, &upstreams), world).await;
+        let b = replica(&postgres, &spool, (&clock, &upstreams), world).await;
         let house = House { a, b, clock, upstreams, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
@@ -255,9 +256,9 @@ impl House {
 
     pub(super) fn binding(&self, name: &str, arguments: &str) -> Binding {
         let server = self.a.governance.snapshot().server("tickets").unwrap().id;
-        let user = self.caller(name).user.id;
+        let caller = self.caller(name);
         let confirmations = self.a.governance.confirmations();
-        confirmations.binding(user, server, Target::Tool("pay"), [7; 32], arguments)
+        confirmations.binding(&caller, server, Target::Tool("pay"), [7; 32], arguments)
     }
 
     /// A call of that person's which waits for these approvers.
@@ -294,8 +295,8 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    (clock, upstreams, fetch): (&Arc<MovedClock>, &Arc<Fake>, &Arc<dyn Fetch>),
-    sign_in: &SignInSettings,
+    (clock, upstreams): (&Arc<MovedClock>, &Arc<Fake>),
+    (settings, fetch): (&GovernanceSettings, &Arc<dyn Fetch>),
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -313,9 +314,9 @@ async fn replica(
     let parts = Parts {
         store: store.clone(),
         trail: Trail::start(&store, trail).await.unwrap(),
-        settings: GovernanceSettings { sign_in: sign_in.clone(), ..settings() },
+        settings: settings.clone(),
         upstreams: upstreams.clone(),
-        fetch: fetch.clone(),
+        fetch: Arc::clone(fetch),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -50,12 +50,31 @@ async fn roles_gate_operations() {
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
         (
+            "create_agent_account",
+            json!({"name": "NEW", "confirm": true}),
+            [yes, yes, yes, no, no, no],
+        ),
+        ("list_agent_accounts", json!({}), [yes; 6]),
+        ("get_agent_account", json!({"agent": "x"}), [absent; 6]),
+        (
+            "set_agent_account_status",
+            json!({"agent": "x", "enabled": true, "confirm": true}),
+            [absent; 6],
+        ),
+        ("rotate_agent_account_secret", json!({"agent": "x", "confirm": true}), [absent; 6]),
+        ("create_delegation", json!({"agent": "x", "confirm": true}), [absent; 6]),
+        ("list_delegations", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("revoke_oauth_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("revoke_delegation", json!({"id": "x", "confirm": true}), [absent; 6]),
+        (
             "revoke_api_key",
             json!({"id": "x", "confirm": true}),
             [absent, absent, absent, absent, absent, absent],
         ),
         ("list_browser_sessions", json!({}), [yes; 6]),
-        ("end_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("revoke_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("set_local_password", password, [yes, no, no, no, no, no]),
         ("create_sign_in_link", link, [yes, no, no, no, no, no]),
     ];
@@ -65,6 +84,10 @@ async fn roles_gate_operations() {
     for (operation, arguments, expected) in cases {
         for (person, expected) in people.iter().zip(expected) {
             for face in [Face::Tools, Face::Rest] {
+                let mut arguments = arguments.clone();
+                if arguments["name"] == "NEW" {
+                    arguments["name"] = json!(format!("{person}-{face:?}"));
+                }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);
                 assert_eq!(got, *expected, "{person} {face:?} {operation} {arguments}");

@@ -11,6 +11,7 @@ use tracing::Instrument;
 use crate::control::oauth::{Oauth, reply, routes};
 use crate::control::pages::Pages;
 use crate::control::rest::Rest;
+use crate::control::scim::{self, Scim};
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
 use crate::proxy::Proxy;
@@ -27,6 +28,7 @@ pub(super) struct Faces {
     pub(super) rest: Rest,
     pub(super) pages: Pages,
     pub(super) oauth: Oauth,
+    pub(super) scim: Scim,
 }
 
 /// The listener's handler.
@@ -89,6 +91,9 @@ impl Faces {
         let span = telemetry::exchange_span(&exchange.headers);
         if self.pages.owns(&exchange) {
             return self.pages.handle(exchange).instrument(span).await;
+        }
+        if exchange.path.starts_with(scim::routes::PREFIX) {
+            return self.scim.handle(exchange, &self.rest).instrument(span).await;
         }
         if routes::is_ours(&exchange.path) {
             return self.oauth.handle(exchange).instrument(span).await;

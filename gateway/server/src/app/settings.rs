@@ -72,11 +72,18 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         attributes: provider.attributes.clone(),
         create_users: provider.create_users,
     };
+    let assertions = |issuer: &crate::config::AssertionIssuer| Issuer {
+        jwks_url: issuer.jwks_url.clone(),
+        email_claim: issuer.email_claim.clone(),
+        ..Issuer::new(&issuer.issuer, public_url.as_str().trim_end_matches('/'))
+    };
     GovernanceSettings {
         sign_in: SignInSettings {
             local: config.sign_in.local,
             providers: config.sign_in.providers.iter().map(provider).collect(),
         },
+        assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
+        scim_token: config.scim.token.clone(),
         issuers: config.identity.issuers.iter().map(issuer).collect(),
         jwks_max_age: config.identity.jwks_max_age,
         jwks_min_refetch: config.identity.jwks_min_refetch,
@@ -85,7 +92,7 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         max_age: config.catalogue.max_age,
         confirmation_lifetime: config.confirm.expires,
         oauth: oauth(config),
-        ..GovernanceSettings::new(root, public_url)
+        ..GovernanceSettings::new(root, public_url.clone())
     }
 }
 

@@ -157,8 +157,9 @@ impl Loading<'_> {
 
     /// Reads the files that `*_file` keys of secrets name.
     fn read_secrets(&mut self) {
-        let Config { database, telemetry, sign_in, .. } = &mut self.config;
+        let Config { database, telemetry, sign_in, scim, .. } = &mut self.config;
         let mut pairs: Vec<(String, &mut Option<SecretString>, &Option<PathBuf>)> = vec![
+            ("scim.token".into(), &mut scim.token, &scim.token_file),
             ("database.url".into(), &mut database.url, &database.url_file),
             ("database.migrate_url".into(), &mut database.migrate_url, &database.migrate_url_file),
             (
@@ -227,5 +228,6 @@ macro_rules! table_setting {
 
 table_setting! {
     super::Issuer, "a table with issuer and audience";
+    super::AssertionIssuer, "a table with issuer and, where discovery does not find its keys, jwks_url";
     super::Provider, "a table with name, issuer and client_id";
 }

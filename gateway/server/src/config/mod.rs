@@ -17,8 +17,8 @@ mod validate;
 pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key};
 pub use sections::{
-    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
-    Provider, Server, SignIn, Telemetry,
+    AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits,
+    Log, Oauth, Provider, Scim, Server, SignIn, Telemetry,
 };
 pub use setting::{Format, Size};
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub sign_in: SignIn,
     /// `[oauth]`
     pub oauth: Oauth,
+    /// `[scim]`
+    pub scim: Scim,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -59,8 +61,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, sign_in, oauth, audit, confirm, catalogue,
-            limits, telemetry, log
+            server, database, egress, keys, identity, sign_in, oauth, scim, audit, confirm,
+            catalogue, limits, telemetry, log
         )
     };
 }

@@ -177,6 +177,32 @@ section! {
         registrations_per_hour: u32 = 600;
         /// A registered client that is not used for so long is forgotten; longer than refresh_token.
         unused_client: Duration = 90 * 86_400 * SECOND;
+        /// Identity providers that vouch for people towards clients without a consent page (ID-JAG,
+        /// enterprise-managed authorization): tables of issuer, jwks_url (default: by discovery) and
+        /// email_claim (default: email).
+        assertion_issuers: Vec<AssertionIssuer> = Vec::new(), like "[{ issuer = \"https://idp.example.com\" }]";
+    }
+}
+
+section! {
+    /// One issuer of identity assertions. Their audience is this gateway.
+    pub struct AssertionIssuer {
+        /// The exact value of the `iss` claim.
+        issuer: String = String::new();
+        /// Where its keys are; default: by discovery.
+        jwks_url: Option<Url> = None;
+        /// The claim that holds the person's e-mail address.
+        email_claim: String = "email".into();
+    }
+}
+
+section! {
+    /// Provisioning of people and groups by SCIM 2.0 at /scim/v2. Without a token there is none.
+    pub struct Scim {
+        /// The bearer token of the provisioning system, at least 32 characters.
+        token: Option<SecretString> = None, like "\"...\"";
+        /// A file that holds the token.
+        token_file: Option<PathBuf> = None, like "\"/run/secrets/scim-token\"";
     }
 }
 

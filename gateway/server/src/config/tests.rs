@@ -121,6 +121,31 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "gateway.toml:3: duplicate key",
         ),
         ("[server\n", "gateway.toml:1: "),
+        ("[scim]\ntoken = \"short\"", "gateway.toml:2: scim.token: expected at least 32 random"),
+        (
+            "[scim]\ntoken = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
+            "gateway.toml:2: scim.token: expected at least 32 random",
+        ),
+        (
+            "[scim]\ntoken = \"a passphrase with spaces, longer than 32\"",
+            "gateway.toml:2: scim.token: expected at least 32 random",
+        ),
+        (
+            "[scim]\ntoken_file = \"/does/not/exist\"",
+            "gateway.toml:2: scim.token_file: /does/not/exist cannot be read",
+        ),
+        (
+            "[[oauth.assertion_issuers]]\nemail_claim = \"upn\"",
+            "gateway.toml:1: oauth.assertion_issuers[0].issuer: missing",
+        ),
+        (
+            "[[oauth.assertion_issuers]]\nissuer = \"a\"",
+            "oauth.assertion_issuers[0].jwks_url: missing: the issuer is no URL",
+        ),
+        (
+            "[[oauth.assertion_issuers]]\nissuer = \"https://a\"\n[[oauth.assertion_issuers]]\nissuer = \"https://a\"",
+            "oauth.assertion_issuers[1].issuer: this issuer is configured twice",
+        ),
         (
             "[[identity.issuers]]\naudience = \"a\"",
             "gateway.toml:1: identity.issuers[0].issuer: missing",

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use gateway_core::located::Problem;
+use secrecy::ExposeSecret;
 
 use super::load::Places;
-use super::{Config, Issuer, Provider};
+use super::{AssertionIssuer, Config, Issuer, Provider};
 
 pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     let mut wrong: Vec<(String, String)> = Vec::new();
@@ -77,6 +78,16 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
             refuse(&format!("sign_in.providers[{index}].{key}"), message);
         }
     }
+    for (index, issuer) in config.oauth.assertion_issuers.iter().enumerate() {
+        let before = &config.oauth.assertion_issuers[..index];
+        let again = before.iter().any(|other| other.issuer == issuer.issuer);
+        if let Some((key, message)) = assertion_issuer_problem(issuer, again) {
+            refuse(&format!("oauth.assertion_issuers[{index}].{key}"), message);
+        }
+    }
+    if config.scim.token.as_ref().is_some_and(|token| is_weak(token.expose_secret())) {
+        refuse("scim.token", "expected at least 32 random characters, no spaces");
+    }
     wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
 }
 
@@ -109,6 +120,37 @@ fn positive(config: &Config) -> [(&'static str, Duration); 19] {
         ("limits.total", config.limits.total),
         ("limits.session", config.limits.session),
     ]
+}
+
+/// What a bearer token cannot be, or what somebody typed.
+fn is_weak(token: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    let mut distinct: Vec<u8> = token.bytes().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    token.len() < 32 || distinct.len() < 10 || !token.bytes().all(legal)
+}
+
+fn assertion_issuer_problem(
+    issuer: &AssertionIssuer,
+    again: bool,
+) -> Option<(&'static str, &'static str)> {
+    if issuer.issuer.is_empty() {
+        return Some(("issuer", "missing: the exact value of the iss claim"));
+    }
+    if issuer.email_claim.is_empty() {
+        return Some(("email_claim", "expected the name of a claim"));
+    }
+    if again {
+        return Some(("issuer", "this issuer is configured twice"));
+    }
+    if issuer.jwks_url.is_none() && url::Url::parse(&issuer.issuer).is_err() {
+        return Some((
+            "jwks_url",
+            "missing: the issuer is no URL, so discovery cannot find its keys",
+        ));
+    }
+    None
 }
 
 fn issuer_problem(issuer: &Issuer, again: bool) -> Option<(&'static str, &'static str)> {

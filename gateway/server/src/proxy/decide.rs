@@ -1,10 +1,11 @@
 //! May it pass? Policy decides on body values, and only this file makes a [`Permitted`].
 
-use gateway_core::decision::{Denial, Question, Target, Verdict};
+use gateway_core::decision::{Denial, Target, Verdict};
 use gateway_core::ids::{ConfirmationId, PolicyId};
 use gateway_core::json::Json;
 use gateway_core::mcp::Method;
 use gateway_core::reason::Reason;
+use gateway_governance::Attempt;
 
 use super::Proxy;
 use super::confirm::{self, Agreed};
@@ -121,15 +122,15 @@ fn completion(params: Option<Json<'_>>) -> Subject {
 }
 
 fn ask(routed: &Routed, target: Target<'_>, confirmed: bool, proxy: &Proxy) -> Verdict {
-    let question = Question {
-        user: &routed.understood.identified.caller.user,
+    let attempt = Attempt {
         server: &routed.server,
         target,
         arguments: routed.understood.arguments(),
         circumstances: &routed.circumstances,
         confirmed,
     };
-    proxy.governance.decide(&routed.snapshot, &question)
+    let caller = &routed.understood.identified.caller;
+    proxy.governance.decide(&routed.snapshot, caller, &attempt)
 }
 
 async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
@@ -191,9 +192,9 @@ fn deny(routed: Routed, denial: Denial) -> Refusal {
 }
 
 fn seen(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
-    let user = &routed.understood.identified.caller.user;
+    let caller = &routed.understood.identified.caller;
     let (snapshot, server) = (&routed.snapshot, &routed.server);
-    if proxy.governance.listed(snapshot, user, server, target, &routed.circumstances) {
+    if proxy.governance.listed(snapshot, caller, server, target, &routed.circumstances) {
         Ok(Permitted { routed, permit: Permit { strip: None, task: None } })
     } else {
         Err(Refusal::of_routed(routed, Reason::TargetNotFound, "not visible".into()))

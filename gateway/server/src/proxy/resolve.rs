@@ -45,9 +45,9 @@ pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<R
         Err((reason, detail)) => return Err(Refusal::of(understood, reason, detail)),
     };
     let routed = describe(understood, session, (snapshot, server), proxy);
-    let user = &routed.understood.identified.caller.user;
-    if !proxy.governance.may_enter(&routed.snapshot, user, &routed.server, &routed.circumstances) {
-        let detail = "no policy allows anything on it".into();
+    let caller = &routed.understood.identified.caller;
+    if !proxy.governance.may_enter(&routed.snapshot, caller, &routed.server) {
+        let detail = "no policy allows anything on it, or nobody delegated it".into();
         return Err(Refusal::of_routed(routed, Reason::ServerNotFound, detail));
     }
     if routed.server.status != ServerStatus::Active {

@@ -3,7 +3,8 @@
 
 use askama::Template;
 use gateway_governance::operations::api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
-use gateway_governance::operations::browser_sessions::{EndBrowserSession, ListBrowserSessions};
+use gateway_governance::operations::browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
+use gateway_governance::operations::oauth_sessions::{ListOauthSessions, RevokeOauthSession};
 use gateway_governance::{Operation, Refused};
 use http::StatusCode;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use super::ask::Ask;
 use super::reply::show;
 use super::see_other;
 use super::shell::Shell;
-use super::text::{line, when};
+use super::text::{browser, line, when};
 use crate::exchange::Reply;
 
 /// Rows of each list.
@@ -26,9 +27,18 @@ struct Account {
     name: String,
     email: String,
     groups: Vec<String>,
+    programs: Vec<ProgramRow>,
     browsers: Vec<BrowserRow>,
     keys: Vec<KeyRow>,
     problem: Option<String>,
+}
+
+struct ProgramRow {
+    id: String,
+    name: String,
+    reaches: String,
+    since: String,
+    used: String,
 }
 
 struct BrowserRow {
@@ -90,10 +100,24 @@ pub(super) async fn revoke_key(ask: &Ask<'_>) -> Reply {
     done(ask, Operation::RevokeApiKey(revoke)).await
 }
 
+/// The end of what a program was given. Only the person's own are here, whatever their roles.
+pub(super) async fn revoke_program(ask: &Ask<'_>) -> Reply {
+    let id = ask.parameter.to_owned();
+    match programs(ask).await {
+        Ok(programs) if !programs.iter().any(|program| program.id == id) => {
+            return see_other("/account");
+        }
+        Ok(_) => {}
+        Err(refused) => return ask.refused(&refused),
+    }
+    let revoke = RevokeOauthSession { id, confirm: Some(true) };
+    done(ask, Operation::RevokeOauthSession(revoke)).await
+}
+
 /// A browser session's end.
 pub(super) async fn end_browser(ask: &Ask<'_>) -> Reply {
-    let end = EndBrowserSession { id: ask.parameter.to_owned(), confirm: Some(true) };
-    done(ask, Operation::EndBrowserSession(end)).await
+    let end = RevokeBrowserSession { id: ask.parameter.to_owned(), confirm: Some(true) };
+    done(ask, Operation::RevokeBrowserSession(end)).await
 }
 
 async fn done(ask: &Ask<'_>, operation: Operation) -> Reply {
@@ -105,9 +129,9 @@ async fn done(ask: &Ask<'_>, operation: Operation) -> Reply {
 
 async fn shown(ask: &Ask<'_>, status: StatusCode, problem: Option<String>) -> Reply {
     let Some(signed_in) = &ask.signed_in else { return ask.sign_in_first("/account") };
-    let (browsers, keys) = match (browsers(ask).await, keys(ask).await) {
-        (Ok(browsers), Ok(keys)) => (browsers, keys),
-        (Err(refused), _) | (_, Err(refused)) => return ask.refused(&refused),
+    let found = match found(ask).await {
+        Ok(found) => found,
+        Err(refused) => return ask.refused(&refused),
     };
     let account = Account {
         shell: ask.shell(),
@@ -115,11 +139,38 @@ async fn shown(ask: &Ask<'_>, status: StatusCode, problem: Option<String>) -> Re
         name: line(&signed_in.user.name),
         email: signed_in.user.email.clone(),
         groups: signed_in.user.groups.iter().map(|group| line(group)).collect(),
-        browsers,
-        keys,
+        programs: found.0,
+        browsers: found.1,
+        keys: found.2,
         problem,
     };
     show(status, &account)
+}
+
+async fn found(ask: &Ask<'_>) -> Result<(Vec<ProgramRow>, Vec<BrowserRow>, Vec<KeyRow>), Refused> {
+    Ok((programs(ask).await?, browsers(ask).await?, keys(ask).await?))
+}
+
+async fn programs(ask: &Ask<'_>) -> Result<Vec<ProgramRow>, Refused> {
+    let user = ask.signed_in.as_ref().map(|signed_in| signed_in.user.email.clone());
+    let list = ListOauthSessions { user, limit: Some(MOST), cursor: None };
+    let answer = ask.perform(Operation::ListOauthSessions(list)).await?;
+    Ok(rows(&answer.value, |row| ProgramRow {
+        id: text(row, "id").to_owned(),
+        name: line(text(row, "client_name")),
+        reaches: reaches(ask, text(row, "resource")),
+        since: when(text(row, "created_at")),
+        used: when(text(row, "last_used_at")),
+    }))
+}
+
+/// The server's title behind a proxy URL.
+fn reaches(ask: &Ask<'_>, resource: &str) -> String {
+    let base = ask.governance.public_url().as_str().trim_end_matches('/');
+    let server = resource
+        .strip_prefix(base)
+        .and_then(|path| path.strip_prefix("/api/v1/proxy/")?.strip_suffix("/mcp"));
+    super::consent::reaches(ask.governance, server)
 }
 
 async fn browsers(ask: &Ask<'_>) -> Result<Vec<BrowserRow>, Refused> {
@@ -127,7 +178,7 @@ async fn browsers(ask: &Ask<'_>) -> Result<Vec<BrowserRow>, Refused> {
     let answer = ask.perform(Operation::ListBrowserSessions(list)).await?;
     Ok(rows(&answer.value, |row| BrowserRow {
         id: text(row, "id").to_owned(),
-        agent: line(text(row, "user_agent")),
+        agent: browser(text(row, "user_agent")),
         issuer: line(text(row, "issuer")),
         since: when(text(row, "created_at")),
         until: when(text(row, "expires_at")),

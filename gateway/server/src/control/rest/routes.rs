@@ -6,7 +6,7 @@ use http::Method;
 /// An address.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// `GET`, `POST` or `PUT`.
+    /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: &'static str,
     /// The path; a segment in braces is a parameter, which becomes the argument of that name.
     pub path: &'static str,
@@ -72,6 +72,26 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Asked),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
+    route("GET", "/api/v1/agent-accounts", "list_agent_accounts", Access::User),
+    route("POST", "/api/v1/agent-accounts", "create_agent_account", Access::Admin),
+    route("GET", "/api/v1/agent-accounts/{agent}", "get_agent_account", Access::Concerned),
+    route(
+        "PUT",
+        "/api/v1/agent-accounts/{agent}/status",
+        "set_agent_account_status",
+        Access::Concerned,
+    ),
+    route(
+        "POST",
+        "/api/v1/agent-accounts/{agent}/secret",
+        "rotate_agent_account_secret",
+        Access::Concerned,
+    ),
+    route("GET", "/api/v1/delegations", "list_delegations", Access::User),
+    route("POST", "/api/v1/delegations", "create_delegation", Access::User),
+    route("DELETE", "/api/v1/delegations/{id}", "revoke_delegation", Access::Concerned),
+    route("GET", "/api/v1/sessions", "list_oauth_sessions", Access::User),
+    route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
     document("/api/v1/openapi.json", Document::OpenApi),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
     document(
