@@ -82,6 +82,7 @@ impl Face {
             "set_server_status" => json!({"status": "active"}),
             "explain_access" => json!({"server": "tickets", "tool": "close_ticket"}),
             "decide_confirmation" => json!({"approve": true}),
+            "disconnect_server" => json!({}),
             _ => Value::Null,
         };
         let id = match name {
@@ -116,7 +117,7 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
         Access::Anonymous => (200, 200, 200, 200),
         Access::User => (401, 200, 200, 200),
         Access::Concerned => (401, 404, 200, 200),
-        Access::Asked => (401, 404, 404, 200),
+        Access::Asked | Access::Owner => (401, 404, 404, 200),
         Access::Admin => (401, 403, 200, 403),
     };
     // Whoever may decide comes last: it can be done once.
