@@ -10,6 +10,8 @@ mod bytes;
 #[cfg(test)]
 mod confirm;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod faults;

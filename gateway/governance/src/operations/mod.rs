@@ -51,7 +51,7 @@ use agent_accounts::{
 };
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
-use browser_sessions::{EndBrowserSession, ListBrowserSessions};
+use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
@@ -214,7 +214,7 @@ operations! {
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
     ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
-    EndBrowserSession(EndBrowserSession) -> browser_sessions::EndedBrowserSession: "end_browser_session" reads_and_changes command_line,
+    RevokeBrowserSession(RevokeBrowserSession) -> browser_sessions::RevokedBrowserSession: "revoke_browser_session" reads_and_changes command_line,
     SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
     CreateSignInLink(CreateSignInLink) -> sign_in::SignInLink: "create_sign_in_link" changes command_line,
 }
@@ -243,7 +243,7 @@ pub(crate) enum Change {
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
     RevokeKey { id: KeyId, whose: Option<UserId> },
-    /// Of `end_browser_session`.
+    /// Of `revoke_browser_session`.
     EndBrowser { id: SessionId },
     /// Of `set_local_password`.
     Password { user: Arc<User>, password: SecretString },

@@ -74,7 +74,7 @@ async fn roles_gate_operations() {
             [absent, absent, absent, absent, absent, absent],
         ),
         ("list_browser_sessions", json!({}), [yes; 6]),
-        ("end_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("revoke_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("set_local_password", password, [yes, no, no, no, no, no]),
         ("create_sign_in_link", link, [yes, no, no, no, no, no]),
     ];

@@ -49,6 +49,8 @@ pub enum Access {
     Concerned,
     /// Those who are asked, administrators or not; to others it looks absent.
     Asked,
+    /// Whose own it is, for what they have; to whoever has none it looks absent.
+    Owner,
     /// Holders of an administrative role; others learn that they lack it.
     Admin,
 }
@@ -95,7 +97,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/sessions", "list_oauth_sessions", Access::User),
     route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
     route("GET", "/api/v1/connections", "list_connections", Access::User),
-    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Asked),
+    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Owner),
     document("/api/v1/openapi.json", Document::OpenApi),
     document("/api/v1/oauth/client-metadata.json", Document::Client),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
