@@ -278,8 +278,8 @@ fn the_examples_in_the_shipped_file_are_known_keys() {
     let mut lines = Config::template();
     for key in super::Server::KEYS.iter().chain(super::Egress::KEYS).chain(super::Identity::KEYS) {
         if let Some(like) = key.like {
-            let default = format!("{} = []\n", key.name);
-            lines = lines.replace(&default, "");
+            let default = format!("\n{} = []\n", key.name);
+            lines = lines.replace(&default, "\n");
             lines = lines
                 .replace(&format!("# {} = {like}", key.name), &format!("{} = {like}", key.name));
         }
