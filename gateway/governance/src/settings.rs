@@ -33,12 +33,12 @@ pub struct GovernanceSettings {
     pub confirmation_lifetime: Duration,
     /// The authorization server.
     pub oauth: OauthSettings,
-    /// How people sign in.
-    pub sign_in: SignInSettings,
     /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
     pub assertion_issuers: Vec<Issuer>,
     /// The provisioning system's token; without one there is no provisioning.
     pub scim_token: Option<SecretString>,
+    /// How people sign in.
+    pub sign_in: SignInSettings,
 }
 
 /// What the authorization server is told.
@@ -90,9 +90,9 @@ impl GovernanceSettings {
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
             oauth: OauthSettings::default(),
-            sign_in: SignInSettings::default(),
             assertion_issuers: Vec::new(),
             scim_token: None,
+            sign_in: SignInSettings::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod learning;
 mod oauth;
 mod operations;
 mod provider;
+mod provisioning;
 mod refresh;
 mod sign_in;
 mod sign_in_provider;

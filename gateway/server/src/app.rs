@@ -244,7 +244,7 @@ fn faces(
     let scim = Scim::new(governance.clone(), edge.public_url());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest, oauth, pages, scim }
+    Faces { edge, proxy, rest, oauth, scim, pages }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

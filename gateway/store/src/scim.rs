@@ -1,5 +1,5 @@
-//! People and groups as a provisioning system sees and sets them (SCIM). What it does not speak of (roles,
-//! what somebody else put a person into) stays as it is.
+//! People and groups as a provisioning system sees and sets them (SCIM). What it does not speak of, such
+//! as roles, stays as it is.
 
 mod groups;
 mod users;

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::Connections;
 use super::discover::AuthorizationServer;
+use super::kept::KeptClient;
 use super::tokens::{Client, Proof};
 use super::trouble::Trouble;
 use crate::vault::Bound;
@@ -82,23 +83,13 @@ impl Connections {
         let now = self.clock.now();
         let lives = |c: &StoredUpstreamClient| c.expires_at.is_none_or(|expiry| expiry > now);
         let Some(found) = found.filter(lives) else { return Ok(None) };
-        let secret = match &found.secret {
-            Some(sealed) => Some(self.client_secret(server, &issuer.issuer, sealed).await?),
-            None => None,
+        let Some(sealed) = &found.secret else {
+            return Ok(Some(Client { id: found.client_id, secret: None, proof: Proof::None }));
         };
-        let proof = proof(secret.is_some(), issuer)?;
-        Ok(Some(Client { id: found.client_id, secret, proof }))
-    }
-
-    async fn client_secret(
-        &self,
-        server: ServerId,
-        issuer: &str,
-        sealed: &gateway_store::vault::Sealed,
-    ) -> Result<SecretString, Trouble> {
-        let plain = self.vault.open_sealed(Bound::Client(server, issuer), sealed).await?;
-        let text = String::from_utf8(plain.expose_secret().to_vec());
-        Ok(SecretString::from(text.map_err(|_| Trouble::metadata("client secret".into()))?))
+        let plain = self.vault.open_sealed(Bound::Client(server, &issuer.issuer), sealed).await?;
+        let kept: KeptClient = serde_json::from_slice(plain.expose_secret())
+            .map_err(|_| Trouble::metadata("a stored registration is not readable".into()))?;
+        Ok(Some(kept.client(&OauthClient::default())))
     }
 
     async fn register(
@@ -113,29 +104,36 @@ impl Connections {
         let url = Url::parse(endpoint)
             .map_err(|e| Trouble::metadata(format!("registration_endpoint: {e}")))?;
         let registered = self.ask_to_register(&url, issuer).await?;
-        let Registered { client_id, client_secret, client_secret_expires_at, .. } = &registered;
-        let secret = client_secret.clone().filter(|secret| !secret.is_empty());
+        let Registered { client_id: id, client_secret, client_secret_expires_at, .. } = registered;
+        let secret = client_secret.filter(|secret| !secret.is_empty()).map(SecretString::from);
+        // What an issuer does not say it has taken as it was asked.
         let proof = match registered.token_endpoint_auth_method.as_deref() {
-            Some("client_secret_post") => Proof::ClientSecretPost,
-            Some("client_secret_basic") => Proof::ClientSecretBasic,
-            Some("none") => Proof::None,
-            Some(_) | None => proof(secret.is_some(), issuer)?,
+            Some(told) => told,
+            None => wanted(issuer)?,
+        };
+        let proof = match (proof, &secret) {
+            ("client_secret_post", Some(_)) => Proof::ClientSecretPost,
+            ("client_secret_basic", Some(_)) => Proof::ClientSecretBasic,
+            ("none", _) | (_, None) => Proof::None,
+            (_, Some(_)) => proof_of(true, issuer)?,
         };
         let secret = secret.filter(|_| proof != Proof::None);
-        let sealed = match &secret {
-            Some(secret) => Some(
-                self.vault.seal(Bound::Client(server, &issuer.issuer), secret.as_bytes()).await?,
-            ),
+        let client = Client { id, secret, proof };
+        let sealed = match &client.secret {
+            Some(_) => {
+                let kept = serde_json::to_vec(&KeptClient::of(&client, false)).unwrap_or_default();
+                Some(self.vault.seal(Bound::Client(server, &issuer.issuer), &kept).await?)
+            }
             None => None,
         };
         // 0 means never.
-        let expires_at = Some(*client_secret_expires_at).filter(|at| *at > 0 && secret.is_some());
+        let expires_at = Some(client_secret_expires_at).filter(|at| *at > 0 && sealed.is_some());
         let expires_at = expires_at.and_then(|at| Timestamp::from_unix_timestamp(at).ok());
         let stored =
-            StoredUpstreamClient { client_id: client_id.clone(), secret: sealed, expires_at };
+            StoredUpstreamClient { client_id: client.id.clone(), secret: sealed, expires_at };
         let now = self.clock.now();
         self.store.put_upstream_client(server, &issuer.issuer, &stored, now).await?;
-        Ok(Client { id: client_id.clone(), secret: secret.map(SecretString::from), proof })
+        Ok(client)
     }
 
     async fn ask_to_register(
@@ -175,7 +173,7 @@ pub(super) fn configured(
         Some(secret) => Some(secret.value.clone().ok_or_else(missing)?),
         None => None,
     };
-    let proof = proof(secret.is_some(), issuer)?;
+    let proof = proof_of(secret.is_some(), issuer)?;
     Ok(Some(Client { id, secret, proof }))
 }
 
@@ -185,7 +183,7 @@ fn missing() -> Trouble {
 }
 
 /// How a client proves itself to that issuer; RFC 8414 says `client_secret_basic` where it says nothing.
-fn proof(has_secret: bool, issuer: &AuthorizationServer) -> Result<Proof, Trouble> {
+fn proof_of(has_secret: bool, issuer: &AuthorizationServer) -> Result<Proof, Trouble> {
     let Some(methods) = &issuer.token_endpoint_auth_methods_supported else {
         return Ok(if has_secret { Proof::ClientSecretBasic } else { Proof::None });
     };

@@ -24,10 +24,10 @@ pub struct ListBrowserSessions {
     pub cursor: Option<String>,
 }
 
-/// Of `end_browser_session`.
+/// Of `revoke_browser_session`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct EndBrowserSession {
+pub struct RevokeBrowserSession {
     /// The session's id, from `list_browser_sessions`.
     pub id: String,
     /// Must be the boolean true; otherwise nothing changes and the answer shows what would.
@@ -54,7 +54,7 @@ pub struct BrowserSessionRow {
 
 /// A session that is over.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct EndedBrowserSession {
+pub struct RevokedBrowserSession {
     /// Its id.
     pub id: String,
 }
@@ -72,7 +72,7 @@ impl ListBrowserSessions {
     }
 }
 
-impl EndBrowserSession {
+impl RevokeBrowserSession {
     pub(crate) async fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
         run.authorize(true)?;
         let found = own(run).await?.into_iter();
@@ -100,7 +100,7 @@ pub(super) async fn end(run: &Run<'_>, id: SessionId) -> Result<Answer, Refused>
     if !ended.map_err(Refused::store)? {
         return Err(absent());
     }
-    answer(&EndedBrowserSession { id: id.to_string() })
+    answer(&RevokedBrowserSession { id: id.to_string() })
 }
 
 async fn own(run: &Run<'_>) -> Result<Vec<StoredBrowserSession>, Refused> {

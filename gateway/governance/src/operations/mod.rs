@@ -15,6 +15,7 @@ pub mod connections;
 pub mod delegations;
 mod install;
 pub mod listings;
+pub mod oauth_sessions;
 pub mod policies;
 mod run;
 pub mod servers;
@@ -50,11 +51,12 @@ use agent_accounts::{
 };
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
-use browser_sessions::{EndBrowserSession, ListBrowserSessions};
+use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
+use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
@@ -195,8 +197,6 @@ operations! {
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
     DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" reads_and_changes everywhere,
-    ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
-    DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
     CreateAgentAccount(CreateAgentAccount) -> agent_accounts::AgentWithSecret: "create_agent_account" changes everywhere,
     ListAgentAccounts(ListAgentAccounts) -> Page<agent_accounts::AgentRow>: "list_agent_accounts" looks everywhere,
     GetAgentAccount(GetAgentAccount) -> agent_accounts::AgentRow: "get_agent_account" looks everywhere,
@@ -205,12 +205,16 @@ operations! {
     CreateDelegation(CreateDelegation) -> delegations::DelegationRow: "create_delegation" changes everywhere,
     ListDelegations(ListDelegations) -> Page<delegations::DelegationRow>: "list_delegations" looks everywhere,
     RevokeDelegation(RevokeDelegation) -> delegations::DelegationRow: "revoke_delegation" changes everywhere,
+    ListOauthSessions(ListOauthSessions) -> Page<oauth_sessions::SessionRow>: "list_oauth_sessions" reads everywhere,
+    RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
+    ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
+    DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
     ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
-    EndBrowserSession(EndBrowserSession) -> browser_sessions::EndedBrowserSession: "end_browser_session" reads_and_changes command_line,
+    RevokeBrowserSession(RevokeBrowserSession) -> browser_sessions::RevokedBrowserSession: "revoke_browser_session" reads_and_changes command_line,
     SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
     CreateSignInLink(CreateSignInLink) -> sign_in::SignInLink: "create_sign_in_link" changes command_line,
 }
@@ -221,8 +225,6 @@ pub(crate) enum Change {
     ServerStatus { server: Arc<Server>, after: ServerStatus },
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
-    /// Of `disconnect_server`.
-    Disconnect { server: Arc<Server>, found: StoredConnection },
     /// Of `create_agent_account`.
     NewAgent { agent: Box<StoredAgent>, secret: Option<SecretString> },
     /// Of `set_agent_account_status`.
@@ -233,11 +235,15 @@ pub(crate) enum Change {
     NewDelegation(Box<StoredDelegation>),
     /// Of `revoke_delegation`.
     EndDelegation(Box<StoredDelegation>),
+    /// Of `revoke_oauth_session`.
+    EndSession { id: SessionId, row: Box<SessionRow> },
+    /// Of `disconnect_server`.
+    Disconnect { server: Arc<Server>, found: StoredConnection },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
     RevokeKey { id: KeyId, whose: Option<UserId> },
-    /// Of `end_browser_session`.
+    /// Of `revoke_browser_session`.
     EndBrowser { id: SessionId },
     /// Of `set_local_password`.
     Password { user: Arc<User>, password: SecretString },
@@ -253,9 +259,6 @@ impl Change {
                 servers::set_status(run, &server, after).await
             }
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
-            Change::Disconnect { server, found } => {
-                connections::disconnect(run, &server, &found).await
-            }
             Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
             Change::AgentStatus { id, enabled } => {
                 agent_accounts::set_status(run, id, enabled).await
@@ -263,6 +266,10 @@ impl Change {
             Change::AgentSecret { id, secret } => agent_accounts::set_secret(run, id, secret).await,
             Change::NewDelegation(new) => delegations::create(run, *new).await,
             Change::EndDelegation(found) => delegations::revoke(run, *found).await,
+            Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,
+            Change::Disconnect { server, found } => {
+                connections::disconnect(run, &server, &found).await
+            }
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

@@ -64,6 +64,9 @@ async fn roles_gate_operations() {
         ("rotate_agent_account_secret", json!({"agent": "x", "confirm": true}), [absent; 6]),
         ("create_delegation", json!({"agent": "x", "confirm": true}), [absent; 6]),
         ("list_delegations", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("revoke_oauth_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("revoke_delegation", json!({"id": "x", "confirm": true}), [absent; 6]),
         (
             "revoke_api_key",
@@ -71,7 +74,7 @@ async fn roles_gate_operations() {
             [absent, absent, absent, absent, absent, absent],
         ),
         ("list_browser_sessions", json!({}), [yes; 6]),
-        ("end_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("revoke_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("set_local_password", password, [yes, no, no, no, no, no]),
         ("create_sign_in_link", link, [yes, no, no, no, no, no]),
     ];

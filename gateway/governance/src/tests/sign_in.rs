@@ -6,17 +6,15 @@ use serde_json::json;
 
 use super::house::House;
 use crate::sign_in::NotSignedIn;
+use crate::testing::settings;
 use crate::{Face, GovernanceSettings, Offline, SignInSettings};
 
 const PASSWORD: &str = "correct horse battery";
 
 async fn house() -> House {
-    let settings = SignInSettings { local: true, ..SignInSettings::default() };
-    House::open_with(
-        &GovernanceSettings { sign_in: settings, ..crate::testing::settings() },
-        std::sync::Arc::new(Offline),
-    )
-    .await
+    let sign_in = SignInSettings { local: true, ..SignInSettings::default() };
+    let settings = GovernanceSettings { sign_in, ..settings() };
+    House::open_with(&settings, std::sync::Arc::new(Offline)).await
 }
 
 async fn give_password(house: &House, email: &str) {
@@ -158,7 +156,7 @@ async fn a_person_ends_their_own_sessions_and_no_others() {
     let bob = sign_in.by_link(&token, &origin).await.unwrap();
     let id = json!({"id": bob.session.to_string(), "confirm": true});
     for other in ["carol", "root"] {
-        let refused = house.perform(other, Face::Rest, "end_browser_session", id.clone()).await;
+        let refused = house.perform(other, Face::Rest, "revoke_browser_session", id.clone()).await;
         assert_eq!(refused.unwrap_err().reason.as_str(), "entity_not_found", "{other}");
         let listed = house.perform(other, Face::Rest, "list_browser_sessions", json!({})).await;
         assert_eq!(listed.unwrap()["data"], json!([]), "{other}");
@@ -167,9 +165,9 @@ async fn a_person_ends_their_own_sessions_and_no_others() {
     let listed =
         house.perform("bob", Face::Rest, "list_browser_sessions", json!({})).await.unwrap();
     assert_eq!(listed["data"][0]["id"], bob.session.to_string());
-    house.perform("bob", Face::Rest, "end_browser_session", id.clone()).await.unwrap();
+    house.perform("bob", Face::Rest, "revoke_browser_session", id.clone()).await.unwrap();
     assert!(sign_in.signed_in(&bob.name).await.unwrap().is_none());
-    assert!(house.perform("bob", Face::Rest, "end_browser_session", id).await.is_err());
+    assert!(house.perform("bob", Face::Rest, "revoke_browser_session", id).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

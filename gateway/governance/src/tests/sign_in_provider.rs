@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::house::{House, STATE};
 use super::provider::{Idp, Providers};
 use crate::sign_in::{NotSignedIn, Opened};
-use crate::testing::provider;
+use crate::testing::{provider, settings};
 use crate::{Face, GovernanceSettings, Provider, SignInSettings};
 
 const BROWSER: [u8; 32] = [1; 32];
@@ -15,7 +15,7 @@ const ISSUER: &str = "https://idp.example.com";
 
 async fn house(providers: Vec<Provider>, idps: Vec<Arc<Idp>>) -> House {
     let sign_in = SignInSettings { local: false, providers };
-    let settings = GovernanceSettings { sign_in, ..crate::testing::settings() };
+    let settings = GovernanceSettings { sign_in, ..settings() };
     House::open_with(&settings, Arc::new(Providers(idps))).await
 }
 

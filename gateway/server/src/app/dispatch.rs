@@ -28,8 +28,8 @@ pub(super) struct Faces {
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
     pub(super) oauth: Oauth,
-    pub(super) pages: Pages,
     pub(super) scim: Scim,
+    pub(super) pages: Pages,
 }
 
 /// The listener's handler.

@@ -83,12 +83,12 @@ pub(super) fn governance(
         create_users: provider.create_users,
     };
     GovernanceSettings {
+        assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
+        scim_token: config.scim.token.clone(),
         sign_in: SignInSettings {
             local: config.sign_in.local,
             providers: config.sign_in.providers.iter().map(provider).collect(),
         },
-        assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
-        scim_token: config.scim.token.clone(),
         issuers: config.identity.issuers.iter().map(issuer).collect(),
         jwks_max_age: config.identity.jwks_max_age,
         jwks_min_refetch: config.identity.jwks_min_refetch,

@@ -35,6 +35,7 @@ fn every_command_is_there_and_shows_an_example_that_parses() {
             "gateway user link",
             "gateway policy test",
             "gateway audit verify",
+            "gateway vault rotate",
             "gateway demo",
         ]
     );

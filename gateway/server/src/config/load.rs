@@ -228,6 +228,6 @@ macro_rules! table_setting {
 
 table_setting! {
     super::Issuer, "a table with issuer and audience";
+    super::AssertionIssuer, "a table with issuer and, where discovery does not find its keys, jwks_url";
     super::Provider, "a table with name, issuer and client_id";
-    super::AssertionIssuer, "a table with issuer";
 }

@@ -39,10 +39,10 @@ pub struct Config {
     pub identity: Identity,
     /// `[oauth]`
     pub oauth: Oauth,
-    /// `[sign_in]`
-    pub sign_in: SignIn,
     /// `[scim]`
     pub scim: Scim,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`

@@ -75,13 +75,6 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
             refuse(&format!("identity.issuers[{index}].{key}"), message);
         }
     }
-    for (index, provider) in config.sign_in.providers.iter().enumerate() {
-        let before = &config.sign_in.providers[..index];
-        let again = before.iter().any(|p| p.name == provider.name || p.issuer == provider.issuer);
-        if let Some((key, message)) = provider_problem(provider, again) {
-            refuse(&format!("sign_in.providers[{index}].{key}"), message);
-        }
-    }
     for (index, issuer) in config.oauth.assertion_issuers.iter().enumerate() {
         let before = &config.oauth.assertion_issuers[..index];
         let again = before.iter().any(|other| other.issuer == issuer.issuer);
@@ -91,6 +84,13 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     }
     if config.scim.token.as_ref().is_some_and(|token| is_weak(token.expose_secret())) {
         refuse("scim.token", "expected at least 32 random characters, no spaces");
+    }
+    for (index, provider) in config.sign_in.providers.iter().enumerate() {
+        let before = &config.sign_in.providers[..index];
+        let again = before.iter().any(|p| p.name == provider.name || p.issuer == provider.issuer);
+        if let Some((key, message)) = provider_problem(provider, again) {
+            refuse(&format!("sign_in.providers[{index}].{key}"), message);
+        }
     }
     wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
 use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Demand, Target};
-use gateway_core::ids::{CallId, ConfirmationId, ConnectionId, VaultKeyId};
+use gateway_core::ids::{CallId, ConfirmationId, ConnectionId, SessionId, VaultKeyId};
 use gateway_core::keys::RootKey;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
@@ -24,6 +24,7 @@ use gateway_governance::{
 };
 use gateway_store::audit::{Trail, TrailSettings};
 use gateway_store::connection::StoredConnection;
+use gateway_store::oauth_session::StoredSession;
 use gateway_store::private_postgres::PrivatePostgres;
 use gateway_store::vault::{Sealed, StoredVaultKey};
 use gateway_store::{Store, StoreSettings};
@@ -53,6 +54,9 @@ effect = "allow"
 principals = ["group:engineering"]
 server = "tickets"
 "#;
+
+/// The provisioning system's.
+pub(crate) const SCIM_TOKEN: &str = "scim-Zk3v0Qw8Jr5tYx2Lb7Nc1Md4Hf6Gs9Pa";
 
 /// An organisation behind a gateway.
 pub(crate) struct Organisation {
@@ -109,7 +113,10 @@ impl Organisation {
         let parts = Parts {
             store: store.clone(),
             trail,
-            settings: GovernanceSettings::new(root, url),
+            settings: GovernanceSettings {
+                scim_token: Some(SCIM_TOKEN.into()),
+                ..GovernanceSettings::new(root, url)
+            },
             upstreams: Arc::new(Fake),
             fetch: Arc::new(Offline),
             clock,
@@ -156,6 +163,23 @@ impl Organisation {
         let operation = Operation::CreateDelegation(create);
         let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
         made.value["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new session of Bob's with some client.
+    pub(crate) async fn session(&self) -> String {
+        let now = self.governance.clock().now();
+        let session = StoredSession {
+            id: SessionId(self.governance.next_id(now)),
+            user: self.caller(Person::User).user.id,
+            client_id: "client".into(),
+            client_name: "A client".into(),
+            resource: "https://mcp.example.com".into(),
+            scope: "mcp:proxy".into(),
+            created_at: now,
+            expires_at: now + time::Duration::HOUR,
+        };
+        self.store.start_session(&session).await.unwrap();
+        session.id.to_string()
     }
 
     /// Where a tool call of theirs comes from.

@@ -90,16 +90,6 @@ pub(super) async fn give(
     })
 }
 
-/// Scope and audience of the token that is asked for, if the session holds as much.
-pub(super) fn within(
-    server: &AuthorizationServer,
-    session: &StoredSession,
-    form: &Form,
-) -> Result<(String, String), OauthError> {
-    let scope = scope::narrowed(&session.scope, form.get("scope"))?;
-    Ok((scope, audience(server, session, form)?))
-}
-
 impl AuthorizationServer {
     /// The audience that a request without a page asks for. A server that one of the principals may not use
     /// looks like none.
@@ -134,6 +124,16 @@ impl AuthorizationServer {
         }
         Ok(self.addresses.name(audience))
     }
+}
+
+/// Scope and audience of the token that is asked for, if the session holds as much.
+pub(super) fn within(
+    server: &AuthorizationServer,
+    session: &StoredSession,
+    form: &Form,
+) -> Result<(String, String), OauthError> {
+    let scope = scope::narrowed(&session.scope, form.get("scope"))?;
+    Ok((scope, audience(server, session, form)?))
 }
 
 /// The session's own audience, or one server of a session for all.

@@ -2,9 +2,11 @@
 //! with its end. Everything is an operation, so that it is authorised and recorded.
 
 use askama::Template;
+use gateway_core::caller::User;
 use gateway_governance::operations::api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
-use gateway_governance::operations::browser_sessions::{EndBrowserSession, ListBrowserSessions};
+use gateway_governance::operations::browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use gateway_governance::operations::connections::ListConnections;
+use gateway_governance::operations::oauth_sessions::{ListOauthSessions, RevokeOauthSession};
 use gateway_governance::{Operation, Refused};
 use http::StatusCode;
 use serde_json::Value;
@@ -13,7 +15,7 @@ use super::ask::Ask;
 use super::reply::show;
 use super::see_other;
 use super::shell::Shell;
-use super::text::{line, when};
+use super::text::{browser, line, when};
 use crate::exchange::Reply;
 
 /// Rows of each list.
@@ -27,10 +29,19 @@ struct Account {
     name: String,
     email: String,
     groups: Vec<String>,
+    programs: Vec<ProgramRow>,
     browsers: Vec<BrowserRow>,
     keys: Vec<KeyRow>,
     connections: Vec<ConnectionRow>,
     problem: Option<String>,
+}
+
+struct ProgramRow {
+    id: String,
+    name: String,
+    reaches: String,
+    since: String,
+    used: String,
 }
 
 struct BrowserRow {
@@ -99,10 +110,24 @@ pub(super) async fn revoke_key(ask: &Ask<'_>) -> Reply {
     done(ask, Operation::RevokeApiKey(revoke)).await
 }
 
+/// The end of what a program was given. Only the person's own are here, whatever their roles.
+pub(super) async fn revoke_program(ask: &Ask<'_>) -> Reply {
+    let id = ask.parameter.to_owned();
+    match programs(ask).await {
+        Ok(programs) if !programs.iter().any(|program| program.id == id) => {
+            return see_other("/account");
+        }
+        Ok(_) => {}
+        Err(refused) => return ask.refused(&refused),
+    }
+    let revoke = RevokeOauthSession { id, confirm: Some(true) };
+    done(ask, Operation::RevokeOauthSession(revoke)).await
+}
+
 /// A browser session's end.
 pub(super) async fn end_browser(ask: &Ask<'_>) -> Reply {
-    let end = EndBrowserSession { id: ask.parameter.to_owned(), confirm: Some(true) };
-    done(ask, Operation::EndBrowserSession(end)).await
+    let end = RevokeBrowserSession { id: ask.parameter.to_owned(), confirm: Some(true) };
+    done(ask, Operation::RevokeBrowserSession(end)).await
 }
 
 async fn done(ask: &Ask<'_>, operation: Operation) -> Reply {
@@ -114,25 +139,47 @@ async fn done(ask: &Ask<'_>, operation: Operation) -> Reply {
 
 async fn shown(ask: &Ask<'_>, status: StatusCode, problem: Option<String>) -> Reply {
     let Some(signed_in) = &ask.signed_in else { return ask.sign_in_first("/account") };
-    let found = (browsers(ask).await, keys(ask).await, connections(ask).await);
-    let (browsers, keys, connections) = match found {
-        (Ok(browsers), Ok(keys), Ok(connections)) => (browsers, keys, connections),
-        (Err(refused), _, _) | (_, Err(refused), _) | (_, _, Err(refused)) => {
-            return ask.refused(&refused);
-        }
-    };
-    let account = Account {
+    match account(ask, &signed_in.user, problem).await {
+        Ok(account) => show(status, &account),
+        Err(refused) => ask.refused(&refused),
+    }
+}
+
+async fn account(ask: &Ask<'_>, user: &User, problem: Option<String>) -> Result<Account, Refused> {
+    Ok(Account {
         shell: ask.shell(),
         form_token: ask.form_token(),
-        name: line(&signed_in.user.name),
-        email: signed_in.user.email.clone(),
-        groups: signed_in.user.groups.iter().map(|group| line(group)).collect(),
-        browsers,
-        keys,
-        connections,
+        name: line(&user.name),
+        email: user.email.clone(),
+        groups: user.groups.iter().map(|group| line(group)).collect(),
+        programs: programs(ask).await?,
+        browsers: browsers(ask).await?,
+        keys: keys(ask).await?,
+        connections: connections(ask).await?,
         problem,
-    };
-    show(status, &account)
+    })
+}
+
+async fn programs(ask: &Ask<'_>) -> Result<Vec<ProgramRow>, Refused> {
+    let user = ask.signed_in.as_ref().map(|signed_in| signed_in.user.email.clone());
+    let list = ListOauthSessions { user, limit: Some(MOST), cursor: None };
+    let answer = ask.perform(Operation::ListOauthSessions(list)).await?;
+    Ok(rows(&answer.value, |row| ProgramRow {
+        id: text(row, "id").to_owned(),
+        name: line(text(row, "client_name")),
+        reaches: reaches(ask, text(row, "resource")),
+        since: when(text(row, "created_at")),
+        used: when(text(row, "last_used_at")),
+    }))
+}
+
+/// The server's title behind a proxy URL.
+fn reaches(ask: &Ask<'_>, resource: &str) -> String {
+    let base = ask.governance.public_url().as_str().trim_end_matches('/');
+    let server = resource
+        .strip_prefix(base)
+        .and_then(|path| path.strip_prefix("/api/v1/proxy/")?.strip_suffix("/mcp"));
+    super::consent::reaches(ask.governance, server)
 }
 
 async fn browsers(ask: &Ask<'_>) -> Result<Vec<BrowserRow>, Refused> {
@@ -140,7 +187,7 @@ async fn browsers(ask: &Ask<'_>) -> Result<Vec<BrowserRow>, Refused> {
     let answer = ask.perform(Operation::ListBrowserSessions(list)).await?;
     Ok(rows(&answer.value, |row| BrowserRow {
         id: text(row, "id").to_owned(),
-        agent: line(text(row, "user_agent")),
+        agent: browser(text(row, "user_agent")),
         issuer: line(text(row, "issuer")),
         since: when(text(row, "created_at")),
         until: when(text(row, "expires_at")),

@@ -54,6 +54,7 @@ impl Pages {
     pub async fn handle(&self, exchange: Exchange) -> Reply {
         match routes::find(&exchange.method, &exchange.path) {
             Found::Route(route, _) if route.page == Page::Style => reply::style(),
+            Found::Route(route, _) if route.page == Page::Icon => reply::icon(),
             Found::Route(route, parameter) => self.open(&exchange, route, parameter).await,
             Found::OtherMethods(methods) => {
                 let detail = format!("this address has {}", methods.join(", "));
@@ -92,6 +93,7 @@ impl Pages {
     async fn answer(&self, ask: &Ask<'_>, page: Page) -> Reply {
         match page {
             Page::Style => reply::style(),
+            Page::Icon => reply::icon(),
             Page::SignIn => sign_in::choose(ask).await,
             Page::SignInByPassword => sign_in::by_password(ask).await,
             Page::Callback => sign_in::callback(ask).await,
@@ -107,6 +109,7 @@ impl Pages {
             Page::DecideConfirmation => confirmation::decide(ask).await,
             Page::Account => account::look(ask).await,
             Page::CreateKey => account::create_key(ask).await,
+            Page::RevokeProgram => account::revoke_program(ask).await,
             Page::RevokeKey => account::revoke_key(ask).await,
             Page::EndBrowser => account::end_browser(ask).await,
             Page::Connect => connect::look(ask).await,

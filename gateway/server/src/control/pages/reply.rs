@@ -17,6 +17,9 @@ const NO_POWERS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=
 /// The stylesheet of every page.
 const STYLE: &str = include_str!("../../../templates/style.css");
 
+/// The sign in the browser's tab.
+const ICON: &str = include_str!("../../../templates/icon.svg");
+
 /// A page of HTML whose forms come back to us.
 pub fn page(status: StatusCode, html: String) -> Reply {
     page_towards(status, html, None)
@@ -65,11 +68,20 @@ pub fn see_other(address: &str) -> Reply {
 
 /// The stylesheet.
 pub(super) fn style() -> Reply {
-    let mut reply = http::Response::new(exchange::full(STYLE));
+    asset(STYLE, "text/css; charset=utf-8")
+}
+
+/// The sign in the browser's tab.
+pub(super) fn icon() -> Reply {
+    asset(ICON, "image/svg+xml")
+}
+
+fn asset(text: &'static str, kind: &'static str) -> Reply {
+    let mut reply = http::Response::new(exchange::full(text));
+    guard(&mut reply, None);
     let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
 }
 

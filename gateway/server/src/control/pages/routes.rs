@@ -23,6 +23,8 @@ pub struct Route {
 pub enum Page {
     /// The stylesheet.
     Style,
+    /// The sign in the browser's tab.
+    Icon,
     /// The ways to sign in; with `provider`, off to it.
     SignIn,
     /// A password.
@@ -53,6 +55,8 @@ pub enum Page {
     Account,
     /// A new API key.
     CreateKey,
+    /// The end of what a program was given.
+    RevokeProgram,
     /// An API key's end.
     RevokeKey,
     /// A browser session's end.
@@ -85,6 +89,7 @@ const TO_ACCOUNT: Access = Access::Person { back: "/account" };
 /// The addresses.
 pub const ROUTES: &[Route] = &[
     route("GET", "/assets/style.css", Page::Style, Access::Anybody),
+    route("GET", "/assets/icon.svg", Page::Icon, Access::Anybody),
     route("GET", "/sign-in", Page::SignIn, Access::Anybody),
     route("POST", "/sign-in", Page::SignInByPassword, Access::Anybody),
     route("GET", "/sign-in/callback", Page::Callback, Access::Anybody),
@@ -100,6 +105,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/confirmations/{id}", Page::Confirmation, PERSON),
     route("POST", "/confirmations/{id}", Page::DecideConfirmation, PERSON),
     route("GET", "/account", Page::Account, PERSON),
+    route("POST", "/account/programs/{id}/revoke", Page::RevokeProgram, TO_ACCOUNT),
     route("POST", "/account/keys", Page::CreateKey, TO_ACCOUNT),
     route("POST", "/account/keys/{id}/revoke", Page::RevokeKey, TO_ACCOUNT),
     route("POST", "/account/browsers/{id}/end", Page::EndBrowser, TO_ACCOUNT),

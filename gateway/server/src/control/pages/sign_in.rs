@@ -2,7 +2,7 @@
 
 use askama::Template;
 use gateway_core::caller::User;
-use gateway_governance::operations::browser_sessions::EndBrowserSession;
+use gateway_governance::operations::browser_sessions::RevokeBrowserSession;
 use gateway_governance::sign_in::{NotSignedIn, Opened};
 use gateway_governance::{Operation, SignIn};
 use http::StatusCode;
@@ -120,8 +120,8 @@ pub(super) async fn by_link(ask: &Ask<'_>) -> Reply {
 pub(super) async fn out(ask: &Ask<'_>) -> Reply {
     if let Some(signed_in) = &ask.signed_in {
         let id = signed_in.session.to_string();
-        let end = EndBrowserSession { id, confirm: Some(true) };
-        if let Err(refused) = ask.perform(Operation::EndBrowserSession(end)).await {
+        let end = RevokeBrowserSession { id, confirm: Some(true) };
+        if let Err(refused) = ask.perform(Operation::RevokeBrowserSession(end)).await {
             return ask.refused(&refused);
         }
     }

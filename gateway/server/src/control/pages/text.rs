@@ -29,6 +29,34 @@ pub(super) fn line(text: &str) -> String {
     line
 }
 
+/// A browser by its description of itself, as people call it; what is not recognised is shown as it is.
+pub(super) fn browser(agent: &str) -> String {
+    let browsers = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
+    let systems = [
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ];
+    let find = |names: &[(&str, &'static str)]| {
+        names.iter().find(|(part, _)| agent.contains(part)).map(|(_, name)| *name)
+    };
+    match (find(&browsers), find(&systems)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (_, _) if agent.is_empty() => "A browser".to_owned(),
+        (_, _) => line(agent),
+    }
+}
+
 /// `2026-01-31T12:00:05.1Z` as people read it.
 pub(super) fn when(rfc3339: &str) -> String {
     match (rfc3339.get(..10), rfc3339.get(11..16)) {
@@ -147,6 +175,18 @@ mod tests {
         assert_eq!((shown.text.chars().count(), shown.missing), (LONGEST, 2));
         assert_eq!(json("{}").missing, 0);
         assert!(line(&"x".repeat(1000)).ends_with('…'));
+    }
+
+    #[test]
+    fn browsers_are_called_what_people_call_them() {
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36";
+        let phone =
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605 Safari/604";
+        assert_eq!(browser(chrome), "Chrome on Linux");
+        assert_eq!(browser(phone), "Safari on iPhone");
+        assert_eq!(browser("curl/8 <b>"), "curl/8 <b>");
+        assert_eq!(browser(""), "A browser");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum Access {
     Concerned,
     /// Those who are asked, administrators or not; to others it looks absent.
     Asked,
+    /// Whose own it is, for what they have; to whoever has none it looks absent.
+    Owner,
     /// Holders of an administrative role; others learn that they lack it.
     Admin,
 }
@@ -74,8 +76,6 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
-    route("GET", "/api/v1/connections", "list_connections", Access::User),
-    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Asked),
     route("GET", "/api/v1/agent-accounts", "list_agent_accounts", Access::User),
     route("POST", "/api/v1/agent-accounts", "create_agent_account", Access::Admin),
     route("GET", "/api/v1/agent-accounts/{agent}", "get_agent_account", Access::Concerned),
@@ -94,6 +94,10 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/delegations", "list_delegations", Access::User),
     route("POST", "/api/v1/delegations", "create_delegation", Access::User),
     route("DELETE", "/api/v1/delegations/{id}", "revoke_delegation", Access::Concerned),
+    route("GET", "/api/v1/sessions", "list_oauth_sessions", Access::User),
+    route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
+    route("GET", "/api/v1/connections", "list_connections", Access::User),
+    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Owner),
     document("/api/v1/openapi.json", Document::OpenApi),
     document("/api/v1/oauth/client-metadata.json", Document::Client),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),

@@ -85,6 +85,7 @@ impl Face {
             "create_agent_account" => json!({"name": format!("agent-{}", uuid::Uuid::new_v4())}),
             "set_agent_account_status" => json!({"enabled": true}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
+            "disconnect_server" => json!({}),
             _ => Value::Null,
         };
         let id = match name {
@@ -92,11 +93,12 @@ impl Face {
             "get_confirmation" | "decide_confirmation" => {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
+            "revoke_delegation" => self.organisation.delegation().await,
+            "revoke_oauth_session" => self.organisation.session().await,
             "disconnect_server" => {
                 self.organisation.connected().await;
                 String::new()
             }
-            "revoke_delegation" => self.organisation.delegation().await,
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
@@ -123,7 +125,7 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
         Access::Anonymous => (200, 200, 200, 200),
         Access::User => (401, 200, 200, 200),
         Access::Concerned => (401, 404, 200, 200),
-        Access::Asked => (401, 404, 404, 200),
+        Access::Asked | Access::Owner => (401, 404, 404, 200),
         Access::Admin => (401, 403, 200, 403),
     };
     // Whoever may decide comes last: it can be done once.

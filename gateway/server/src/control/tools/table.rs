@@ -87,16 +87,6 @@ pub const TOOLS: &[Entry] = &[
         "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool. Needs confirm=true.",
     ),
     reads(
-        "list_connections",
-        "List connections",
-        "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
-    ),
-    changes(
-        "disconnect_server",
-        "Disconnect a server",
-        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
-    ),
-    reads(
         "list_agent_accounts",
         "List agent accounts",
         "Agent accounts (programs with credentials of their own) that you own; admins see all.",
@@ -130,6 +120,26 @@ pub const TOOLS: &[Entry] = &[
         "revoke_delegation",
         "Withdraw a delegation",
         "An agent may not act for you any more, at once. Needs confirm=true.",
+    ),
+    reads(
+        "list_oauth_sessions",
+        "List sessions",
+        "The MCP clients that you signed in with; admins see everybody's.",
+    ),
+    changes(
+        "revoke_oauth_session",
+        "End a session",
+        "Sign one of your MCP clients out: its tokens work nowhere any more. Needs confirm=true.",
+    ),
+    reads(
+        "list_connections",
+        "List connections",
+        "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
+    ),
+    changes(
+        "disconnect_server",
+        "Disconnect a server",
+        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
     ),
     changes(
         "set_server_status",

@@ -195,6 +195,7 @@ async fn each_tool_lets_through_whom_its_address_declares() {
             // The call is the user's own: they may look, but a model must not agree for them.
             Access::Asked if entry.effect == Effect::Changes => ("not_found", "", "role_missing"),
             Access::Asked => ("not_found", "", ""),
+            Access::Owner => ("not_found", "not_found", ""),
             Access::Admin => ("role_missing", "", "role_missing"),
         };
         let people = [(Person::Other, other), (Person::User, user), (Person::Admin, admin)];
@@ -230,6 +231,7 @@ async fn example(server: &Server, operation: &str) -> Value {
                 example["enabled"] = json!(true);
             }
         }
+        "revoke_oauth_session" => example["id"] = json!(server.organisation.session().await),
         "revoke_delegation" => example["id"] = json!(server.organisation.delegation().await),
         "get_audit_log" => {
             let call = server.organisation.origin(Face::Rest);
@@ -242,6 +244,9 @@ async fn example(server: &Server, operation: &str) -> Value {
             example["id"] = listed["structuredContent"]["data"][0]["id"].clone();
         }
         _ => {}
+    }
+    if operation == "disconnect_server" {
+        server.organisation.connected().await;
     }
     if operation.ends_with("_confirmation") {
         let alice = Approver::User("alice@example.com".into());
