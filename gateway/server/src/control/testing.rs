@@ -19,8 +19,8 @@ use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
 use gateway_governance::{
-    Face, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, SystemClock,
-    SystemRandom, Upstreams, command_line, desired_state,
+    Face, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
+    SignInSettings, SystemClock, SystemRandom, Upstreams, command_line, desired_state,
 };
 use gateway_store::audit::{Trail, TrailSettings};
 use gateway_store::connection::StoredConnection;
@@ -115,6 +115,7 @@ impl Organisation {
             trail,
             settings: GovernanceSettings {
                 scim_token: Some(SCIM_TOKEN.into()),
+                sign_in: SignInSettings { local: true, ..SignInSettings::default() },
                 ..GovernanceSettings::new(root, url)
             },
             upstreams: Arc::new(Fake),
