@@ -409,6 +409,14 @@ async fn what_the_snapshot_learns_bites_although_the_token_is_remembered() {
         let refused = world.at(&token, &at(A)).await.unwrap_err();
         assert_eq!(refused.reason, Reason::CredentialInvalid, "{what}");
     }
+    // Where the leave does not reach, the token is good and there is no such server.
+    let mut narrow = world();
+    let mut changed = catalogue();
+    changed.delegations[0].servers = Some(vec![]);
+    narrow.snapshot = Snapshot::build(changed, None, Timestamp::UNIX_EPOCH).unwrap();
+    let caller = narrow.at(&token, &at(A)).await.unwrap();
+    let server = narrow.snapshot.servers.first().map(|server| server.id);
+    assert!(!narrow.snapshot.has_leave(&caller, server, narrow.clock.now()));
     let world = world();
     assert!(world.at(&token, &at(A)).await.is_ok());
     world.clock.advance(100);
