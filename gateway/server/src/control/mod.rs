@@ -14,5 +14,5 @@ pub mod pages;
 mod refusal;
 pub mod rest;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tools;
