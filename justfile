@@ -25,6 +25,10 @@ conformance:
 clients:
     tests/clients/run.sh
 
+# The pages in a real browser; PAGES_SHOTS=DIR keeps the screenshots.
+pages:
+    tests/pages/run.sh
+
 # Compare direct, nginx and the gateway; takes some minutes and needs nginx.
 bench *ARGS:
     SQLX_OFFLINE=true cargo build --release --workspace

@@ -81,6 +81,7 @@ create table oauth_client (
     last_used_at timestamptz,
     expires_at   timestamptz not null
 );
+create index oauth_client_expires on oauth_client (expires_at);
 
 -- What a person has agreed to for one client: access and refresh tokens hang on it.
 create table oauth_session (
@@ -110,7 +111,7 @@ create table oauth_code (
 );
 create index oauth_code_session on oauth_code (session_id);
 
--- A token that was used is kept until its session ends: using it again ends the session.
+-- A token that was used is kept for a week: using it again ends the session.
 
 create table oauth_refresh (
     hash       bytea primary key check (length(hash) = 32),
@@ -120,6 +121,7 @@ create table oauth_refresh (
     used_at    timestamptz
 );
 create index oauth_refresh_session on oauth_refresh (session_id);
+create index oauth_refresh_used on oauth_refresh (used_at) where used_at is not null;
 
 create table oauth_device (
     hash        bytea primary key check (length(hash) = 32),
@@ -141,6 +143,7 @@ create table used_assertion (
     hash       bytea primary key check (length(hash) = 32),
     expires_at timestamptz not null
 );
+create index used_assertion_expires on used_assertion (expires_at);
 
 -- Sessions that ended while access tokens of theirs may still be valid: every replica knows all of them.
 create table revocation (

@@ -13,6 +13,7 @@ use gateway_core::caller::Caller;
 use gateway_core::credential::Credential;
 use gateway_core::ids::{CallId, EventId, ServerId};
 use gateway_core::json::{Json, Kind};
+use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_core::server::{Server, ServerStatus, Tool};
 use gateway_core::{Clock, Timestamp};
@@ -23,8 +24,8 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::{Connections, Unconnected};
-use crate::ports::{Probed, Random, Upstreams, uuid7};
+use crate::connections::{Connections, Refusing, Unconnected};
+use crate::ports::{Probed, Random, Unread, Upstreams, uuid7};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
 
@@ -95,10 +96,22 @@ impl Learner {
             return Ok(snapshot);
         }
         // Who lacks an account must not keep those who have one from reading.
-        let credential = self.connections.credential(caller, server).await?;
+        let mut credential = self.connections.credential(caller, server).await?;
         *last = Some(now);
-        if let Err(trouble) = self.read(server, &credential, now).await {
-            tracing::warn!(server = %server.slug, trouble, "reading a server's tools failed");
+        for _ in 0..2 {
+            let Err(unread) = self.read(server, &credential, now).await else { break };
+            let reason = unread.reason;
+            tracing::warn!(server = %server.slug, %reason, trouble = unread.detail, "reading a server's tools failed");
+            let (Some(refused), Some(caller)) = (unread.refused, caller) else { break };
+            // Nobody else is kept from reading by what this caller lacks.
+            *last = None;
+            match self.connections.refused(caller, server, refused.0, &refused.1).await {
+                Refusing::Nothing => break,
+                Refusing::Again(_) => {
+                    credential = self.connections.credential(Some(caller), server).await?;
+                }
+                Refusing::Person(unconnected) => return Err(unconnected),
+            }
         }
         Ok(self.current.snapshot())
     }
@@ -177,16 +190,17 @@ impl Learner {
         server: &Server,
         credential: &Credential,
         now: Timestamp,
-    ) -> Result<(), String> {
+    ) -> Result<(), Unread> {
+        let internal = |error: String| Unread::from((Reason::Internal, error));
         let probe = self.upstreams.probe(server, credential);
         let Probed { eras, tools } = match tokio::time::timeout(PROBE_DEADLINE, probe).await {
             Ok(Ok(probed)) => probed,
-            Ok(Err((reason, detail))) => return Err(format!("{reason}: {detail}")),
-            Err(_) => return Err("no answer in time".into()),
+            Ok(Err(unread)) => return Err(unread),
+            Err(_) => return Err((Reason::UpstreamTimeout, "no answer in time".to_owned()).into()),
         };
         let tools: Vec<Tool> = tools.into_iter().filter_map(read_tool).collect();
         let stored = self.store.learn(server.id, eras, &tools, now).await;
-        let learned = stored.map_err(|e| e.to_string())?;
+        let learned = stored.map_err(|e| internal(e.to_string()))?;
         if let Some(learned) = learned.filter(|learned| !learned.is_nothing()) {
             tracing::info!(
                 server = %server.slug,
@@ -198,7 +212,7 @@ impl Learner {
             for tool in &learned.changed {
                 self.record(server, tool, now);
             }
-            self.current.refresh().await.map_err(|e| e.to_string())?;
+            self.current.refresh().await.map_err(|e| internal(e.to_string()))?;
         }
         Ok(())
     }

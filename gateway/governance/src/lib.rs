@@ -34,7 +34,7 @@ pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
-pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
+pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams};
 pub use refresh::RefreshError;
 pub use settings::{GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings};
 pub use sign_in::SignIn;

@@ -110,7 +110,7 @@ impl AuthorizationServer {
                     .client(id, name)
                     .by(&given.user, given.actor.as_deref())
                     .session(given.session, AuthMethod::OauthToken);
-                self.succeeded(note, ActionType::AuthSuccess);
+                self.succeeded_often(note, ActionType::AuthSuccess);
                 Ok(given)
             }
             Err(error) => {

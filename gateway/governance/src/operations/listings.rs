@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::run::Run;
-use crate::connections::Unconnected;
+use crate::connections::{Refusing, Unconnected};
 use crate::perform::{Answer, Refused};
+use crate::ports::Unread;
 
 /// What is listed, and which page of it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -107,15 +108,25 @@ impl ListOnServer {
                 Ok(raw) => raw,
                 // Servers without templates need not know the method.
                 Err(_) if *listing == Listing::ResourceTemplates => Vec::new(),
-                Err((reason, detail)) => {
-                    return Err(Refused::new(reason, format!("{}: {detail}", server.slug)));
-                }
+                Err(unread) => return Err(unreadable(run, &server, unread).await),
             };
             let page = Filter { run, server: &server, listing: *listing, admin };
             items.extend(raw.iter().filter_map(|text| page.item(text)));
         }
         answer(&run.page(items, self.limit, self.cursor.as_deref())?)
     }
+}
+
+/// What a server's refusal of the caller's credential means is noted, so that the next question fares better.
+async fn unreadable(run: &Run<'_>, server: &Server, unread: Unread) -> Refused {
+    if let Some(refused) = &unread.refused {
+        let connections = run.governance.connections();
+        match connections.refused(&run.caller, server, refused.0, &refused.1).await {
+            Refusing::Nothing => {}
+            Refusing::Again(missing) | Refusing::Person(missing) => return unconnected(missing),
+        }
+    }
+    Refused::new(unread.reason, format!("{}: {}", server.slug, unread.detail))
 }
 
 fn unconnected(unconnected: Unconnected) -> Refused {

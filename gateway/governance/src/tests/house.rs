@@ -29,7 +29,7 @@ use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
     Answer, Face, Fetch, Governance, GovernanceSettings, Operation, Origin, Parts, Probed, Refused,
-    SystemRandom, Upstreams, command_line,
+    SystemRandom, Unread, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -116,15 +116,11 @@ impl Default for Fake {
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(
-        &self,
-        server: &Server,
-        _credential: &Credential,
-    ) -> Result<Probed, (Reason, String)> {
+    async fn probe(&self, server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         self.probes.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         if server.slug.as_str() == "vault" {
-            return Err((Reason::UpstreamUnreachable, "refused".into()));
+            return Err((Reason::UpstreamUnreachable, "refused".to_owned()).into());
         }
         let tools = self.tools.lock().unwrap().clone();
         Ok(Probed { eras: Eras { legacy: true, modern: false }, tools })
@@ -136,11 +132,13 @@ impl Upstreams for Fake {
         listing: Listing,
         _caller: &Caller,
         _credential: &Credential,
-    ) -> Result<Vec<String>, (Reason, String)> {
+    ) -> Result<Vec<String>, Unread> {
         match listing {
             Listing::Tools => Ok(self.tools.lock().unwrap().clone()),
             Listing::Resources => Ok(vec![r#"{"uri":"t://1","name":"one"}"#.into()]),
-            Listing::ResourceTemplates => Err((Reason::UpstreamInvalid, "-32601".into())),
+            Listing::ResourceTemplates => {
+                Err((Reason::UpstreamInvalid, "-32601".to_owned()).into())
+            }
             Listing::Prompts => Ok(vec![r#"{"name":"triage"}"#.into()]),
         }
     }

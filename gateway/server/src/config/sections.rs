@@ -134,7 +134,7 @@ section! {
         /// (claims to keep), create_users (default: false; needs allowed_domains). Redirect URI to register:
         /// public_url and /sign-in/callback. Groups that a provider names are given and taken back with each
         /// sign-in, and made where they are missing; memberships from elsewhere stay as they are.
-        providers: Vec<Provider> = Vec::new(), like "[{ name = \"Example\", issuer = \"https://idp.example.com\", client_id = \"gateway\", client_secret_file = \"/run/secrets/idp\" }]";
+        providers: Vec<Provider> = Vec::new(), like "[{ name = \"Example\", issuer = \"https://idp.example.com\", client_id = \"gateway\", client_secret = \"...\" }]";
     }
 }
 

@@ -276,7 +276,8 @@ fn the_shipped_file_has_every_key_with_its_default_and_comment() {
 #[test]
 fn the_examples_in_the_shipped_file_are_known_keys() {
     let mut lines = Config::template();
-    for key in super::Server::KEYS.iter().chain(super::Egress::KEYS).chain(super::Identity::KEYS) {
+    let sections = [super::Egress::KEYS, super::Identity::KEYS, super::SignIn::KEYS];
+    for key in super::Server::KEYS.iter().chain(sections.into_iter().flatten()) {
         if let Some(like) = key.like {
             let default = format!("\n{} = []\n", key.name);
             lines = lines.replace(&default, "\n");
@@ -287,6 +288,7 @@ fn the_examples_in_the_shipped_file_are_known_keys() {
     let config = load(&lines, &[]).unwrap();
     assert!(config.server.tls_cert_file.is_some() && !config.egress.allow_cidrs.is_empty());
     assert_eq!(config.identity.issuers.len(), 1);
+    assert_eq!(config.sign_in.providers[0].client_id, "gateway");
 }
 
 #[test]

@@ -67,6 +67,10 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     }
     for (index, issuer) in config.identity.issuers.iter().enumerate() {
         let again = config.identity.issuers[..index].iter().any(|i| i.issuer == issuer.issuer);
+        if issuer.issuer == server.public_url.as_str().trim_end_matches('/') && oauth.enabled {
+            let key = format!("identity.issuers[{index}].issuer");
+            refuse(&key, "this is the gateway itself, whose tokens are taken anyway");
+        }
         if let Some((key, message)) = issuer_problem(issuer, again) {
             refuse(&format!("identity.issuers[{index}].{key}"), message);
         }

@@ -14,5 +14,5 @@ mod refusal;
 pub mod rest;
 pub mod scim;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tools;

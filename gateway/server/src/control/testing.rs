@@ -12,15 +12,14 @@ use gateway_core::decision::{Approver, Demand, Target};
 use gateway_core::ids::{CallId, ConfirmationId, ConnectionId, SessionId, VaultKeyId};
 use gateway_core::keys::RootKey;
 use gateway_core::mcp::Listing;
-use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
 use gateway_governance::confirmations::NewConfirmation;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
 use gateway_governance::{
-    Face, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, SystemClock,
-    SystemRandom, Upstreams, command_line, desired_state,
+    Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
+    SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line, desired_state,
 };
 use gateway_store::audit::{Trail, TrailSettings};
 use gateway_store::connection::StoredConnection;
@@ -87,6 +86,11 @@ impl Person {
 impl Organisation {
     /// A new one, on a Postgres of its own.
     pub(crate) async fn start() -> Organisation {
+        Organisation::reaching(Arc::new(Offline)).await
+    }
+
+    /// One that reaches other hosts that way.
+    pub(crate) async fn reaching(fetch: Arc<dyn Fetch>) -> Organisation {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let store = Store::open(&StoreSettings {
@@ -115,10 +119,11 @@ impl Organisation {
             trail,
             settings: GovernanceSettings {
                 scim_token: Some(SCIM_TOKEN.into()),
+                sign_in: SignInSettings { local: true, ..SignInSettings::default() },
                 ..GovernanceSettings::new(root, url)
             },
             upstreams: Arc::new(Fake),
-            fetch: Arc::new(Offline),
+            fetch,
             clock,
             random,
         };
@@ -242,11 +247,7 @@ struct Fake;
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(
-        &self,
-        _server: &Server,
-        _credential: &Credential,
-    ) -> Result<Probed, (Reason, String)> {
+    async fn probe(&self, _server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
         Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
     }
@@ -257,7 +258,7 @@ impl Upstreams for Fake {
         listing: Listing,
         _caller: &Caller,
         _credential: &Credential,
-    ) -> Result<Vec<String>, (Reason, String)> {
+    ) -> Result<Vec<String>, Unread> {
         let item = match listing {
             Listing::Tools => r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#,
             Listing::Resources => r#"{"uri":"tickets://1","name":"one"}"#,

@@ -6,7 +6,7 @@ use gateway_core::credential::Credential;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
-use gateway_governance::{Probed, Upstreams};
+use gateway_governance::{Probed, Unread, Upstreams};
 use tokio::time::timeout;
 
 use super::leg::Leg;
@@ -14,11 +14,7 @@ use super::talk::{Party, Talk, Unanswered, invalid};
 
 #[async_trait]
 impl Upstreams for Leg {
-    async fn probe(
-        &self,
-        server: &Server,
-        credential: &Credential,
-    ) -> Result<Probed, (Reason, String)> {
+    async fn probe(&self, server: &Server, credential: &Credential) -> Result<Probed, Unread> {
         self.within(self.probe_eras(Party { server, credential, caller: None })).await
     }
 
@@ -28,7 +24,7 @@ impl Upstreams for Leg {
         listing: Listing,
         caller: &Caller,
         credential: &Credential,
-    ) -> Result<Vec<String>, (Reason, String)> {
+    ) -> Result<Vec<String>, Unread> {
         self.within(async {
             let party = Party { server, credential, caller: Some(caller) };
             let mut talk = self.open(party).await?;
@@ -43,21 +39,25 @@ impl Upstreams for Leg {
 impl Leg {
     async fn within<T>(
         &self,
-        asking: impl Future<Output = Result<T, (Reason, String)>>,
-    ) -> Result<T, (Reason, String)> {
+        asking: impl Future<Output = Result<T, Unread>>,
+    ) -> Result<T, Unread> {
         let within = self.settings.listing_within;
         timeout(within, asking).await.unwrap_or_else(|_| {
             let detail = format!("not complete within {} s", within.as_secs_f32());
-            Err((Reason::UpstreamTimeout, detail))
+            Err((Reason::UpstreamTimeout, detail).into())
         })
     }
 
-    async fn probe_eras(&self, party: Party<'_>) -> Result<Probed, (Reason, String)> {
+    async fn probe_eras(&self, party: Party<'_>) -> Result<Probed, Unread> {
         let modern = Talk::discover(self, party).await;
         let legacy = match &modern {
             // Nothing answers at all: another question would only wait as long.
             Err(Unanswered::Failed(reason, detail)) if *reason != Reason::UpstreamInvalid => {
-                return Err((*reason, detail.clone()));
+                return Err((*reason, detail.clone()).into());
+            }
+            // Another question would be refused too.
+            Err(Unanswered::Refused(refused)) => {
+                return Err(Unanswered::Refused(refused.clone()).into());
             }
             Ok(_) | Err(_) => Talk::initialize(self, party).await,
         };
@@ -79,7 +79,7 @@ impl Leg {
     }
 
     /// Opens a conversation in the newest era that the server speaks.
-    async fn open<'a>(&'a self, party: Party<'a>) -> Result<Talk<'a>, (Reason, String)> {
+    async fn open<'a>(&'a self, party: Party<'a>) -> Result<Talk<'a>, Unread> {
         match party.server.eras {
             Some(Eras { modern: true, .. }) => Ok(Talk::modern(self, party)),
             Some(Eras { legacy: true, .. }) => Ok(Talk::initialize(self, party).await?),
@@ -89,8 +89,9 @@ impl Leg {
                     Err(Unanswered::Failed(reason, detail))
                         if reason != Reason::UpstreamInvalid =>
                     {
-                        Err((reason, detail))
+                        Err((reason, detail).into())
                     }
+                    Err(refused @ Unanswered::Refused(_)) => Err(refused.into()),
                     Err(_) => Ok(Talk::initialize(self, party).await?),
                 }
             }

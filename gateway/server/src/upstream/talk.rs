@@ -13,8 +13,9 @@ use gateway_core::mcp::{
 use gateway_core::reason::Reason;
 use gateway_core::server::Server;
 use gateway_core::sse::{self, Splitter};
+use gateway_governance::Unread;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use super::failure::LegError;
@@ -35,6 +36,8 @@ pub(super) enum Unanswered {
     Failed(Reason, String),
     /// An HTTP status other than success.
     Status(StatusCode),
+    /// It refuses what was presented.
+    Refused(Box<(StatusCode, HeaderMap)>),
     /// A JSON-RPC error.
     Error { code: String, message: String },
 }
@@ -45,15 +48,19 @@ impl From<LegError> for Unanswered {
     }
 }
 
-impl From<Unanswered> for (Reason, String) {
-    fn from(unanswered: Unanswered) -> (Reason, String) {
+impl From<Unanswered> for Unread {
+    fn from(unanswered: Unanswered) -> Unread {
         match unanswered {
-            Unanswered::Failed(reason, detail) => (reason, detail),
+            Unanswered::Failed(reason, detail) => (reason, detail).into(),
+            Unanswered::Refused(refused) => {
+                let detail = format!("it answered status {}", refused.0.as_u16());
+                Unread { reason: Reason::UpstreamInvalid, detail, refused: Some(refused) }
+            }
             Unanswered::Status(status) => {
-                (Reason::UpstreamInvalid, format!("it answered status {}", status.as_u16()))
+                (Reason::UpstreamInvalid, format!("it answered status {}", status.as_u16())).into()
             }
             Unanswered::Error { code, message } => {
-                (Reason::UpstreamInvalid, format!("it answered error {code}: {message}"))
+                (Reason::UpstreamInvalid, format!("it answered error {code}: {message}")).into()
             }
         }
     }
@@ -212,7 +219,12 @@ impl<'a> Talk<'a> {
     ) -> Result<Response<LegBody>, Unanswered> {
         let Party { server, credential, .. } = self.party;
         let request = self.request(Method::POST, Some(method), body);
-        Ok(self.leg.send(server, credential, request).await?)
+        let answer = self.leg.send(server, credential, request).await?;
+        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let refused = (answer.status(), answer.headers().clone());
+            return Err(Unanswered::Refused(Box::new(refused)));
+        }
+        Ok(answer)
     }
 
     fn request(&self, http: Method, method: Option<&'static str>, body: String) -> Request<Bytes> {

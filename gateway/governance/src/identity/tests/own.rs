@@ -392,7 +392,8 @@ async fn a_token_of_one_server_is_none_anywhere_else() {
 async fn what_the_snapshot_learns_bites_although_the_token_is_remembered() {
     let acting = with(with(claims(), "act", json!({"sub": AGENT})), "aud", json!(at(A)));
     let token = signed(&header(), &acting);
-    let changes: [(&str, fn(&mut Catalogue)); 5] = [
+    type Change = fn(&mut Catalogue);
+    let changes: [(&str, Change); 5] = [
         ("session", |c| c.revoked.push(SessionId(SESSION.parse().unwrap()))),
         ("person", |c| c.users[0].active = false),
         ("agent", |c| c.agents[0].principal.active = false),

@@ -11,7 +11,7 @@ use crate::upstream::leg::public_authorities;
 use crate::upstream::{Guard, Leg};
 
 /// Spellings of this machine and of places that nobody may reach; `PORT` is a listener's.
-const SPELLINGS: &[&str] = &[
+pub(super) const SPELLINGS: &[&str] = &[
     "http://127.0.0.1:PORT/",
     "http://127.0.0.1.:PORT/",
     "http://127.1:PORT/",
@@ -245,4 +245,28 @@ async fn a_name_that_changes_its_mind_is_checked_each_time() {
         ]
     );
     assert_eq!(upstream.received().iter().filter(|r| r.starts_with("POST")).count(), 2);
+}
+
+/// The same on the way to key sets, metadata and tokens: each fetch asks anew, and each answer is checked.
+#[tokio::test]
+async fn a_name_that_changes_its_mind_is_checked_at_each_fetch() {
+    let upstream = Upstream::start(Script::Once(
+        ok("{}").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"),
+    ))
+    .await;
+    let port = upstream.address.port();
+    let at = |host: [u8; 4]| SocketAddr::from((host, port));
+    let resolver = Answers::new(vec![
+        vec![at([127, 0, 0, 1])],
+        vec![at([127, 0, 0, 2])],
+        vec![at([169, 254, 169, 254])],
+    ]);
+    let leg = Leg::with(guard(&["127.0.0.1/32"]), settings(), resolver, public_authorities());
+    let url = Url::parse(&format!("http://rebinding.test:{port}/jwks")).unwrap();
+    let mut came = Vec::new();
+    for _ in 0..4 {
+        came.push(leg.get(&url, 100).await.is_ok());
+    }
+    assert_eq!(came, [true, false, false, false]);
+    assert_eq!(upstream.connections(), 1);
 }
