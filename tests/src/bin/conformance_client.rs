@@ -18,7 +18,10 @@ const PATIENCE: usize = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let url = std::env::args().nth(1).expect("usage: conformance-client URL");
+    let Some(url) = std::env::args().nth(1) else {
+        eprintln!("usage: conformance-client URL");
+        return ExitCode::from(2);
+    };
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let scenario = variable("MCP_CONFORMANCE_SCENARIO");
     let context: Value =

@@ -114,10 +114,6 @@ fn parse(path: &str) -> Result<(String, Option<String>), ScimError> {
         // Addresses, phones and roles by type: kept by nobody here.
         return Ok((format!("{outer}{}", below.to_ascii_lowercase()), None));
     }
-    match value {
-        Value::String(id) if name.eq_ignore_ascii_case("value") && below.is_empty() => {
-            Ok((outer, Some(id)))
-        }
-        _ => Err(wrong()),
-    }
+    let id = value.as_str().filter(|_| name.eq_ignore_ascii_case("value") && below.is_empty());
+    id.map(|id| (outer, Some(id.to_owned()))).ok_or_else(wrong)
 }

@@ -107,7 +107,8 @@ async fn a_client_with_a_secret_proves_itself_in_one_way() {
     let basic =
         |id: &str, secret: &str| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     let good = basic(id, secret);
-    let cases: &[(&str, Option<&str>, &[(&str, &str)], Option<ErrorCode>)] = &[
+    type Case<'a> = (&'a str, Option<&'a str>, &'a [(&'a str, &'a str)], Option<ErrorCode>);
+    let cases: &[Case<'_>] = &[
         ("basic", Some(&good), &[], None),
         ("basic and the same id", Some(&good), &[("client_id", id)], None),
         ("post", None, &[("client_id", id), ("client_secret", secret)], None),
