@@ -158,9 +158,10 @@ impl State {
         let mut claims = json!({"iss": issuer, "aud": "gateway", "nonce": nonce, "iat": now,
             "exp": now + 300});
         for (name, value) in self.claims.as_object().unwrap() {
-            match value {
-                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-                value => claims[name] = value.clone(),
+            if value.is_null() {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name] = value.clone();
             }
         }
         let usual = json!({"alg": "EdDSA", "kid": self.kid.to_string()});
