@@ -139,7 +139,7 @@ async fn a_token_that_the_server_refuses_is_renewed_and_no_call_is_sent_twice() 
 async fn two_replicas_that_renew_at_once_ask_the_issuer_once() {
     connecting(async |rig, guarded| {
         let options = Options { state: None, ..rig.gateway.options.clone() };
-        let second =
+        let mut second =
             Gateway::start(Options { root_key: rig.gateway.options.root_key, ..options }).await;
         let mut browser = Browser::signed_in(&rig.gateway, "bob@example.com").await;
         browser.connect("wiki").await.unwrap();
@@ -159,6 +159,8 @@ async fn two_replicas_that_renew_at_once_ask_the_issuer_once() {
             }
             assert_eq!(guarded.grants("refresh_token"), round + 1);
         }
+        // It writes what it owes.
+        second.terminate();
     })
     .await;
 }
