@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{DelegationId, ServerId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::{Clock, Timestamp};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::catalogue::Catalogue;
 use gateway_store::signing_key::StoredSigningKey;
