@@ -20,6 +20,7 @@ demo *ARGS:
 # The official conformance suite, direct and through the gateway.
 conformance:
     tests/conformance/run.sh
+    tests/conformance/client.sh
 
 # Real clients through the gateway.
 clients:

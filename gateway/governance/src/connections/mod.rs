@@ -171,10 +171,7 @@ impl Connections {
     /// more than a credential.
     pub async fn lacking(&self, caller: &Caller, server: &Server) -> Option<Unconnected> {
         let UpstreamAuth::OauthUser(client) = &server.auth else { return None };
-        match self.usable(caller, server, client).await {
-            Ok(_) => None,
-            Err(unconnected) => Some(unconnected),
-        }
+        self.usable(caller, server, client).await.err()
     }
 
     /// The caller's connection with its tokens, if it works as far as is known here.

@@ -130,7 +130,8 @@ async fn an_account_is_connected_once_and_is_its_persons_alone() {
 async fn a_return_counts_once_for_its_person_and_browser_only() {
     let c = Connecting::open().await;
     let mine = |error: Trouble| error.reason == Reason::ConnectionNotMade;
-    let cases: [(&str, &str, fn(Returned) -> Returned); 9] = [
+    type Change = fn(Returned) -> Returned;
+    let cases: [(&str, &str, Change); 9] = [
         ("dora", "browser 1", |back| back),
         ("bob", "browser 2", |back| back),
         ("bob", "browser 1", |back| Returned { state: None, ..back }),

@@ -177,10 +177,8 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
             transaction.commit().await?;
-            Ok(match before {
-                Written::Done(_) if gone.rows_affected() == 0 => Written::Foreign,
-                before => before,
-            })
+            let foreign = matches!(before, Written::Done(_)) && gone.rows_affected() == 0;
+            Ok(if foreign { Written::Foreign } else { before })
         })
         .await
     }

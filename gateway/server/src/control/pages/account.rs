@@ -179,7 +179,7 @@ fn reaches(ask: &Ask<'_>, resource: &str) -> String {
     let server = resource
         .strip_prefix(base)
         .and_then(|path| path.strip_prefix("/api/v1/proxy/")?.strip_suffix("/mcp"));
-    super::consent::reaches(ask.governance, server)
+    super::consent::reaches(ask, server)
 }
 
 async fn browsers(ask: &Ask<'_>) -> Result<Vec<BrowserRow>, Refused> {

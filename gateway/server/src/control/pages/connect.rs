@@ -171,8 +171,6 @@ fn host(server: &Server) -> String {
 
 /// What people are told: what the issuer or the server has wrong helps whoever runs it.
 fn told(trouble: &Trouble) -> String {
-    match trouble.reason {
-        Reason::UpstreamInvalid | Reason::ConnectionNotMade => line(&trouble.detail),
-        reason => format!("{}.", reason.message()),
-    }
+    let theirs = [Reason::UpstreamInvalid, Reason::ConnectionNotMade].contains(&trouble.reason);
+    if theirs { line(&trouble.detail) } else { format!("{}.", trouble.reason.message()) }
 }

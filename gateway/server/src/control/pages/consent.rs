@@ -3,7 +3,6 @@
 //! one to ask about at all is the authorization server's to say.
 
 use askama::Template;
-use gateway_governance::Governance;
 use gateway_governance::oauth::{Asked, OauthError, Unasked};
 use http::StatusCode;
 use url::Url;
@@ -79,7 +78,7 @@ fn shown(ask: &Ask<'_>, asked: &Asked) -> Reply {
         client_host: asked.client_host.as_deref().map(line),
         redirect_host: line(&asked.redirect_host),
         loopback: redirect.as_ref().is_some_and(is_loopback),
-        reaches: reaches(ask.governance, asked.server_slug.as_deref()),
+        reaches: reaches(ask, asked.server_slug.as_deref()),
         name: line(&signed_in.user.name),
         email: signed_in.user.email.clone(),
     };
@@ -103,16 +102,22 @@ fn is_loopback(redirect: &Url) -> bool {
     }
 }
 
-/// What a token for that server opens. A server that is not there looks like one that the person may not use.
-pub(super) fn reaches(governance: &Governance, server: Option<&str>) -> String {
-    let Some(slug) = server else {
+/// What a token for that server opens. Of a server that the person may not enter nothing is told but what the
+/// program wrote, as of one that is not there.
+pub(super) fn reaches(ask: &Ask<'_>, server: Option<&str>) -> String {
+    let Some(written) = server else {
         return "every server behind this gateway that you may use".to_owned();
     };
-    match governance.snapshot().server(slug).map(|server| line(&server.title)) {
-        Some(title) if !title.is_empty() && title != slug => {
-            format!("the server {title} ({}), as far as you may use it", line(slug))
+    let snapshot = ask.governance.snapshot();
+    let user = ask.signed_in.as_ref().map(|signed_in| &signed_in.user);
+    let known = snapshot.server(written).zip(user);
+    let known = known.filter(|(server, user)| snapshot.policies.may_enter(user, server));
+    match known.map(|(server, _)| (server.title.as_str(), server.slug.as_str())) {
+        Some((title, slug)) if !title.is_empty() && title != slug => {
+            format!("the server {} ({slug}), as far as you may use it", line(title))
         }
-        Some(_) | None => format!("the server {}, as far as you may use it", line(slug)),
+        Some((_, slug)) => format!("the server {slug}, as far as you may use it"),
+        None => format!("the server {}, as far as you may use it", line(written)),
     }
 }
 

@@ -27,6 +27,7 @@ struct Asked {
     email: String,
     user_code: String,
     client: String,
+    client_host: Option<String>,
     reaches: String,
 }
 
@@ -50,9 +51,10 @@ pub(super) async fn asked(ask: &Ask<'_>) -> Reply {
         shell: ask.shell(),
         form_token: ask.form_token(),
         email: signed_in.user.email.clone(),
-        user_code: line(code),
+        user_code: line(&found.user_code),
         client: line(&found.client_name),
-        reaches: super::consent::reaches(ask.governance, found.server_slug.as_deref()),
+        client_host: found.client_host.as_deref().map(line),
+        reaches: super::consent::reaches(ask, found.server_slug.as_deref()),
     };
     show(StatusCode::OK, &asked)
 }

@@ -106,7 +106,7 @@ impl Face {
             path = path.replace("{agent}", &self.organisation.agent().await);
         }
         assert!(!path.contains('{') && !path.contains("//"), "{name}: no example for {path}");
-        (path, body.to_string())
+        (path, if body.is_null() { "{}".into() } else { body.to_string() })
     }
 
     async fn entry_of_user(&self) -> String {
