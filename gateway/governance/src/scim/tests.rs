@@ -91,7 +91,10 @@ fn booleans_come_as_text_too_and_addresses_must_be_some() {
     }
 }
 
-fn patch(operations: Value) -> Result<Vec<(Op, String, Option<String>)>, Option<&'static str>> {
+/// The operation, the attribute, and which of its values.
+type Read = (Op, String, Option<String>);
+
+fn patch(operations: Value) -> Result<Vec<Read>, Option<&'static str>> {
     let body = json!({"schemas": ["x"], "Operations": operations});
     let steps = steps(body.as_object().unwrap()).map_err(|error| error.kind)?;
     Ok(steps.into_iter().map(|step| (step.op, step.attribute, step.chosen)).collect())

@@ -286,9 +286,10 @@ async fn an_assertion_proves_an_agent_once() {
     let with = |name: &str, value: Value| {
         let mut claims = good.clone();
         claims["jti"] = json!(format!("{name}{value}"));
-        match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            value => claims[name] = value,
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value;
         }
         claims
     };
@@ -459,7 +460,8 @@ async fn on_behalf_needs_the_persons_leave_and_the_agents_own_word() {
     };
     let (ours_forged, theirs) = (forged(GATEWAY), forged("https://idp.example.com"));
     let agent_id = claims(&world.own(&indexer).await.unwrap())["sub"].as_str().unwrap().to_owned();
-    let cases: Vec<(&str, (&str, &str), Vec<(&str, &str)>)> = vec![
+    type Case<'a> = (&'a str, (&'a str, &'a str), Vec<(&'a str, &'a str)>);
+    let cases: Vec<Case<'_>> = vec![
         ("another agent's token as actor", subjects[0], vec![("actor_token", others), actor[1]]),
         (
             "another agent's token alone",
@@ -593,9 +595,10 @@ async fn an_identity_provider_vouches_once_for_one_client() {
     let with = |name: &str, value: Value| {
         let mut claims = good.clone();
         claims["jti"] = json!(format!("{name}{value}"));
-        match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            value => claims[name] = value,
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value;
         }
         claims
     };
