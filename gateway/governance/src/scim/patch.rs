@@ -114,6 +114,7 @@ fn parse(path: &str) -> Result<(String, Option<String>), ScimError> {
         // Addresses, phones and roles by type: kept by nobody here.
         return Ok((format!("{outer}{}", below.to_ascii_lowercase()), None));
     }
-    let id = value.as_str().filter(|_| name.eq_ignore_ascii_case("value") && below.is_empty());
-    id.map(|id| (outer, Some(id.to_owned()))).ok_or_else(wrong)
+    let by_value = name.eq_ignore_ascii_case("value") && below.is_empty();
+    let chosen = value.as_str().filter(|_| by_value).ok_or_else(wrong)?;
+    Ok((outer, Some(chosen.to_owned())))
 }

@@ -91,9 +91,10 @@ fn booleans_come_as_text_too_and_addresses_must_be_some() {
     }
 }
 
-type Steps = Vec<(Op, String, Option<String>)>;
+/// The operation, the attribute, and which of its values.
+type Read = (Op, String, Option<String>);
 
-fn patch(operations: Value) -> Result<Steps, Option<&'static str>> {
+fn patch(operations: Value) -> Result<Vec<Read>, Option<&'static str>> {
     let body = json!({"schemas": ["x"], "Operations": operations});
     let steps = steps(body.as_object().unwrap()).map_err(|error| error.kind)?;
     Ok(steps.into_iter().map(|step| (step.op, step.attribute, step.chosen)).collect())

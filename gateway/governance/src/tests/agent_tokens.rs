@@ -460,8 +460,8 @@ async fn on_behalf_needs_the_persons_leave_and_the_agents_own_word() {
     };
     let (ours_forged, theirs) = (forged(GATEWAY), forged("https://idp.example.com"));
     let agent_id = claims(&world.own(&indexer).await.unwrap())["sub"].as_str().unwrap().to_owned();
-    type Pair<'a> = (&'a str, &'a str);
-    let cases: Vec<(&str, Pair<'_>, Vec<Pair<'_>>)> = vec![
+    type Case<'a> = (&'a str, (&'a str, &'a str), Vec<(&'a str, &'a str)>);
+    let cases: Vec<Case<'_>> = vec![
         ("another agent's token as actor", subjects[0], vec![("actor_token", others), actor[1]]),
         (
             "another agent's token alone",
