@@ -20,10 +20,15 @@ demo *ARGS:
 # The official conformance suite, direct and through the gateway.
 conformance:
     tests/conformance/run.sh
+    tests/conformance/client.sh
 
 # Real clients through the gateway.
 clients:
     tests/clients/run.sh
+
+# The pages in a real browser; PAGES_SHOTS=DIR keeps the screenshots.
+pages:
+    tests/pages/run.sh
 
 # Compare direct, nginx and the gateway; takes some minutes and needs nginx.
 bench *ARGS:

@@ -8,11 +8,17 @@ alter table gateway_user
     -- The provisioning system's own id.
     add column external_id text,
     -- JSON object of texts, from the identity provider.
-    add column attributes  text not null default '{}';
+    add column attributes  text not null default '{}',
+    -- Since when the provisioning system knows them no more; it may bring them back.
+    add column removed_at  timestamptz;
 alter table gateway_group
     drop constraint gateway_group_source_check,
     add constraint gateway_group_source_check check (source in ('apply', 'api', 'seed', 'sign_in', 'scim')),
     add column external_id text;
+
+-- Who put a person into a group: a sign-in takes back only what a sign-in gave.
+alter table membership
+    add column source text not null default 'apply' check (source in ('apply', 'api', 'sign_in', 'scim'));
 
 -- Who a person is at an identity provider: its `iss` and `sub`, never the address alone.
 create table identity_link (
@@ -75,6 +81,7 @@ create table oauth_client (
     last_used_at timestamptz,
     expires_at   timestamptz not null
 );
+create index oauth_client_expires on oauth_client (expires_at);
 
 -- What a person has agreed to for one client: access and refresh tokens hang on it.
 create table oauth_session (
@@ -104,7 +111,7 @@ create table oauth_code (
 );
 create index oauth_code_session on oauth_code (session_id);
 
--- A token that was used is kept until its session ends: using it again ends the session.
+-- A token that was used is kept for a week: using it again ends the session.
 
 create table oauth_refresh (
     hash       bytea primary key check (length(hash) = 32),
@@ -114,6 +121,7 @@ create table oauth_refresh (
     used_at    timestamptz
 );
 create index oauth_refresh_session on oauth_refresh (session_id);
+create index oauth_refresh_used on oauth_refresh (used_at) where used_at is not null;
 
 create table oauth_device (
     hash        bytea primary key check (length(hash) = 32),
@@ -135,6 +143,7 @@ create table used_assertion (
     hash       bytea primary key check (length(hash) = 32),
     expires_at timestamptz not null
 );
+create index used_assertion_expires on used_assertion (expires_at);
 
 -- Sessions that ended while access tokens of theirs may still be valid: every replica knows all of them.
 create table revocation (
@@ -152,6 +161,8 @@ create table agent_account (
     secret_hash bytea check (length(secret_hash) = 32),
     -- For private_key_jwt: a JWK set, JSON text.
     jwks        text,
+    -- Its tokens' session: another one after the secret was changed or the account switched off.
+    session_id  uuid not null unique,
     owner_id    uuid not null references gateway_user on delete cascade,
     roles       text[] not null default '{}',
     enabled     boolean not null default true,
@@ -187,11 +198,20 @@ begin
 end
 $$;
 
--- Whoever stops being there or active takes their sessions along, whatever program changed the row.
+-- The provisioning system's ids are its own to give, once each.
+create unique index gateway_user_external on gateway_user (external_id) where external_id is not null;
+create unique index gateway_group_external on gateway_group (external_id) where external_id is not null;
+
+-- Whoever stops being there or active takes their sessions along, whatever program changed the row; tokens
+-- that are out stay dead should the person come back.
 create function end_sessions() returns trigger language plpgsql as $$
 begin
+    insert into revocation (session_id, until)
+        select id, now() + interval '1 day' from oauth_session where user_id = old.id and revoked_at is null
+        on conflict do nothing;
     update oauth_session set revoked_at = now() where user_id = old.id and revoked_at is null;
     update browser_session set revoked_at = now() where user_id = old.id and revoked_at is null;
+    update delegation set revoked_at = now() where user_id = old.id and revoked_at is null;
     return null;
 end
 $$;
@@ -218,25 +238,27 @@ create table upstream_client (
     expires_at timestamptz,
     primary key (server_id, issuer)
 );
+create index upstream_client_key on upstream_client (vault_key);
 
--- A person's account at an upstream (user_id null: everybody's): its tokens, sealed.
+-- A person's account at an upstream: its tokens, sealed.
 create table upstream_connection (
     id           uuid primary key,
     server_id    uuid not null references server on delete cascade,
-    user_id      uuid references gateway_user on delete cascade,
+    user_id      uuid not null references gateway_user on delete cascade,
     issuer       text not null,
     scope        text not null default '',
     vault_key    uuid not null references vault_key,
     sealed       text not null,
-    -- Of the access token.
+    -- Of the access token; null where the issuer does not say.
     expires_at   timestamptz,
     connected_at timestamptz not null,
     refreshed_at timestamptz not null,
     -- Why it does not work any more; null while it does.
-    broken       text
+    broken       text,
+    unique (server_id, user_id)
 );
-create unique index upstream_connection_own on upstream_connection (server_id, user_id) where user_id is not null;
-create unique index upstream_connection_shared on upstream_connection (server_id) where user_id is null;
+create index upstream_connection_user on upstream_connection (user_id);
+create index upstream_connection_key on upstream_connection (vault_key);
 
 -- A person on the way to an upstream's consent page and back: used once.
 create table connect_attempt (
@@ -244,16 +266,18 @@ create table connect_attempt (
     user_id    uuid not null references gateway_user on delete cascade,
     server_id  uuid not null references server on delete cascade,
     issuer     text not null,
+    vault_key  uuid not null references vault_key,
     sealed     text not null,
-    expires_at timestamptz not null,
-    used_at    timestamptz
+    expires_at timestamptz not null
 );
+create index connect_attempt_key on connect_attempt (vault_key);
 
 -- Who acts on whose behalf, in the trail.
 alter table audit_event
     add column actor_kind text,
     add column agent_id   uuid,
     add column agent_name text;
+create index audit_event_agent on audit_event (agent_id, ts, id) where agent_id is not null;
 
 grant select, insert, update, delete on
     identity_link, local_password, sign_in_link, browser_session, signing_key, oauth_client, oauth_session,

@@ -1,7 +1,8 @@
 //! Case files: who does what, and what must come of it. Written and read without Rust.
 //!
 //! A file has two parts, parted by a line `---`. First the setting in TOML: `[[policies]]` exactly as in
-//! the desired state, `[[users]]` with `email`, `roles`, `groups`, and `[[servers]]` with `slug` and
+//! the desired state, `[[users]]` with `email`, `roles`, `groups`, `[[agents]]` with `name`, `roles` (in a
+//! case: `agent:NAME`, or `agent:NAME for EMAIL` on a person's behalf), and `[[servers]]` with `slug` and
 //! `tools = [{ name = "pay", annotations = ["destructiveHint"] }]`. Then a case a line, `who | what |
 //! expected`; `#` starts a comment line. `case_line.rs` has the words that a case is made of.
 
@@ -53,6 +54,8 @@ struct Setting {
     #[serde(default)]
     users: Vec<Person>,
     #[serde(default)]
+    agents: Vec<Program>,
+    #[serde(default)]
     servers: Vec<Connector>,
     #[serde(default)]
     policies: Vec<PolicySpec>,
@@ -64,6 +67,19 @@ struct Person {
     email: String,
     #[serde(default)]
     roles: Vec<Role>,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    name: String,
+    #[serde(default)]
+    client_id: String,
+    #[serde(default)]
+    roles: Vec<Role>,
+    /// Nothing should come of these.
     #[serde(default)]
     groups: Vec<String>,
 }
@@ -142,46 +158,72 @@ impl Stage {
         let set = PolicySet::compile(&sources).map_err(|found| {
             found.iter().map(|problem| (1, problem.to_string())).collect::<Vec<_>>()
         })?;
-        let users = setting.users.into_iter().enumerate();
+        let people = setting.users.into_iter().map(Person::user);
+        let users = people.chain(setting.agents.into_iter().map(Program::user)).enumerate();
         let servers = setting.servers.into_iter().enumerate();
         Ok(Stage {
             set,
-            users: users.map(|(n, person)| person.user(UserId(number(n)))).collect(),
+            users: users.map(|(n, user)| User { id: UserId(number(n)), ..user }).collect(),
             servers: servers.map(|(n, server)| server.server(ServerId(number(n)))).collect(),
         })
     }
 
     fn run(&self, case: &Case) -> Result<(), String> {
-        let user = self.users.iter().find(|user| user.email == case.who);
-        let user = user.ok_or_else(|| format!("nobody is called {} in this file", case.who))?;
+        let principals = self.principals(&case.who)?;
+        let all = |may: &dyn Fn(&User) -> bool| principals.iter().all(|user| may(user));
         let got = match &case.what {
-            What::Enter(slug) => Expected::yes(self.set.may_enter(user, self.server(slug)?)),
+            What::Enter(slug) => {
+                let server = self.server(slug)?;
+                Expected::yes(all(&|user| self.set.may_enter(user, server)))
+            }
             What::Operate { operation, own } => {
-                Expected::yes(self.set.authorize(user, operation, *own))
+                Expected::yes(all(&|user| self.set.authorize(user, operation, *own)))
             }
             What::List(target) => {
                 let server = self.server(&target.server)?;
-                let listed =
-                    self.set.listed(user, server, target.target(), &target.circumstances).listed;
-                Expected::listed(listed)
+                let listed = |user: &User| {
+                    self.set.listed(user, server, target.target(), &target.circumstances).listed
+                };
+                Expected::listed(all(&listed))
             }
             What::Call { target, arguments, confirmed } => {
                 let arguments = arguments.as_deref().map(|text| Json::parse(text.as_bytes()));
-                let verdict = self.set.decide(&Question {
-                    user,
-                    server: self.server(&target.server)?,
-                    target: target.target(),
-                    arguments: arguments.transpose().map_err(|error| error.to_string())?,
-                    circumstances: &target.circumstances,
-                    confirmed: *confirmed,
+                let arguments = arguments.transpose().map_err(|error| error.to_string())?;
+                let server = self.server(&target.server)?;
+                let verdicts = principals.iter().map(|user| {
+                    let question = Question {
+                        user,
+                        server,
+                        target: target.target(),
+                        arguments,
+                        circumstances: &target.circumstances,
+                        confirmed: *confirmed,
+                    };
+                    self.set.decide(&question).verdict
                 });
-                self.named(verdict.verdict)
+                let verdict = verdicts.reduce(Verdict::and);
+                self.named(verdict.ok_or("nobody calls")?)
             }
         };
         if case.expected.agrees(&got) {
             Ok(())
         } else {
             Err(format!("expected {}, got {got}", case.expected))
+        }
+    }
+
+    /// `EMAIL`, `agent:NAME`, or `agent:NAME for EMAIL`.
+    fn principals(&self, who: &str) -> Result<Vec<&User>, String> {
+        let called = |name: &str| {
+            let user = self.users.iter().find(|user| match name.strip_prefix("agent:") {
+                Some(name) => user.kind == PrincipalKind::Agent && user.name == name,
+                None => user.kind == PrincipalKind::Person && user.email == name,
+            });
+            user.ok_or_else(|| format!("nobody is called {name} in this file"))
+        };
+        match who.split_once(" for ") {
+            Some((agent, person)) => Ok(vec![called(person.trim())?, called(agent.trim())?]),
+            None => Ok(vec![called(who)?]),
         }
     }
 
@@ -203,13 +245,28 @@ impl Stage {
 }
 
 impl Person {
-    fn user(self, id: UserId) -> User {
+    fn user(self) -> User {
         let Person { email, roles, groups } = self;
         User {
             kind: PrincipalKind::Person,
-            id,
+            id: UserId(Uuid::nil()),
             name: email.clone(),
             email,
+            roles,
+            groups,
+            active: true,
+        }
+    }
+}
+
+impl Program {
+    fn user(self) -> User {
+        let Program { name, client_id, roles, groups } = self;
+        User {
+            kind: PrincipalKind::Agent,
+            id: UserId(Uuid::nil()),
+            email: client_id,
+            name,
             roles,
             groups,
             active: true,

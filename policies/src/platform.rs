@@ -9,7 +9,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use gateway_core::caller::User;
+use gateway_core::caller::{PrincipalKind, User};
 
 use crate::slice::email;
 
@@ -22,6 +22,7 @@ pub(crate) struct Platform {
     rules: PolicySet,
     operations: HashMap<String, EntityUid>,
     user: EntityTypeName,
+    agent: EntityTypeName,
     role: EntityTypeName,
     gateway: EntityUid,
 }
@@ -46,7 +47,14 @@ impl Platform {
         }
         let name = |text: &str| EntityTypeName::from_str(text).map_err(|e| e.to_string());
         let gateway = EntityUid::from_type_name_and_id(name("Gateway")?, EntityId::new("gateway"));
-        Ok(Platform { rules, operations, user: name("User")?, role: name("Role")?, gateway })
+        Ok(Platform {
+            rules,
+            operations,
+            user: name("User")?,
+            agent: name("Agent")?,
+            role: name("Role")?,
+            gateway,
+        })
     }
 
     /// An operation that the schema does not know is denied to everyone.
@@ -59,14 +67,17 @@ impl Platform {
         let uid = |name: &EntityTypeName, id: &str| {
             EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
         };
-        let person = uid(&self.user, &email(user));
+        let principal = match user.kind {
+            PrincipalKind::Person => uid(&self.user, &email(user)),
+            PrincipalKind::Agent => uid(&self.agent, &user.name),
+        };
         let roles: HashSet<EntityUid> =
             user.roles.iter().map(|role| uid(&self.role, role.as_str())).collect();
-        let entity = Entity::new_no_attrs(person.clone(), roles);
+        let entity = Entity::new_no_attrs(principal.clone(), roles);
         let owns = ("owns".to_owned(), RestrictedExpression::new_bool(owns));
         let context = Context::from_pairs([owns]).ok()?;
         let gateway = self.gateway.clone();
-        let request = Request::new(person, action.clone(), gateway, context, None).ok()?;
+        let request = Request::new(principal, action.clone(), gateway, context, None).ok()?;
         let entities = Entities::from_entities([entity], None).ok()?;
         let response = Authorizer::new().is_authorized(&request, &self.rules, &entities);
         let failed = response.diagnostics().errors().next().is_some();

@@ -8,7 +8,7 @@ use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
     Response, RestrictedExpression as Value,
 };
-use gateway_core::caller::User;
+use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::json::{Json, Kind};
 use time::format_description::well_known::Rfc3339;
 
@@ -23,6 +23,7 @@ use crate::statement::{ARGUMENTS, TargetKind};
 pub(crate) struct Engine {
     authorizer: Authorizer,
     user: EntityTypeName,
+    agent: EntityTypeName,
     group: EntityTypeName,
     role: EntityTypeName,
     server: EntityTypeName,
@@ -50,6 +51,7 @@ impl Engine {
         Ok(Engine {
             authorizer: Authorizer::new(),
             user: name("User")?,
+            agent: name("Agent")?,
             group: name("Group")?,
             role: name("Role")?,
             server: name("Server")?,
@@ -75,12 +77,14 @@ impl Engine {
     /// Cedar's answer; `None` when the question cannot be put, which is a denial.
     pub(crate) fn ask(&self, set: &PolicySet, asked: Asked<'_, '_>) -> Option<Response> {
         let kind = TargetKind::of(asked.view.target) as usize;
-        let person = entity_uid(&self.user, &email(asked.user));
+        let principal = self.principal_uid(asked.user);
         let slug = asked.view.server.slug.as_str();
         let target =
             entity_uid(&self.targets[kind], &format!("{slug}/{}", asked.view.target.name()));
-        let mut entities =
-            vec![self.person(person.clone(), &asked)?, self.target(target.clone(), slug, &asked)?];
+        let mut entities = vec![
+            self.principal(principal.clone(), &asked)?,
+            self.target(target.clone(), slug, &asked)?,
+        ];
         let mut context = vec![
             ("held".to_owned(), Value::new_set(asked.held)),
             ("confirmed".to_owned(), Value::new_bool(asked.confirmed)),
@@ -94,12 +98,20 @@ impl Engine {
         }
         let context = Context::from_pairs(context).ok()?;
         let action = self.actions[kind].clone();
-        let request = Request::new(person, action, target, context, None).ok()?;
+        let request = Request::new(principal, action, target, context, None).ok()?;
         let entities = Entities::from_entities(entities, None).ok()?;
         Some(self.authorizer.is_authorized(&request, set, &entities))
     }
 
-    fn person(&self, uid: EntityUid, asked: &Asked<'_, '_>) -> Option<Entity> {
+    /// User::"bob@example.com" or Agent::"indexer": no name of the one kind is one of the other.
+    fn principal_uid(&self, principal: &User) -> EntityUid {
+        match principal.kind {
+            PrincipalKind::Person => entity_uid(&self.user, &email(principal)),
+            PrincipalKind::Agent => entity_uid(&self.agent, &principal.name),
+        }
+    }
+
+    fn principal(&self, uid: EntityUid, asked: &Asked<'_, '_>) -> Option<Entity> {
         let groups = asked.slices.groups(asked.user).map(|name| entity_uid(&self.group, name));
         let roles = asked.slices.roles(asked.user).map(|name| entity_uid(&self.role, name));
         let parents: HashSet<EntityUid> = groups.chain(roles).collect();

@@ -1,15 +1,15 @@
 //! The few statements that can concern one class of people on one server, ready to be evaluated.
 //!
 //! Cedar evaluates every statement that it is given, so what cannot apply is left out once, not on every
-//! call. People whom the policies cannot tell apart share their slices. Nothing is lost: a statement is
-//! left out only when its scope names somebody or something else.
+//! call. People and agents whom the policies cannot tell apart share their slices. Nothing is lost: a
+//! statement is left out only when its scope names somebody or something else.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cedar_policy::PolicySet;
-use gateway_core::caller::User;
+use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::server::Server;
 
 use crate::check::{Effect, Principal};
@@ -61,10 +61,11 @@ impl Slice {
     }
 }
 
-/// Groups, roles and people that the policies tell apart, and the slices made so far.
+/// Groups, roles, people and agents that the policies tell apart, and the slices made so far.
 #[derive(Debug)]
 pub(crate) struct Slices {
     users: HashMap<String, u32>,
+    agents: HashMap<String, u32>,
     groups: HashMap<String, u32>,
     roles: HashMap<String, u32>,
     servers: HashMap<String, u32>,
@@ -79,7 +80,7 @@ struct Made {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// Which of the people, groups and roles that policies name this person is.
+    /// Which of the people, agents, groups and roles that policies name this principal is.
     class: Vec<u32>,
     /// `None`: one that no policy names.
     server: Option<u32>,
@@ -88,25 +89,27 @@ struct Key {
 
 impl Slices {
     pub(crate) fn of(compiled: &Compiled) -> Slices {
-        let (mut users, mut groups, mut roles) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (mut users, mut agents) = (HashMap::new(), HashMap::new());
+        let (mut groups, mut roles) = (HashMap::new(), HashMap::new());
         let mentioned: HashSet<Principal> = compiled.mentioned();
         for (number, principal) in (0u32..).zip(mentioned) {
             match principal {
                 Principal::User(email) => users.insert(email, number),
                 Principal::Group(name) => groups.insert(name, number),
                 Principal::Role(name) => roles.insert(name, number),
-                Principal::Everyone | Principal::Agent(_) => None,
+                Principal::Agent(name) => agents.insert(name, number),
+                Principal::Everyone => None,
             };
         }
         let servers: HashSet<String> =
             compiled.statements.iter().filter_map(|s| s.server.clone()).collect();
         let servers = servers.into_iter().zip(0..).collect();
-        Slices { users, groups, roles, servers, made: RwLock::default() }
+        Slices { users, agents, groups, roles, servers, made: RwLock::default() }
     }
 
-    /// Those of the person's groups that any policy speaks of.
+    /// Those of the person's groups that any policy speaks of. An agent has none.
     pub(crate) fn groups<'a>(&self, user: &'a User) -> impl Iterator<Item = &'a str> {
-        user.groups.iter().map(String::as_str).filter(|name| self.groups.contains_key(*name))
+        groups(user).iter().map(String::as_str).filter(|name| self.groups.contains_key(*name))
     }
 
     /// Those of the person's roles that any policy speaks of.
@@ -114,7 +117,7 @@ impl Slices {
         user.roles.iter().map(|role| role.as_str()).filter(|name| self.roles.contains_key(*name))
     }
 
-    /// The slice for a person, a server and a kind of target.
+    /// The slice for a principal, a server and a kind of target.
     pub(crate) fn get(
         &self,
         compiled: &Compiled,
@@ -122,9 +125,12 @@ impl Slices {
         server: &Server,
         kind: TargetKind,
     ) -> Arc<Slice> {
-        let email = email(user);
-        let mut class: Vec<u32> = self.users.get(email.as_ref()).into_iter().copied().collect();
-        class.extend(user.groups.iter().filter_map(|name| self.groups.get(name)));
+        let named = match user.kind {
+            PrincipalKind::Person => self.users.get(email(user).as_ref()),
+            PrincipalKind::Agent => self.agents.get(&user.name),
+        };
+        let mut class: Vec<u32> = named.into_iter().copied().collect();
+        class.extend(groups(user).iter().filter_map(|name| self.groups.get(name)));
         class.extend(user.roles.iter().filter_map(|role| self.roles.get(role.as_str())));
         class.sort_unstable();
         let key = Key { class, server: self.servers.get(server.slug.as_str()).copied(), kind };
@@ -153,14 +159,22 @@ pub(crate) fn email(user: &User) -> Cow<'_, str> {
     }
 }
 
+/// Groups are of people only, whatever an agent account may be said to be in.
+fn groups(user: &User) -> &[String] {
+    match user.kind {
+        PrincipalKind::Person => &user.groups,
+        PrincipalKind::Agent => &[],
+    }
+}
+
 fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
-    let email = email(user);
+    let is = |kind: PrincipalKind| user.kind == kind;
     let about = |principal: &Principal| match principal {
         Principal::Everyone => true,
-        Principal::User(name) => *name == *email,
-        Principal::Group(name) => user.groups.contains(name),
+        Principal::User(name) => is(PrincipalKind::Person) && *name == *email(user),
+        Principal::Group(name) => groups(user).contains(name),
         Principal::Role(name) => user.roles.iter().any(|role| role.as_str() == name),
-        Principal::Agent(_) => false,
+        Principal::Agent(name) => is(PrincipalKind::Agent) && *name == user.name,
     };
     let concerned = |s: &Statement| {
         s.kinds[kind as usize]

@@ -2,11 +2,15 @@
 //! `gateway_tests::rig`) and is audited at its end.
 
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod bytes;
 #[cfg(test)]
 mod confirm;
+#[cfg(test)]
+mod connect;
 #[cfg(test)]
 mod eras;
 #[cfg(test)]
@@ -23,3 +27,5 @@ mod rig_itself;
 mod smoke;
 #[cfg(test)]
 mod tasks;
+#[cfg(test)]
+mod telemetry;

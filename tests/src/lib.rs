@@ -7,9 +7,11 @@
 
 pub mod auditor;
 pub mod breaker;
+pub mod browser;
 pub mod client;
 pub mod fixture;
 pub mod gateway;
+pub mod guarded;
 pub mod idp;
 pub mod postgres;
 pub mod process;

@@ -81,6 +81,47 @@ pub enum Verdict {
     Confirm(Demand),
 }
 
+impl Verdict {
+    /// The verdict where both must allow: an agent's and the person's whom it acts for. A denial keeps
+    /// the denying one's grounds, and what one of them cannot see is unseen.
+    #[must_use]
+    pub fn and(self, other: Verdict) -> Verdict {
+        match (self, other) {
+            (Verdict::Deny(mut denial), Verdict::Deny(other)) => {
+                denial.invisible |= other.invisible;
+                join(&mut denial.policies, other.policies);
+                denial.message = denial.message.or(other.message);
+                Verdict::Deny(denial)
+            }
+            (Verdict::Deny(denial), _) | (_, Verdict::Deny(denial)) => Verdict::Deny(denial),
+            (Verdict::Confirm(mut demand), Verdict::Confirm(other)) => {
+                join(&mut demand.policies, other.policies);
+                if demand.message != other.message {
+                    demand.message = format!("{}\n{}", demand.message, other.message);
+                }
+                join(&mut demand.approvers, other.approvers);
+                demand.approvers.sort();
+                Verdict::Confirm(demand)
+            }
+            (Verdict::Confirm(demand), Verdict::Allow { .. })
+            | (Verdict::Allow { .. }, Verdict::Confirm(demand)) => Verdict::Confirm(demand),
+            (Verdict::Allow { mut policies }, Verdict::Allow { policies: others }) => {
+                join(&mut policies, others);
+                Verdict::Allow { policies }
+            }
+        }
+    }
+}
+
+/// Adds what is not there yet.
+fn join<T: PartialEq>(to: &mut Vec<T>, others: Vec<T>) {
+    for other in others {
+        if !to.contains(&other) {
+            to.push(other);
+        }
+    }
+}
+
 /// Why it may not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -135,5 +176,60 @@ impl From<Approver> for String {
             Approver::Group(name) => format!("group:{name}"),
             Approver::User(email) => format!("user:{email}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn id(n: u128) -> PolicyId {
+        PolicyId(Uuid::from_u128(n))
+    }
+
+    fn allow(n: u128) -> Verdict {
+        Verdict::Allow { policies: vec![id(n)] }
+    }
+
+    fn deny(n: u128, invisible: bool) -> Verdict {
+        Verdict::Deny(Denial { invisible, policies: vec![id(n)], message: Some(n.to_string()) })
+    }
+
+    fn confirm(n: u128, by: &[Approver]) -> Verdict {
+        let message = n.to_string();
+        Verdict::Confirm(Demand { policies: vec![id(n)], message, approvers: by.to_vec() })
+    }
+
+    #[test]
+    fn both_must_allow() {
+        let group = || Approver::Group("g".into());
+        let denials = [
+            (deny(1, false), allow(2), deny(1, false)),
+            (deny(1, true), allow(2), deny(1, true)),
+            (deny(1, false), confirm(2, &[group()]), deny(1, false)),
+            (deny(1, true), confirm(2, &[group()]), deny(1, true)),
+        ];
+        for (one, other, expected) in denials {
+            assert_eq!(one.clone().and(other.clone()), expected);
+            assert_eq!(other.and(one), expected);
+        }
+        for (one, other, invisible) in
+            [(false, false, false), (true, false, true), (false, true, true), (true, true, true)]
+        {
+            let Verdict::Deny(both) = deny(1, one).and(deny(2, other)) else { panic!("allowed") };
+            assert_eq!((both.invisible, both.policies), (invisible, vec![id(1), id(2)]));
+        }
+        let asked = confirm(1, &[group()]);
+        assert_eq!(asked.clone().and(allow(2)), asked);
+        assert_eq!(allow(2).and(asked.clone()), asked);
+        let Verdict::Confirm(both) = asked.and(confirm(2, &[Approver::Caller, group()])) else {
+            panic!("nobody is asked")
+        };
+        assert_eq!(both.message, "1\n2");
+        assert_eq!(both.policies, [id(1), id(2)]);
+        assert_eq!(both.approvers, [Approver::Caller, group()]);
+        assert_eq!(allow(1).and(allow(2)), Verdict::Allow { policies: vec![id(1), id(2)] });
+        assert_eq!(allow(1).and(allow(1)), allow(1));
     }
 }

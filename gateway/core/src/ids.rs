@@ -47,6 +47,10 @@ id! {
     SessionId,
     /// A person's leave for an agent account to act for them.
     DelegationId,
+    /// A person's account at an upstream server.
+    ConnectionId,
+    /// A data key of the vault.
+    VaultKeyId,
 }
 
 /// A server's short name in URLs and policies: `^[a-z0-9][a-z0-9-]{0,62}$`.

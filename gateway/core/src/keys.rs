@@ -33,6 +33,8 @@ pub enum Purpose {
     Page,
     /// Wrapping the vault's data keys.
     Vault,
+    /// Hashing the `state` of people on the way to an upstream's consent page.
+    Connect,
 }
 
 impl Purpose {
@@ -49,6 +51,7 @@ impl Purpose {
             Purpose::Browser => b"gateway/browser/1",
             Purpose::Page => b"gateway/page/1",
             Purpose::Vault => b"gateway/vault/1",
+            Purpose::Connect => b"gateway/connect/1",
         }
     }
 }
@@ -57,10 +60,10 @@ impl Purpose {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
     /// Wrong length.
-    #[error("the root key has {0} bytes, expected exactly 32 random bytes")]
+    #[error("the key has {0} bytes, expected exactly 32 random bytes")]
     Length(usize),
     /// Not random: repeated or printable bytes.
-    #[error("the root key is not random ({0}); make one with: head -c 32 /dev/urandom > root.key")]
+    #[error("the key is not random ({0}); make one with: head -c 32 /dev/urandom > FILE")]
     NotRandom(&'static str),
 }
 
@@ -99,6 +102,11 @@ impl RootKey {
         let filled = prk.expand(&info, Len).and_then(|okm| okm.fill(&mut out));
         debug_assert!(filled.is_ok());
         out
+    }
+
+    /// True when both are the same key. Takes the same time whatever they are.
+    pub fn is(&self, other: &RootKey) -> bool {
+        self.hash(Purpose::Vault, b"") == other.hash(Purpose::Vault, b"")
     }
 
     /// A keyed hash of `message` under the key for `purpose`.

@@ -5,6 +5,7 @@
 //! envelope of a call, [`json`] for how bytes are read, [`reason`] for why something was refused.
 
 pub mod caller;
+pub mod credential;
 pub mod decision;
 pub mod ids;
 pub mod json;

@@ -80,6 +80,12 @@ pub enum Reason {
     UpstreamAddressRefused,
     /// The upstream's credential is missing on this replica.
     UpstreamCredentialMissing,
+    /// The person has not connected their account at the server, or it does not work any more.
+    ConnectionRequired,
+    /// The server did not take the person's token; the next call has a new one.
+    ConnectionStale,
+    /// An account was not connected.
+    ConnectionNotMade,
     /// Too much at once.
     Overloaded,
     /// The gateway is shutting down.
@@ -98,7 +104,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 43] = [
+    pub const ALL: [Reason; 46] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -136,6 +142,9 @@ impl Reason {
         Reason::UpstreamInvalid,
         Reason::UpstreamAddressRefused,
         Reason::UpstreamCredentialMissing,
+        Reason::ConnectionRequired,
+        Reason::ConnectionStale,
+        Reason::ConnectionNotMade,
         Reason::Overloaded,
         Reason::ShuttingDown,
         Reason::ConfirmMissing,
@@ -318,6 +327,21 @@ impl Reason {
                 -31502,
                 "The gateway's credential for this server is missing",
             ),
+            Reason::ConnectionRequired => (
+                "connection_required",
+                200,
+                -31424,
+                "Your account at this server must be connected first",
+            ),
+            Reason::ConnectionStale => (
+                "connection_stale",
+                200,
+                -31424,
+                "The server did not take the token; make the same call again to use a new one",
+            ),
+            Reason::ConnectionNotMade => {
+                ("connection_not_made", 400, -31400, "Your account was not connected")
+            }
             Reason::Overloaded => ("overloaded", 503, -31503, "Too many calls at once"),
             Reason::ShuttingDown => ("shutting_down", 503, -31503, "The gateway is shutting down"),
             Reason::ConfirmMissing => {

@@ -222,6 +222,8 @@ action_types! {
     GroupDeleted = "group_deleted",
     ApiKeyCreated = "api_key_created",
     ApiKeyRevoked = "api_key_revoked",
+    LocalPasswordSet = "local_password_set",
+    SignInLinkCreated = "sign_in_link_created",
     OauthClientRegistered = "oauth_client_registered",
     OauthConsentGranted = "oauth_consent_granted",
     OauthConsentRefused = "oauth_consent_refused",

@@ -59,6 +59,108 @@ pub enum UpstreamAuth {
         /// The value, once resolved; `None` when the source is missing on this replica.
         value: Option<SecretString>,
     },
+    /// With the access token of the caller's own account there, which each person connects once.
+    OauthUser(OauthClient),
+    /// With an access token of the gateway's own (client credentials), the same for every caller.
+    OauthShared(OauthClient),
+    /// With signed headers that say who calls.
+    IdentityForward,
+    /// With an access token that a configured issuer gives for the caller (RFC 8693).
+    TokenExchange(TokenExchange),
+}
+
+/// The gateway as a client of an upstream's authorization server.
+#[derive(Debug, Clone, Default)]
+pub struct OauthClient {
+    /// The only issuer that counts; `None`: the one that the server's metadata names.
+    pub issuer: Option<String>,
+    /// As registered there; `None`: by metadata document, else registered by the gateway itself.
+    pub client_id: Option<String>,
+    /// Of a confidential client.
+    pub client_secret: Option<Secret>,
+    /// What to ask for; empty: what the server's metadata says.
+    pub scopes: Vec<String>,
+}
+
+/// Where and how callers' identities are exchanged for access tokens.
+#[derive(Debug, Clone, Default)]
+pub struct TokenExchange {
+    /// The gateway as a client of the issuer.
+    pub client: OauthClient,
+    /// The token endpoint; `None`: as the issuer's metadata says.
+    pub token_url: Option<String>,
+    /// The `audience` to ask for.
+    pub audience: Option<String>,
+}
+
+/// A secret by its source.
+#[derive(Debug, Clone)]
+pub struct Secret {
+    /// Where the value comes from; the value itself is never stored.
+    pub from: SecretSource,
+    /// The value, once resolved; `None` when the source is missing on this replica.
+    pub value: Option<SecretString>,
+}
+
+impl Secret {
+    /// A secret that is not resolved yet.
+    pub fn of(from: SecretSource) -> Secret {
+        Secret { from, value: None }
+    }
+}
+
+impl UpstreamAuth {
+    /// The name in desired state and answers.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            UpstreamAuth::None => "none",
+            UpstreamAuth::Header { .. } => "header",
+            UpstreamAuth::OauthUser(_) => "oauth_user",
+            UpstreamAuth::OauthShared(_) => "oauth_shared",
+            UpstreamAuth::IdentityForward => "identity_forward",
+            UpstreamAuth::TokenExchange(_) => "token_exchange",
+        }
+    }
+
+    /// True where what the gateway presents depends on who calls.
+    pub fn is_personal(&self) -> bool {
+        match self {
+            UpstreamAuth::None | UpstreamAuth::Header { .. } | UpstreamAuth::OauthShared(_) => {
+                false
+            }
+            UpstreamAuth::OauthUser(_)
+            | UpstreamAuth::IdentityForward
+            | UpstreamAuth::TokenExchange(_) => true,
+        }
+    }
+
+    /// The configured secret: where it comes from, and its value.
+    pub fn secret(&self) -> Option<(&SecretSource, Option<&SecretString>)> {
+        match self {
+            UpstreamAuth::None | UpstreamAuth::IdentityForward => None,
+            UpstreamAuth::Header { from, value, .. } => Some((from, value.as_ref())),
+            UpstreamAuth::OauthUser(client)
+            | UpstreamAuth::OauthShared(client)
+            | UpstreamAuth::TokenExchange(TokenExchange { client, .. }) => {
+                client.client_secret.as_ref().map(|secret| (&secret.from, secret.value.as_ref()))
+            }
+        }
+    }
+
+    /// Puts the configured secret's value in, as `read` finds it.
+    pub fn resolve(&mut self, read: impl FnOnce(&SecretSource) -> Option<SecretString>) {
+        match self {
+            UpstreamAuth::None | UpstreamAuth::IdentityForward => {}
+            UpstreamAuth::Header { from, value, .. } => *value = read(from),
+            UpstreamAuth::OauthUser(client)
+            | UpstreamAuth::OauthShared(client)
+            | UpstreamAuth::TokenExchange(TokenExchange { client, .. }) => {
+                if let Some(secret) = &mut client.client_secret {
+                    secret.value = read(&secret.from);
+                }
+            }
+        }
+    }
 }
 
 /// Where a secret comes from.

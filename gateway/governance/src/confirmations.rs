@@ -50,7 +50,7 @@ impl Binding {
 pub struct NewConfirmation {
     /// What the agreement is for.
     pub binding: Binding,
-    /// The person behind the call.
+    /// The person behind the call: of an agent that acts for itself, its owner.
     pub user: UserId,
     /// Where it goes.
     pub server: ServerId,
@@ -127,15 +127,15 @@ impl Confirmations {
     /// What an agreement to this call is bound to; `arguments` in canonical spelling.
     pub fn binding(
         &self,
-        user: UserId,
+        caller: &Caller,
         server: ServerId,
         target: Target<'_>,
         definition: [u8; 32],
         arguments: &str,
     ) -> Binding {
         Binding(hash(&[
-            b"gateway/confirmation/1",
-            user.0.as_bytes(),
+            b"gateway/confirmation/2",
+            &caller.binding(),
             server.0.as_bytes(),
             target.kind().as_bytes(),
             target.name().as_bytes(),
@@ -211,6 +211,10 @@ impl Confirmations {
         approve: bool,
         via: Via,
     ) -> Result<Settled, Refused> {
+        if caller.agent().is_some() {
+            // A program's word is no human's, whoever it acts for.
+            return Err(absent());
+        }
         let (decided, confirmation) = self.answer(&caller.user, id, approve, via).await?;
         if via == Via::Elicitation {
             self.record(caller, &confirmation, approve);
@@ -258,11 +262,7 @@ impl Confirmations {
 
     fn record(&self, caller: &Caller, confirmation: &Confirmation, approve: bool) {
         let now = self.clock.now();
-        let subject = Subject {
-            actor_id: Some(caller.user.id),
-            actor_email: Some(caller.user.email.clone()),
-            auth_method: Some(caller.auth.as_str()),
-            credential: Some(caller.credential.to_string()),
+        let mut subject = Subject {
             server_id: Some(confirmation.server),
             server_slug: Some(confirmation.server_slug.clone()),
             method: Some("elicitation".into()),
@@ -272,6 +272,7 @@ impl Confirmations {
             confirmation_id: Some(confirmation.id),
             ..Subject::default()
         };
+        subject.identified(caller);
         self.trail.conclude(Event {
             id: EventId(uuid7(now, &*self.random)),
             at: now,

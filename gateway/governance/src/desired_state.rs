@@ -4,6 +4,7 @@
 //! [`read`] checks what the file alone shows; [`apply`] checks it against the catalogue, compiles every
 //! policy that would then be in force, and hands it to the store.
 
+mod auth;
 mod check;
 mod item;
 mod names;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, Role, User};
-use gateway_core::decision::{Circumstances, Question, Target, Verdict};
+use gateway_core::decision::{Circumstances, Target, Verdict};
 use gateway_core::ids::{CallId, ServerId, UserId};
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_core::reason::Reason;
@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::confirmations::Confirmations;
-use crate::decide::Decider;
+use crate::connections::{Connections, Ground, Unconnected};
+use crate::decide::{Attempt, Decider};
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
 use crate::oauth::AuthorizationServer;
@@ -26,7 +27,20 @@ use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
+use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
+use crate::vault::{Vault, VaultError};
+
+/// Governance did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The first snapshot.
+    #[error("the catalogue cannot be read: {0}")]
+    Catalogue(#[from] RefreshError),
+    /// The vault.
+    #[error("keys.vault_file: {0}")]
+    Vault(#[from] VaultError),
+}
 
 /// What governance is made of.
 pub struct Parts {
@@ -58,7 +72,9 @@ pub struct Governance {
     decider: Decider,
     learner: Arc<Learner>,
     confirmations: Confirmations,
+    connections: Arc<Connections>,
     oauth: Arc<AuthorizationServer>,
+    sign_in: SignIn,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -69,22 +85,42 @@ impl Governance {
     pub async fn start(
         parts: Parts,
         shutdown: CancellationToken,
-    ) -> Result<Arc<Governance>, RefreshError> {
+    ) -> Result<Arc<Governance>, StartError> {
         let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
+        let sign_in = SignIn::new(
+            (store.clone(), Arc::clone(&current), trail.clone()),
+            (Arc::clone(&clock), Arc::clone(&random), Arc::clone(&fetch)),
+            &settings,
+        );
         let identity = Identity::new(&settings, Arc::clone(&fetch), Arc::clone(&clock));
         let identity = Arc::new(identity.following(Arc::clone(&current)));
+        let time_and_chance = (Arc::clone(&clock), Arc::clone(&random));
         let oauth = Arc::new(AuthorizationServer::new(
             settings.clone(),
             (store.clone(), trail.clone()),
             (Arc::clone(&current), Arc::clone(identity.own())),
-            fetch,
-            (Arc::clone(&clock), Arc::clone(&random)),
+            Arc::clone(&fetch),
+            time_and_chance.clone(),
         ));
+        let vault = Vault::open(store.clone(), &settings.vault, time_and_chance).await?;
+        let connections = Arc::new(Connections::new(Ground {
+            store: store.clone(),
+            trail: trail.clone(),
+            vault,
+            fetch,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            current: Arc::clone(&current),
+            signer: oauth.clone(),
+            root: settings.root_key.clone(),
+            public_url: settings.public_url.as_str().trim_end_matches('/').to_owned(),
+        }));
         let (learner, suspects) = Learner::new(
             (store.clone(), trail.clone()),
             Arc::clone(&upstreams),
+            Arc::clone(&connections),
             (Arc::clone(&clock), Arc::clone(&random)),
             Arc::clone(&current),
         );
@@ -108,7 +144,9 @@ impl Governance {
             identity,
             learner,
             confirmations,
+            connections,
             oauth,
+            sign_in,
             clock,
             random,
         });
@@ -118,7 +156,7 @@ impl Governance {
 
     fn follow(
         self: &Arc<Self>,
-        suspects: tokio::sync::mpsc::Receiver<ServerId>,
+        suspects: tokio::sync::mpsc::Receiver<(ServerId, Option<Caller>)>,
         shutdown: CancellationToken,
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
@@ -169,43 +207,61 @@ impl Governance {
         self.identity.identify(&self.snapshot(), presented).await
     }
 
-    /// May it pass? Never errs; what cannot be evaluated is denied.
-    pub fn decide(&self, snapshot: &Snapshot, question: &Question<'_>) -> Verdict {
-        self.decider.decide(snapshot, question)
+    /// May it pass? Of a call on somebody's behalf: may both? Never errs; what cannot be evaluated is
+    /// denied.
+    pub fn decide(&self, snapshot: &Snapshot, caller: &Caller, attempt: &Attempt<'_>) -> Verdict {
+        self.decider.decide(snapshot, caller, attempt)
     }
 
     /// Whether a listing shows `target`: if and only if some call of it could pass.
     pub fn listed(
         &self,
         snapshot: &Snapshot,
-        user: &User,
+        caller: &Caller,
         server: &Server,
         target: Target<'_>,
         circumstances: &Circumstances,
     ) -> bool {
-        self.decider.listed(snapshot, user, (server, target), circumstances)
+        self.decider.listed(snapshot, caller, (server, target), circumstances)
     }
 
-    /// Whether the person may do anything on the server. False: it must look absent.
-    pub fn may_enter(
-        &self,
-        snapshot: &Snapshot,
-        user: &User,
-        server: &Server,
-        _circumstances: &Circumstances,
-    ) -> bool {
-        snapshot.policies.may_enter(user, server)
+    /// Whether the caller may do anything on the server now, and on somebody's behalf has their leave for
+    /// it. False: it must look absent.
+    pub fn may_enter(&self, snapshot: &Snapshot, caller: &Caller, server: &Server) -> bool {
+        snapshot.has_leave(caller, Some(server.id), self.clock.now())
+            && caller.principals().all(|user| snapshot.policies.may_enter(user, server))
     }
 
     /// Reads a server's eras and tools now (shared among those who ask, at most once a second), stores
-    /// them, and gives the snapshot that knows them. With `tool`: unless that tool is known by now.
-    pub async fn learn(&self, server: &Server, tool: Option<&str>) -> Arc<Snapshot> {
-        self.learner.learn(server, tool).await
+    /// them, and gives the snapshot that knows them. With `tool`: unless that tool is known by now. An error
+    /// where the caller has no credential for it.
+    pub async fn learn(
+        &self,
+        server: &Server,
+        tool: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Arc<Snapshot>, Unconnected> {
+        self.learner.learn(server, tool, Some(caller)).await
     }
 
-    /// A server said that its listings changed: it is read again soon.
-    pub fn suspect(&self, server: ServerId) {
-        self.learner.suspect(server);
+    /// A server said that its listings changed, or showed `caller` what is not known: it is read again soon.
+    pub fn suspect(&self, server: ServerId, caller: &Caller) {
+        self.learner.suspect(server, caller);
+    }
+
+    /// A server that only its callers can read is read again soon, if that is long ago.
+    pub fn keep_learned(&self, server: &Server, caller: &Caller) {
+        self.learner.suspect_if_old(server, caller, self.settings.refresh);
+    }
+
+    /// Credentials towards upstream servers.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Makes a new data key for the vault and seals everything with it; gives how many rows that were.
+    pub async fn rotate_vault(&self) -> Result<u64, VaultError> {
+        self.connections.vault.rotate().await
     }
 
     /// People's agreements to calls.
@@ -216,6 +272,11 @@ impl Governance {
     /// The authorization server.
     pub fn oauth(&self) -> &AuthorizationServer {
         &self.oauth
+    }
+
+    /// People's sign-in, and the browsers in which they are signed in.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.sign_in
     }
 
     /// The audit trail.
@@ -236,6 +297,11 @@ impl Governance {
     /// The root key, for purposes of other floors.
     pub fn root_key(&self) -> &RootKey {
         &self.settings.root_key
+    }
+
+    /// Where clients reach the gateway.
+    pub fn public_url(&self) -> &url::Url {
+        &self.settings.public_url
     }
 
     /// A new UUIDv7 of that instant.

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::ids::{CallId, EventId, ServerId};
 use gateway_core::json::{Json, Kind};
+use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_core::server::{Server, ServerStatus, Tool};
 use gateway_core::{Clock, Timestamp};
@@ -21,7 +24,8 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{Probed, Random, Upstreams, uuid7};
+use crate::connections::{Connections, Refusing, Unconnected};
+use crate::ports::{Probed, Random, Unread, Upstreams, uuid7};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
 
@@ -36,31 +40,51 @@ const SUSPECTS: usize = 1024;
 pub(crate) struct Learner {
     store: Store,
     upstreams: Arc<dyn Upstreams>,
+    connections: Arc<Connections>,
     clock: Arc<dyn Clock>,
     current: Arc<Current>,
     trail: Trail,
     random: Arc<dyn Random>,
     // One lock per server, held across a read on purpose: those who need the same answer share it.
     last_read: StdMutex<HashMap<ServerId, Arc<Mutex<Option<Timestamp>>>>>,
-    suspects: mpsc::Sender<ServerId>,
+    suspects: mpsc::Sender<Suspect>,
 }
+
+/// A server that may have changed, and who noticed: one that wants to know who calls is read as they are.
+type Suspect = (ServerId, Option<Caller>);
 
 impl Learner {
     pub(crate) fn new(
         (store, trail): (Store, Trail),
         upstreams: Arc<dyn Upstreams>,
+        connections: Arc<Connections>,
         (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
         current: Arc<Current>,
-    ) -> (Learner, mpsc::Receiver<ServerId>) {
+    ) -> (Learner, mpsc::Receiver<Suspect>) {
         let (suspects, received) = mpsc::channel(SUSPECTS);
         let last_read = StdMutex::default();
-        let learner =
-            Learner { store, upstreams, clock, current, trail, random, last_read, suspects };
+        let learner = Learner {
+            store,
+            upstreams,
+            connections,
+            clock,
+            current,
+            trail,
+            random,
+            last_read,
+            suspects,
+        };
         (learner, received)
     }
 
-    /// Reads `server` now, unless that was done within the last second or `tool` is known by now.
-    pub(crate) async fn learn(&self, server: &Server, tool: Option<&str>) -> Arc<Snapshot> {
+    /// Reads `server` now, unless that was done within the last second or `tool` is known by now. A server that
+    /// wants to know who calls is read as `caller`, and not without.
+    pub(crate) async fn learn(
+        &self,
+        server: &Server,
+        tool: Option<&str>,
+        caller: Option<&Caller>,
+    ) -> Result<Arc<Snapshot>, Unconnected> {
         let lock = self.lock_of(server.id);
         let mut last = lock.lock().await;
         let snapshot = self.current.snapshot();
@@ -69,42 +93,68 @@ impl Learner {
         });
         let now = self.clock.now();
         if known || last.is_some_and(|last| now < last + PAUSE) {
-            return snapshot;
+            return Ok(snapshot);
         }
+        // Who lacks an account must not keep those who have one from reading.
+        let mut credential = self.connections.credential(caller, server).await?;
         *last = Some(now);
-        if let Err(trouble) = self.read(server, now).await {
-            tracing::warn!(server = %server.slug, trouble, "reading a server's tools failed");
+        for _ in 0..2 {
+            let Err(unread) = self.read(server, &credential, now).await else { break };
+            let reason = unread.reason;
+            tracing::warn!(server = %server.slug, %reason, trouble = unread.detail, "reading a server's tools failed");
+            let (Some(refused), Some(caller)) = (unread.refused, caller) else { break };
+            // Nobody else is kept from reading by what this caller lacks.
+            *last = None;
+            match self.connections.refused(caller, server, refused.0, &refused.1).await {
+                Refusing::Nothing => break,
+                Refusing::Again(_) => {
+                    credential = self.connections.credential(Some(caller), server).await?;
+                }
+                Refusing::Person(unconnected) => return Err(unconnected),
+            }
         }
-        self.current.snapshot()
+        Ok(self.current.snapshot())
     }
 
     /// Has `server` read soon, by the task behind [`Learner::follow`].
-    pub(crate) fn suspect(&self, server: ServerId) {
+    pub(crate) fn suspect(&self, server: ServerId, caller: &Caller) {
         // A full queue means that much is being read anyway, and the regular round comes to it too.
-        let _ = self.suspects.try_send(server);
+        let _ = self.suspects.try_send((server, Some(caller.clone())));
+    }
+
+    /// The regular round leaves out servers that want to know who calls; their callers bring it about.
+    pub(crate) fn suspect_if_old(&self, server: &Server, caller: &Caller, age: Duration) {
+        if !server.auth.is_personal() {
+            return;
+        }
+        let lock = self.lock_of(server.id);
+        let Ok(last) = lock.try_lock() else { return };
+        if last.is_none_or(|last| self.clock.now() > last + age) {
+            self.suspect(server.id, caller);
+        }
     }
 
     /// Reads suspects, and now and then everybody, until `shutdown`.
     pub(crate) async fn follow(
         &self,
-        mut suspects: mpsc::Receiver<ServerId>,
+        mut suspects: mpsc::Receiver<Suspect>,
         again: Duration,
         shutdown: CancellationToken,
     ) {
         let mut again = tokio::time::interval_at(tokio::time::Instant::now() + again, again);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let due = tokio::select! {
+            let due: Vec<Suspect> = tokio::select! {
                 () = shutdown.cancelled() => return,
                 suspect = suspects.recv() => suspect.into_iter().collect(),
                 _ = again.tick() => self.active(),
             };
-            for id in due {
+            for (id, caller) in due {
                 let snapshot = self.current.snapshot();
                 if let Some(server) = snapshot.server_by_id(id) {
                     tokio::select! {
                         () = shutdown.cancelled() => return,
-                        _ = self.learn_after_pause(server) => {}
+                        () = self.learn_after_pause(server, caller.as_ref()) => {}
                     }
                 }
             }
@@ -112,20 +162,22 @@ impl Learner {
     }
 
     /// A sign of change right after a read must not be lost to the pause between reads.
-    async fn learn_after_pause(&self, server: &Server) {
+    async fn learn_after_pause(&self, server: &Server, caller: Option<&Caller>) {
         let lock = self.lock_of(server.id);
         let last = *lock.lock().await;
         let rest = last.map(|last| last + PAUSE - self.clock.now());
         if let Some(Ok(rest)) = rest.map(Duration::try_from) {
             tokio::time::sleep(rest).await;
         }
-        self.learn(server, None).await;
+        if let Err(unconnected) = self.learn(server, None, caller).await {
+            tracing::warn!(server = %server.slug, reason = %unconnected.reason, "a server was not read");
+        }
     }
 
-    fn active(&self) -> Vec<ServerId> {
+    fn active(&self) -> Vec<Suspect> {
         let snapshot = self.current.snapshot();
         let active = snapshot.servers.iter().filter(|s| s.status == ServerStatus::Active);
-        active.map(|server| server.id).collect()
+        active.filter(|s| !s.auth.is_personal()).map(|server| (server.id, None)).collect()
     }
 
     fn lock_of(&self, server: ServerId) -> Arc<Mutex<Option<Timestamp>>> {
@@ -133,16 +185,22 @@ impl Learner {
         Arc::clone(locks.entry(server).or_default())
     }
 
-    async fn read(&self, server: &Server, now: Timestamp) -> Result<(), String> {
-        let probe = self.upstreams.probe(server);
+    async fn read(
+        &self,
+        server: &Server,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<(), Unread> {
+        let internal = |error: String| Unread::from((Reason::Internal, error));
+        let probe = self.upstreams.probe(server, credential);
         let Probed { eras, tools } = match tokio::time::timeout(PROBE_DEADLINE, probe).await {
             Ok(Ok(probed)) => probed,
-            Ok(Err((reason, detail))) => return Err(format!("{reason}: {detail}")),
-            Err(_) => return Err("no answer in time".into()),
+            Ok(Err(unread)) => return Err(unread),
+            Err(_) => return Err((Reason::UpstreamTimeout, "no answer in time".to_owned()).into()),
         };
         let tools: Vec<Tool> = tools.into_iter().filter_map(read_tool).collect();
         let stored = self.store.learn(server.id, eras, &tools, now).await;
-        let learned = stored.map_err(|e| e.to_string())?;
+        let learned = stored.map_err(|e| internal(e.to_string()))?;
         if let Some(learned) = learned.filter(|learned| !learned.is_nothing()) {
             tracing::info!(
                 server = %server.slug,
@@ -154,7 +212,7 @@ impl Learner {
             for tool in &learned.changed {
                 self.record(server, tool, now);
             }
-            self.current.refresh().await.map_err(|e| e.to_string())?;
+            self.current.refresh().await.map_err(|e| internal(e.to_string()))?;
         }
         Ok(())
     }

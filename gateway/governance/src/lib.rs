@@ -6,6 +6,7 @@
 //! nothing else. What it needs from outside is in [`ports`].
 
 pub mod confirmations;
+pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
@@ -16,19 +17,26 @@ pub mod operations;
 pub mod perform;
 pub mod ports;
 mod refresh;
+pub mod scim;
 mod settings;
+pub mod sign_in;
 mod snapshot;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 pub use confirmations::Confirmations;
-pub use governance::{Governance, Parts, command_line};
+pub use connections::Connections;
+pub use decide::Attempt;
+pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
-pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Upstreams};
+pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams};
 pub use refresh::RefreshError;
-pub use settings::{GovernanceSettings, Issuer, OauthSettings};
+pub use settings::{GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings};
+pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};
+pub use vault::{VaultError, WrappingKeys};

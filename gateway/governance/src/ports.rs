@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
@@ -23,11 +24,28 @@ pub struct Probed {
     pub tools: Vec<String>,
 }
 
+/// A server was not read.
+#[derive(Debug, Clone)]
+pub struct Unread {
+    /// Why.
+    pub reason: Reason,
+    /// What was tried and what happened; holds no secret.
+    pub detail: String,
+    /// It refused the credential: the status, and the headers that say what is missing.
+    pub refused: Option<Box<(http::StatusCode, http::HeaderMap)>>,
+}
+
+impl From<(Reason, String)> for Unread {
+    fn from((reason, detail): (Reason, String)) -> Unread {
+        Unread { reason, detail, refused: None }
+    }
+}
+
 /// Asks upstream servers on the gateway's own account.
 #[async_trait]
 pub trait Upstreams: Send + Sync + 'static {
-    /// Finds out which eras `server` speaks and reads all its tools.
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)>;
+    /// Finds out which eras `server` speaks and reads all its tools, presenting that credential.
+    async fn probe(&self, server: &Server, credential: &Credential) -> Result<Probed, Unread>;
 
     /// Reads a whole listing of `server` as `caller` would get it before any filter: raw JSON items.
     async fn list(
@@ -35,7 +53,8 @@ pub trait Upstreams: Send + Sync + 'static {
         server: &Server,
         listing: Listing,
         caller: &Caller,
-    ) -> Result<Vec<String>, (Reason, String)>;
+        credential: &Credential,
+    ) -> Result<Vec<String>, Unread>;
 }
 
 /// The way to issuers of tokens and to authorization servers: guarded, with deadlines, no redirects.
@@ -68,8 +87,8 @@ pub struct Offline;
 
 #[async_trait]
 impl Upstreams for Offline {
-    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
-        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".into()))
+    async fn probe(&self, _server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
+        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".to_owned()).into())
     }
 
     async fn list(
@@ -77,8 +96,9 @@ impl Upstreams for Offline {
         _server: &Server,
         _listing: Listing,
         _caller: &Caller,
-    ) -> Result<Vec<String>, (Reason, String)> {
-        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".into()))
+        _credential: &Credential,
+    ) -> Result<Vec<String>, Unread> {
+        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".to_owned()).into())
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use gateway_core::keys::RootKey;
+use gateway_core::keys::{Purpose, RootKey};
+use secrecy::SecretString;
 use url::Url;
+
+use crate::vault::WrappingKeys;
 
 /// Everything that stays the same while the gateway runs.
 #[derive(Debug, Clone)]
 pub struct GovernanceSettings {
     /// The root key; each purpose derives its own.
     pub root_key: RootKey,
+    /// What wraps the vault's data keys.
+    pub vault: WrappingKeys,
     /// Where clients reach the gateway, for proxy URLs and install links.
     pub public_url: Url,
     /// Issuers whose JWTs are taken.
@@ -28,6 +33,12 @@ pub struct GovernanceSettings {
     pub confirmation_lifetime: Duration,
     /// The authorization server.
     pub oauth: OauthSettings,
+    /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
+    pub assertion_issuers: Vec<Issuer>,
+    /// The provisioning system's token; without one there is no provisioning.
+    pub scim_token: Option<SecretString>,
+    /// How people sign in.
+    pub sign_in: SignInSettings,
 }
 
 /// What the authorization server is told.
@@ -64,10 +75,12 @@ impl Default for OauthSettings {
 }
 
 impl GovernanceSettings {
-    /// The usual values, no issuers.
+    /// The usual values, no issuers, the vault's key derived from the root key.
     pub fn new(root_key: RootKey, public_url: Url) -> GovernanceSettings {
+        let vault = WrappingKeys { current: root_key.derive(Purpose::Vault), previous: None };
         GovernanceSettings {
             root_key,
+            vault,
             public_url,
             issuers: Vec::new(),
             jwks_max_age: Duration::from_secs(600),
@@ -77,6 +90,9 @@ impl GovernanceSettings {
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
             oauth: OauthSettings::default(),
+            assertion_issuers: Vec::new(),
+            scim_token: None,
+            sign_in: SignInSettings::default(),
         }
     }
 }
@@ -108,4 +124,39 @@ impl Issuer {
             required_claims: Vec::new(),
         }
     }
+}
+
+/// How people sign in.
+#[derive(Debug, Clone, Default)]
+pub struct SignInSettings {
+    /// By passwords and one-time links of our own.
+    pub local: bool,
+    /// With these identity providers.
+    pub providers: Vec<Provider>,
+}
+
+/// An OpenID Connect provider with which people sign in.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// As people see it; unique.
+    pub name: String,
+    /// Exactly as in `iss`; discovery is below it.
+    pub issuer: String,
+    /// As which the gateway is registered there.
+    pub client_id: String,
+    /// The secret that goes with it; `None`: a public client.
+    pub client_secret: Option<SecretString>,
+    /// Asked for besides `openid`.
+    pub scopes: Vec<String>,
+    /// Domains of addresses that are let in; empty: all.
+    pub allowed_domains: Vec<String>,
+    /// The claim with the names of the person's groups.
+    pub groups_claim: String,
+    /// The claim with the person's e-mail address; `email` must be vouched for by `email_verified`, any other
+    /// claim is the operator's own choice and taken as it is.
+    pub email_claim: String,
+    /// Claims that are kept as the person's attributes.
+    pub attributes: Vec<String>,
+    /// Makes a person of whoever is not known here.
+    pub create_users: bool,
 }

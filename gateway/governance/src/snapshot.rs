@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
-use gateway_core::caller::{AuthMethod, Caller, User};
+use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
-use gateway_core::server::{SecretSource, Server, UpstreamAuth};
+use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
@@ -155,6 +155,36 @@ impl Snapshot {
         self.user(id).or_else(|| self.agent(id))
     }
 
+    /// The caller as they are now; `None` once the person or the agent is gone or switched off.
+    pub fn present(&self, caller: &Caller) -> Option<Caller> {
+        let now = |was: &Arc<User>| self.principal(was.id).filter(|known| known.active).cloned();
+        let actor = match &caller.actor {
+            Some(agent) => Some(now(agent)?),
+            None => None,
+        };
+        Some(Caller { user: now(&caller.user)?, actor, ..caller.clone() })
+    }
+
+    /// The person behind a caller: of an agent that acts for itself, its owner.
+    pub fn person_behind(&self, caller: &Caller) -> Option<UserId> {
+        match caller.user.kind {
+            PrincipalKind::Person => Some(caller.user.id),
+            PrincipalKind::Agent => {
+                let same = |agent: &&Arc<StoredAgent>| agent.principal.id == caller.user.id;
+                self.agents.iter().find(same).map(|agent| agent.owner)
+            }
+        }
+    }
+
+    /// Whether the caller has the leave that a call on somebody's behalf needs on that server (`None`:
+    /// the gateway itself).
+    pub fn has_leave(&self, caller: &Caller, server: Option<ServerId>, now: Timestamp) -> bool {
+        caller
+            .actor
+            .as_ref()
+            .is_none_or(|agent| self.delegation((agent.id, caller.user.id), server, now).is_some())
+    }
+
     /// The leave of `user` for `agent`, as long as it holds on that server (`None`: the gateway itself).
     pub fn delegation(
         &self,
@@ -164,6 +194,11 @@ impl Snapshot {
     ) -> Option<&StoredDelegation> {
         let theirs = |d: &&StoredDelegation| d.agent == agent && d.user == user;
         self.delegations.iter().filter(theirs).find(|d| d.covers(server, now))
+    }
+
+    /// Every delegation that was not withdrawn.
+    pub fn delegations(&self) -> impl Iterator<Item = &StoredDelegation> {
+        self.delegations.iter()
     }
 
     /// Whether any delegation of `user` to `agent` holds, on whatever server.
@@ -215,13 +250,9 @@ impl Snapshot {
 
     /// True when an upstream secret reads differently now than when this snapshot was built.
     pub(crate) fn secrets_changed(&self) -> bool {
-        self.servers.iter().any(|server| match &server.auth {
-            UpstreamAuth::None => false,
-            UpstreamAuth::Header { from, value, .. } => {
-                let read = resolve(from);
-                let (was, is) = (value.as_ref(), read.as_ref());
-                was.map(ExposeSecret::expose_secret) != is.map(ExposeSecret::expose_secret)
-            }
+        self.servers.iter().filter_map(|server| server.auth.secret()).any(|(from, was)| {
+            let is = resolve(from);
+            was.map(ExposeSecret::expose_secret) != is.as_ref().map(ExposeSecret::expose_secret)
         })
     }
 }
@@ -240,9 +271,7 @@ fn compile(stored: &[StoredPolicy]) -> Result<Compiled, SnapshotError> {
 }
 
 fn with_secret(mut server: Server) -> Server {
-    if let UpstreamAuth::Header { from, value, .. } = &mut server.auth {
-        *value = resolve(from);
-    }
+    server.auth.resolve(resolve);
     server
 }
 

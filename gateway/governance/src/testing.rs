@@ -15,7 +15,7 @@ use gateway_store::catalogue::Catalogue;
 use uuid::Uuid;
 
 use crate::ports::Fetch;
-use crate::settings::GovernanceSettings;
+use crate::settings::{GovernanceSettings, Provider};
 use crate::snapshot::Snapshot;
 
 /// When tests begin.
@@ -90,7 +90,10 @@ pub(crate) fn root_key() -> RootKey {
 }
 
 pub(crate) fn settings() -> GovernanceSettings {
-    GovernanceSettings::new(root_key(), "https://gw.example.com".parse().unwrap())
+    let mut settings =
+        GovernanceSettings::new(root_key(), "https://gw.example.com".parse().unwrap());
+    settings.oauth.registrations_per_hour = 60;
+    settings
 }
 
 pub(crate) fn user(number: u128, email: &str) -> User {
@@ -132,4 +135,20 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         revoked: vec![],
     };
     Snapshot::build(catalogue, None, Timestamp::UNIX_EPOCH).unwrap()
+}
+
+/// An identity provider, as configured.
+pub(crate) fn provider() -> Provider {
+    Provider {
+        name: "Example".into(),
+        issuer: "https://idp.example.com".into(),
+        client_id: "gateway".into(),
+        client_secret: Some("s3cret".into()),
+        scopes: vec!["email".into(), "profile".into()],
+        allowed_domains: vec![],
+        groups_claim: "groups".into(),
+        email_claim: "email".into(),
+        attributes: vec![],
+        create_users: false,
+    }
 }

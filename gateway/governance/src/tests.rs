@@ -1,9 +1,18 @@
 //! Governance through its door, on a real Postgres; upstreams and other hosts are faked.
 
+mod agent_tokens;
+mod agents;
 mod audit;
 mod confirmations;
+mod connections;
 mod house;
 mod learning;
 mod oauth;
 mod operations;
+mod provider;
+mod provisioning;
 mod refresh;
+mod sign_in;
+mod sign_in_provider;
+mod vault;
+mod world;

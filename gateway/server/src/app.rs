@@ -16,18 +16,20 @@ use gateway_core::Clock;
 use gateway_core::keys::RootKey;
 use gateway_core::located::Problem;
 use gateway_governance::{
-    Fetch, Governance, Offline, Parts, Random, RefreshError, SystemClock, SystemRandom, Upstreams,
+    Fetch, Governance, Offline, Parts, Random, SystemClock, SystemRandom, Upstreams,
 };
 use gateway_store::audit::Trail;
 use gateway_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::config::{Config, read_root_key};
+use crate::config::{Config, read_root_key, read_vault_keys};
 use crate::control::health::{Admin, Health};
 use crate::control::metadata::Metadata;
 use crate::control::oauth::Oauth;
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
+use crate::control::scim::Scim;
 use crate::control::tools;
 use crate::edge::Edge;
 use crate::proxy::Proxy;
@@ -55,9 +57,9 @@ pub enum AppError {
     /// The admin listener.
     #[error("server.admin_listen: cannot listen on {0}: {1}")]
     Admin(SocketAddr, std::io::Error),
-    /// The first snapshot.
-    #[error("the catalogue cannot be read: {0}")]
-    Catalogue(#[from] RefreshError),
+    /// The first snapshot, or the vault.
+    #[error(transparent)]
+    Governance(#[from] gateway_governance::StartError),
 }
 
 /// What serves and what commands use alike: the database, the trail, and what decides.
@@ -87,6 +89,7 @@ impl Base {
     ) -> Result<Base, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let vault = read_vault_keys(&config.keys, &root)?;
         let store = Store::open(&settings::store(config)).await?;
         let trail_settings = settings::trail(config, &root, clock.clone(), &*random);
         let trail = Trail::start(&store, trail_settings).await?;
@@ -94,7 +97,7 @@ impl Base {
         let parts = Parts {
             store: store.clone(),
             trail: trail.clone(),
-            settings: settings::governance(config, root, public_url),
+            settings: settings::governance(config, root, vault, public_url),
             upstreams,
             fetch,
             clock,
@@ -150,6 +153,12 @@ impl App {
             Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone())).await?;
         leg.set_local(tools::local(base.governance.clone()));
         dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
+        if config.sign_in.local {
+            tracing::warn!(
+                "sign_in.local is on: people sign in with passwords and links of the gateway's own, \
+                 not with your identity provider; never leave this on where you have one"
+            );
+        }
         let health = Arc::new(Health::new(base.store.clone(), base.governance.clone()));
         let listen = config.server.admin_listen;
         let admin = Admin::start(listen, health.clone())
@@ -230,10 +239,12 @@ fn faces(
         issuers: own.map(|oauth| oauth.issuer().to_owned()).into_iter().chain(others).collect(),
     };
     let rest = Rest::new(governance.clone(), metadata);
+    let pages = Pages::new(governance.clone());
     let oauth = Oauth::new(governance.clone());
+    let scim = Scim::new(governance.clone(), edge.public_url());
     let root = governance.root_key().clone();
     let proxy = Proxy::new(governance, leg, edge.clone(), &root, settings::proxy(config));
-    Faces { edge, proxy, rest, oauth }
+    Faces { edge, proxy, rest, oauth, scim, pages }
 }
 
 fn root_key(config: &Config) -> Result<RootKey, Problem> {

@@ -8,19 +8,25 @@
 pub mod agent;
 pub mod api_key;
 pub mod audit;
+pub mod browser_session;
 pub mod catalogue;
 pub mod confirmation;
+pub mod connection;
 pub mod desired_state;
 pub mod error;
+pub mod identity_link;
+pub mod local_password;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;
+pub mod oauth_listing;
 pub mod oauth_refresh;
 pub mod oauth_session;
 mod oauth_sweep;
 pub mod policy;
 pub mod pool;
 pub mod private_postgres;
+pub mod scim;
 pub mod server;
 pub mod signing_key;
 #[cfg(test)]
@@ -29,6 +35,7 @@ mod testing;
 mod tests;
 pub mod tool;
 pub mod user;
+pub mod vault;
 
 pub use error::StoreError;
 pub use pool::{Store, StoreSettings};

@@ -7,7 +7,7 @@
 //! ```
 
 use gateway_core::Timestamp;
-use gateway_core::ids::SessionId;
+use gateway_core::ids::{SessionId, UserId};
 use sqlx::PgConnection;
 
 use crate::error::StoreError;
@@ -74,22 +74,33 @@ impl Store {
         .await
     }
 
-    /// The session that a refresh token of this client belongs to, used or not.
+    /// The session that a refresh token of this client belongs to, whether or not the token was used.
     pub async fn session_of_refresh(
         &self,
         hash: &[u8; 32],
         client_id: &str,
-    ) -> Result<Option<SessionId>, StoreError> {
+    ) -> Result<Option<StoredSession>, StoreError> {
         self.promptly("read a refresh token", async {
-            let id = sqlx::query_scalar!(
-                "select s.id from oauth_refresh r join oauth_session s on s.id = r.session_id
+            let row = sqlx::query!(
+                "select s.id, s.user_id, s.client_id, s.client_name, s.resource, s.scope, s.created_at,
+                        s.expires_at
+                   from oauth_refresh r join oauth_session s on s.id = r.session_id
                   where r.hash = $1 and s.client_id = $2",
                 &hash[..],
                 client_id
             )
             .fetch_optional(self.pool())
             .await?;
-            Ok(id.map(SessionId))
+            Ok(row.map(|row| StoredSession {
+                id: SessionId(row.id),
+                user: UserId(row.user_id),
+                client_id: row.client_id,
+                client_name: row.client_name,
+                resource: row.resource,
+                scope: row.scope,
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+            }))
         })
         .await
     }

@@ -184,35 +184,6 @@ impl Store {
         })
         .await
     }
-
-    /// The session of that id while it lives.
-    pub async fn living_session(
-        &self,
-        id: SessionId,
-        now: Timestamp,
-    ) -> Result<Option<StoredSession>, StoreError> {
-        self.promptly("read a session", async {
-            let row = sqlx::query!(
-                "select id, user_id, client_id, client_name, resource, scope, created_at, expires_at
-                   from oauth_session where id = $1 and revoked_at is null and expires_at > $2",
-                id.0,
-                now
-            )
-            .fetch_optional(self.pool())
-            .await?;
-            Ok(row.map(|row| StoredSession {
-                id: SessionId(row.id),
-                user: UserId(row.user_id),
-                client_id: row.client_id,
-                client_name: row.client_name,
-                resource: row.resource,
-                scope: row.scope,
-                created_at: row.created_at,
-                expires_at: row.expires_at,
-            }))
-        })
-        .await
-    }
 }
 
 pub(crate) async fn insert(

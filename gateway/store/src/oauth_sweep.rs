@@ -10,6 +10,8 @@ use crate::pool::Store;
 const SWEEPING: i64 = 0x6761_7465_7761_7903;
 /// How many rows of each kind one sweep removes at most.
 const AT_ONCE: i64 = 5000;
+/// How long a refresh token that was used is remembered, so that using it again tells of a theft.
+const REUSE_IS_TOLD: time::Duration = time::Duration::days(7);
 
 impl Store {
     /// Removes what expired before `now`; how many rows went, `None` when another replica is at it.
@@ -23,8 +25,7 @@ impl Store {
             if !ours {
                 return Ok(None);
             }
-            // Sessions take their codes and refresh tokens along. One that was ended stays until then: a
-            // token of it that is used again is still known.
+            // Sessions take their codes and refresh tokens along.
             let mut gone = sqlx::query!(
                 "delete from oauth_session where id in
                      (select id from oauth_session where expires_at <= $1 limit $2)",
@@ -36,8 +37,8 @@ impl Store {
             .rows_affected();
             gone += sqlx::query!(
                 "delete from oauth_refresh where hash in
-                     (select hash from oauth_refresh where expires_at <= $1 limit $2)",
-                now,
+                     (select hash from oauth_refresh where used_at <= $1 limit $2)",
+                now - REUSE_IS_TOLD,
                 AT_ONCE
             )
             .execute(&mut *transaction)

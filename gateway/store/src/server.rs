@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use gateway_core::ids::{ServerId, Slug};
 use gateway_core::server::{
-    Endpoint, Eras, SecretSource, Server, ServerStatus, Tool, UpstreamAuth,
+    Endpoint, Eras, OauthClient, Secret, SecretSource, Server, ServerStatus, TokenExchange, Tool,
+    UpstreamAuth,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -50,12 +51,57 @@ impl Store {
     }
 }
 
-/// A server's `auth` column.
+/// A server's `auth` column. Rows of older versions have fewer members, and no row has a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub(crate) enum StoredAuth {
     None,
-    Header { name: String, from: SecretSource },
+    Header {
+        name: String,
+        from: SecretSource,
+    },
+    OauthUser(StoredClient),
+    OauthShared(StoredClient),
+    IdentityForward,
+    TokenExchange {
+        #[serde(flatten)]
+        client: StoredClient,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_url: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        audience: Option<String>,
+    },
+}
+
+/// An [`OauthClient`] as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredClient {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_secret: Option<SecretSource>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
+}
+
+impl From<&OauthClient> for StoredClient {
+    fn from(client: &OauthClient) -> StoredClient {
+        StoredClient {
+            issuer: client.issuer.clone(),
+            client_id: client.client_id.clone(),
+            client_secret: client.client_secret.as_ref().map(|secret| secret.from.clone()),
+            scopes: client.scopes.clone(),
+        }
+    }
+}
+
+impl From<StoredClient> for OauthClient {
+    fn from(stored: StoredClient) -> OauthClient {
+        let StoredClient { issuer, client_id, client_secret, scopes } = stored;
+        OauthClient { issuer, client_id, client_secret: client_secret.map(Secret::of), scopes }
+    }
 }
 
 impl From<&UpstreamAuth> for StoredAuth {
@@ -65,6 +111,14 @@ impl From<&UpstreamAuth> for StoredAuth {
             UpstreamAuth::Header { name, from, value: _ } => {
                 StoredAuth::Header { name: name.clone(), from: from.clone() }
             }
+            UpstreamAuth::OauthUser(client) => StoredAuth::OauthUser(client.into()),
+            UpstreamAuth::OauthShared(client) => StoredAuth::OauthShared(client.into()),
+            UpstreamAuth::IdentityForward => StoredAuth::IdentityForward,
+            UpstreamAuth::TokenExchange(exchange) => StoredAuth::TokenExchange {
+                client: (&exchange.client).into(),
+                token_url: exchange.token_url.clone(),
+                audience: exchange.audience.clone(),
+            },
         }
     }
 }
@@ -74,6 +128,13 @@ impl From<StoredAuth> for UpstreamAuth {
         match auth {
             StoredAuth::None => UpstreamAuth::None,
             StoredAuth::Header { name, from } => UpstreamAuth::Header { name, from, value: None },
+            StoredAuth::OauthUser(client) => UpstreamAuth::OauthUser(client.into()),
+            StoredAuth::OauthShared(client) => UpstreamAuth::OauthShared(client.into()),
+            StoredAuth::IdentityForward => UpstreamAuth::IdentityForward,
+            StoredAuth::TokenExchange { client, token_url, audience } => {
+                let client = client.into();
+                UpstreamAuth::TokenExchange(TokenExchange { client, token_url, audience })
+            }
         }
     }
 }
@@ -161,4 +222,29 @@ fn parse_slug(slug: String) -> Result<Slug, StoreError> {
 
 pub(crate) fn parse_status(name: &str) -> Result<ServerStatus, StoreError> {
     ServerStatus::parse(name).ok_or_else(|| StoreError::Corrupt(format!("server.status: {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_every_mode_are_read_and_written_the_same() {
+        let rows = [
+            r#"{"mode":"none"}"#,
+            r#"{"mode":"header","name":"x-key","from":{"env":"KEY"}}"#,
+            r#"{"mode":"oauth_user"}"#,
+            r#"{"mode":"oauth_user","issuer":"https://as.example.com","client_id":"gw","scopes":["read"]}"#,
+            r#"{"mode":"oauth_shared","client_id":"gw","client_secret":{"file":"/run/secret"}}"#,
+            r#"{"mode":"identity_forward"}"#,
+            r#"{"mode":"token_exchange","client_id":"gw","client_secret":{"env":"S"},"token_url":"https://as.example.com/token","audience":"api"}"#,
+        ];
+        for row in rows {
+            let auth: UpstreamAuth = StoredAuth::from_json(row).unwrap().into();
+            assert_eq!(StoredAuth::from(&auth).to_json().unwrap(), row);
+        }
+        for unknown in [r#"{"mode":"later"}"#, "{}", "[]", r#"{"mode":"header"}"#] {
+            assert!(StoredAuth::from_json(unknown).is_err(), "{unknown}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use gateway_core::caller::PrincipalKind;
 use gateway_core::decision::{Approver, Circumstances};
 use gateway_core::ids::PolicyId;
 use gateway_core::server::Server;
@@ -116,11 +117,13 @@ impl<'a> Reference<'a> {
             return true;
         }
         let user = &self.world.users[ask.user];
+        let agent = user.kind == PrincipalKind::Agent;
         let person = spec.principals.as_ref().unwrap().iter().any(|principal| {
             match principal.split_once(':') {
                 None => principal == "everyone",
-                Some(("user", email)) => user.email == email.to_lowercase(),
-                Some(("group", name)) => user.groups.iter().any(|group| group == name),
+                Some(("user", email)) => !agent && user.email == email.to_lowercase(),
+                Some(("group", name)) => !agent && user.groups.iter().any(|group| group == name),
+                Some(("agent", name)) => agent && user.name == name,
                 Some(("role", name)) => user.roles.iter().any(|role| role.as_str() == name),
                 Some(_) => false,
             }
@@ -143,9 +146,14 @@ impl<'a> Reference<'a> {
     fn raw_holds(&self, raw: &RawForm, ask: &Ask, know: Know) -> bool {
         let user = &self.world.users[ask.user];
         let tool = ask.kind == Kind::Tool;
+        let agent = user.kind == PrincipalKind::Agent;
         let slug = self.world.servers[ask.server].slug.as_str();
         match raw {
-            RawForm::GroupOnServer => user.groups.iter().any(|g| g == "g0") && slug == "s0",
+            RawForm::GroupOnServer => {
+                !agent && user.groups.iter().any(|g| g == "g0") && slug == "s0"
+            }
+            RawForm::AgentsOnly => agent && slug == "s2",
+            RawForm::NoAgentG0 => agent && user.name == "g0",
             RawForm::SmallNumbers => {
                 let small = || {
                     let n = ask.arguments.as_ref().and_then(|a| a.get("n"));

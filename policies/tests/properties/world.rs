@@ -42,21 +42,25 @@ pub(crate) enum RawForm {
     NoClientToy,
     NamesWithB,
     TextIsNotOwner,
+    AgentsOnly,
+    NoAgentG0,
 }
 
 impl RawForm {
-    const ALL: [RawForm; 5] = [
+    const ALL: [RawForm; 7] = [
         RawForm::GroupOnServer,
         RawForm::SmallNumbers,
         RawForm::NoClientToy,
         RawForm::NamesWithB,
         RawForm::TextIsNotOwner,
+        RawForm::AgentsOnly,
+        RawForm::NoAgentG0,
     ];
 
     pub(crate) fn effect(self) -> &'static str {
         match self {
-            RawForm::GroupOnServer | RawForm::SmallNumbers => "allow",
-            RawForm::NoClientToy | RawForm::TextIsNotOwner => "deny",
+            RawForm::GroupOnServer | RawForm::SmallNumbers | RawForm::AgentsOnly => "allow",
+            RawForm::NoClientToy | RawForm::TextIsNotOwner | RawForm::NoAgentG0 => "deny",
             RawForm::NamesWithB => "confirm",
         }
     }
@@ -81,6 +85,10 @@ impl RawForm {
                 r#"forbid (principal, action == Action::"call_tool", resource)
                    unless { context.text.hasTag("s") && context.text.getTag("s") == "ab" };"#
             }
+            RawForm::AgentsOnly => {
+                r#"permit (principal is Agent, action, resource in Server::"s2");"#
+            }
+            RawForm::NoAgentG0 => r#"forbid (principal == Agent::"g0", action, resource);"#,
         }
     }
 }
@@ -187,7 +195,9 @@ impl World {
     }
 
     fn empty(random: &mut Random) -> World {
-        let users = (0..4).map(|n| user(n, random)).collect();
+        let people = (0..4).map(|n| user(n, random));
+        let mut users: Vec<User> = people.collect();
+        users.extend((0..3).map(|n| agent(n, random)));
         let servers = (0..3).map(|n| server(n, random)).collect();
         World { users, servers, specs: vec![], raw: vec![] }
     }
@@ -236,6 +246,18 @@ fn user(number: usize, random: &mut Random) -> User {
     }
 }
 
+/// Agents that are called like people, groups and each other's client ids, to be mistaken for them.
+fn agent(number: usize, random: &mut Random) -> User {
+    let (name, client_id) = [("a", "u1@example.com"), ("u0@example.com", "a"), ("g0", "b")][number];
+    User {
+        kind: PrincipalKind::Agent,
+        id: UserId(Uuid::from_u128(100 + number as u128)),
+        email: client_id.into(),
+        name: name.into(),
+        ..user(9, random)
+    }
+}
+
 fn server(number: usize, random: &mut Random) -> Server {
     let names = if random.once_in(5) { vec![] } else { random.some(&NAMES) };
     let tools = names.into_iter().map(|name| {
@@ -267,6 +289,9 @@ fn policy(number: usize, effect: &str, random: &mut Random) -> PolicySpec {
         "role:developer",
         "role:super_admin",
         "agent:a",
+        "agent:a",
+        "agent:u0@example.com",
+        "agent:b",
     ];
     let mut patterns = |one_in| {
         let count = 1 + random.below(2);

@@ -55,6 +55,8 @@ pub struct Client {
     pub version: Option<String>,
     /// It can show a form to its user (`capabilities.elicitation`).
     pub elicitation: bool,
+    /// It can send its user to a page (`capabilities.elicitation.url`).
+    pub elicitation_url: bool,
 }
 
 /// Why a body is refused; `id` is the request's id as JSON text where it could be read.
@@ -253,7 +255,13 @@ impl Client {
         let form = elicitation.is_some_and(|e| {
             e.kind() == Kind::Object && (e.members().next().is_none() || e.get("form").is_some())
         });
-        Client { name: text("name"), version: text("version"), elicitation: form }
+        let url = elicitation.and_then(|e| e.get("url"));
+        Client {
+            name: text("name"),
+            version: text("version"),
+            elicitation: form,
+            elicitation_url: url.is_some_and(|url| url.kind() == Kind::Object),
+        }
     }
 }
 

@@ -44,4 +44,11 @@ pub(super) struct AuthItem {
     pub(super) name: Option<String>,
     pub(super) value_env: Option<String>,
     pub(super) value_file: Option<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret_env: Option<String>,
+    pub(super) client_secret_file: Option<String>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) token_url: Option<String>,
+    pub(super) audience: Option<String>,
 }

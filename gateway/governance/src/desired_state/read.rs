@@ -14,6 +14,7 @@ use policies::PolicySpec;
 use serde::de::DeserializeOwned;
 use toml::de::{DeValue, ValueDeserializer};
 
+use super::auth;
 use super::item::{GroupItem, ServerItem, UserItem};
 use super::names;
 use super::tree::Tree;
@@ -224,8 +225,14 @@ impl Reading<'_> {
                 }
             },
         };
-        let auth = match item.auth.map(names::auth) {
+        let auth = match item.auth.map(auth::auth) {
             None => UpstreamAuth::None,
+            Some(Ok(UpstreamAuth::None)) => UpstreamAuth::None,
+            Some(Ok(_)) if ours => {
+                let wrong = "the server runlayer is built in: nobody signs in to it";
+                self.refuse(&format!("{path}.auth"), wrong);
+                return None;
+            }
             Some(Ok(auth)) => auth,
             Some(Err((key, wrong))) => {
                 self.refuse(&format!("{path}.auth.{key}"), wrong);

@@ -77,7 +77,7 @@ fn every_flaw_is_refused_with_file_line_and_key() {
         ),
         (
             "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"basic\" }",
-            "STATE.toml:4: servers[0].auth.mode: expected \"none\" or \"header\"",
+            "STATE.toml:4: servers[0].auth.mode: expected one of none, header, oauth_user,",
         ),
         (
             "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = { mode = \"header\", name = \"X\" }",
@@ -137,6 +137,81 @@ fn a_header_secret_is_named_by_its_source_only() {
     let desired = read("STATE.toml", text).map_err(|p| format!("{p:?}")).unwrap();
     let auth = format!("{:?}", desired.state().servers[0].auth);
     assert!(auth.contains("authorization") && auth.contains("Env(\"T\")"), "{auth}");
+}
+
+#[test]
+fn every_mode_takes_its_own_keys_and_no_others() {
+    let auth = |auth: &str| {
+        let text = format!("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = {{ {auth} }}");
+        match read("STATE.toml", &text) {
+            Ok(desired) => format!("{:?}", desired.state().servers[0].auth),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    };
+    let secret = r#"client_id = "gw", client_secret_env = "S""#;
+    let cases = [
+        (r#"mode = "oauth_user""#.to_owned(), "OauthUser(OauthClient { issuer: None"),
+        (
+            format!(
+                r#"mode = "oauth_user", {secret}, scopes = ["a", "b:c"], issuer = "https://as""#
+            ),
+            r#"issuer: Some("https://as"), client_id: Some("gw")"#,
+        ),
+        (format!(r#"mode = "oauth_shared", {secret}"#), "OauthShared("),
+        (r#"mode = "identity_forward""#.into(), "IdentityForward"),
+        (
+            format!(
+                r#"mode = "token_exchange", {secret}, token_url = "https://as/t", audience = "x""#
+            ),
+            r#"token_url: Some("https://as/t"), audience: Some("x")"#,
+        ),
+        (r#"mode = "none", name = "x""#.into(), "auth.name: mode \"none\" takes no other key"),
+        (r#"mode = "identity_forward", issuer = "https://x""#.into(), "auth.issuer: mode"),
+        (
+            r#"mode = "oauth_user", audience = "x""#.into(),
+            "auth.audience: mode \"oauth_user\" takes",
+        ),
+        (r#"mode = "oauth_user", value_env = "x""#.into(), "auth.value_env: mode"),
+        (r#"mode = "oauth_user", client_secret_env = "x""#.into(), "auth.client_id: missing"),
+        (r#"mode = "oauth_user", client_id = """#.into(), "auth.client_id: expected visible"),
+        (r#"mode = "oauth_user", scopes = ["a b"]"#.into(), "auth.scopes: \"a b\" is no scope"),
+        (r#"mode = "oauth_user", scopes = [""]"#.into(), "auth.scopes: \"\" is no scope"),
+        (r#"mode = "oauth_user", issuer = "ftp://x""#.into(), "auth.issuer: expected http"),
+        (
+            r#"mode = "oauth_user", issuer = "https://u:p@x""#.into(),
+            "auth.issuer: expected no cred",
+        ),
+        (r#"mode = "oauth_user", issuer = "https://x/#f""#.into(), "auth.issuer: expected no #"),
+        (r#"mode = "oauth_user", issuer = "https://x/?q""#.into(), "auth.issuer: expected no ?"),
+        (r#"mode = "oauth_shared""#.into(), "auth.client_id: missing: \"oauth_shared\""),
+        (
+            r#"mode = "oauth_shared", client_id = "gw""#.into(),
+            "auth.client_secret_env: missing: \"oauth_shared\"",
+        ),
+        (
+            format!(r#"mode = "oauth_shared", {secret}, client_secret_file = "f""#),
+            "auth.client_secret_file: client_secret_env is set too",
+        ),
+        (format!(r#"mode = "token_exchange", {secret}"#), "auth.issuer: missing"),
+        (
+            format!(r#"mode = "token_exchange", {secret}, token_url = "x""#),
+            "auth.token_url: expected",
+        ),
+        (
+            r#"mode = "header", name = "X-Runlayer-User-Id", value_env = "X""#.into(),
+            "is set by the gateway itself",
+        ),
+    ];
+    for (text, expected) in cases {
+        let read = auth(&text);
+        assert!(read.contains(expected), "{text}\n  gave     {read}\n  expected {expected}");
+    }
+}
+
+#[test]
+fn nobody_signs_in_to_the_built_in_server() {
+    let error = refused("[[servers]]\nslug = \"runlayer\"\nauth = { mode = \"identity_forward\" }");
+    assert!(error.contains("servers[0].auth: the server runlayer is built in"), "{error}");
 }
 
 #[test]

@@ -234,6 +234,14 @@ impl IssuerKeys {
     }
 }
 
+/// Whether one of the keys of a JWK set signed the token: as [`Candidates::verify`], for a set at hand.
+pub(super) fn signed_by(jwks: &str, token: &Unverified<'_>) -> bool {
+    let Ok(keys) = read_keys(jwks.as_bytes()) else { return false };
+    let body = Bytes::new();
+    let set = Arc::new(KeySet { generation: 0, read_at: Timestamp::UNIX_EPOCH, keys, body });
+    candidates(&set, token.kid.as_deref(), token.algorithm).is_some_and(|found| found.verify(token))
+}
+
 /// With a key id: the keys of that id. Without: the only key for the algorithm, if there is just one.
 fn candidates(set: &Arc<KeySet>, kid: Option<&str>, algorithm: Algorithm) -> Option<Candidates> {
     let fits = |key: &Key| {

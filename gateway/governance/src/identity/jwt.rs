@@ -83,8 +83,16 @@ impl Person {
     }
 }
 
-/// Splits and decodes `token`. The error names what is wrong, never a part of the token.
+/// The types of access tokens. A token without one is taken for the first.
+const ACCESS_TOKENS: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
+
+/// Splits and decodes an access token. The error names what is wrong, never a part of the token.
 pub(super) fn read(token: &str) -> Result<Unverified<'_>, String> {
+    read_typed(token, &ACCESS_TOKENS)
+}
+
+/// The same for a JWT of one of these types, in lower case, or of none.
+pub(super) fn read_typed<'a>(token: &'a str, types: &[&str]) -> Result<Unverified<'a>, String> {
     let mut parts = token.split('.');
     let (Some(header), Some(payload), Some(signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -96,7 +104,7 @@ pub(super) fn read(token: &str) -> Result<Unverified<'_>, String> {
     if decode(signature, "signature")?.is_empty() {
         return Err("the token is not signed".into());
     }
-    let Header { algorithm, typ, kid } = read_header(&header_bytes)?;
+    let Header { algorithm, typ, kid } = read_header(&header_bytes, types)?;
     let issuer = required_text(object(&claims, "claims")?, "iss")?;
     let signed = &token[..header.len() + 1 + payload.len()];
     Ok(Unverified { algorithm, typ, kid, issuer, signed, signature, claims })
@@ -158,7 +166,7 @@ struct Header {
     kid: Option<String>,
 }
 
-fn read_header(bytes: &[u8]) -> Result<Header, String> {
+fn read_header(bytes: &[u8], types: &[&str]) -> Result<Header, String> {
     let header = object(bytes, "header")?;
     for forbidden in FORBIDDEN_HEADERS {
         if header.get(forbidden).is_some() {
@@ -172,8 +180,8 @@ fn read_header(bytes: &[u8]) -> Result<Header, String> {
         Some(_) | None => return Err("\"alg\": expected EdDSA, ES256 or RS256".into()),
     };
     let typ = text(header, "typ")?.map(|typ| typ.to_ascii_lowercase());
-    if typ.as_deref().is_some_and(|typ| !["jwt", "at+jwt", "application/at+jwt"].contains(&typ)) {
-        return Err("\"typ\": expected at+jwt or JWT".into());
+    if typ.as_deref().is_some_and(|typ| !types.contains(&typ)) {
+        return Err(format!("\"typ\": expected one of {}", types.join(", ")));
     }
     Ok(Header { algorithm, typ, kid: text(header, "kid")? })
 }
@@ -192,7 +200,7 @@ fn check_use(claims: Json<'_>) -> Result<(), String> {
 
 /// The one audience, as a string or the only element of an array: a token that is also good elsewhere could
 /// be replayed to us from there.
-fn only_audience(claims: Json<'_>) -> Result<String, String> {
+pub(super) fn only_audience(claims: Json<'_>) -> Result<String, String> {
     let Some(aud) = claims.get("aud") else {
         return Err("\"aud\" is missing".into());
     };
@@ -235,7 +243,7 @@ pub(super) fn required_text(object: Json<'_>, name: &str) -> Result<String, Stri
     }
 }
 
-fn text(object: Json<'_>, name: &str) -> Result<Option<String>, String> {
+pub(super) fn text(object: Json<'_>, name: &str) -> Result<Option<String>, String> {
     match object.get(name) {
         None => Ok(None),
         Some(value) => match value.as_str() {
@@ -246,7 +254,7 @@ fn text(object: Json<'_>, name: &str) -> Result<Option<String>, String> {
 }
 
 /// A NumericDate: seconds since 1970 as a JSON number; a fraction is cut off.
-fn instant(claims: Json<'_>, name: &str) -> Result<Option<Timestamp>, String> {
+pub(super) fn instant(claims: Json<'_>, name: &str) -> Result<Option<Timestamp>, String> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };

@@ -6,6 +6,7 @@
 //! Next: [`jwt`] reads and checks tokens, [`jwks`] holds the keys of the issuers, [`own`] knows the tokens of our
 //! own authorization server.
 
+pub(crate) mod assertion;
 mod jwks;
 mod jwt;
 mod own;

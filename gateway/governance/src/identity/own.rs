@@ -37,6 +37,18 @@ pub(crate) struct Own {
     pub(crate) client_id: String,
 }
 
+impl Own {
+    /// The principal.
+    pub(crate) fn subject(&self) -> UserId {
+        self.subject
+    }
+
+    /// Who acts on its behalf.
+    pub(crate) fn actor(&self) -> Option<UserId> {
+        self.actor
+    }
+}
+
 /// Why it could not be read.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
@@ -172,8 +184,9 @@ impl OwnTokens {
             let Some(agent) = agent.filter(|_| user.kind == PrincipalKind::Person) else {
                 return refused("the token is good, but its actor is no enabled agent");
             };
-            if snapshot.delegation((actor, own.subject), at, now).is_none() {
-                return refused("the person has not let the agent act for them here");
+            // Where the leave does not reach, there is no such server: that is decided where servers are.
+            if !snapshot.delegates(actor, own.subject, now) {
+                return refused("the person has not let the agent act for them");
             }
             caller.actor = Some(Arc::clone(agent));
         }

@@ -3,6 +3,7 @@
 mod api_keys;
 mod issuer;
 mod key_sets;
+mod own;
 mod tokens;
 
 use std::sync::Arc;

@@ -55,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::identity::OwnTokens;
+use crate::identity::assertion::AssertionIssuers;
 use crate::ports::{Fetch, Random, uuid7};
 use crate::refresh::Current;
 use crate::settings::GovernanceSettings;
@@ -87,6 +88,7 @@ pub struct AuthorizationServer {
     pages: Sealer,
     hashing: [u8; 32],
     documents: client::document::Documents,
+    assertion_issuers: AssertionIssuers,
     registrations: limits::Limiter,
     devices: limits::Limiter,
 }
@@ -107,6 +109,7 @@ impl AuthorizationServer {
             pages: Sealer::new(&root.derive(Purpose::Page)),
             hashing: root.derive(Purpose::Oauth),
             documents: client::document::Documents::new(),
+            assertion_issuers: AssertionIssuers::new(&settings),
             registrations: limits::Limiter::per_hour(settings.oauth.registrations_per_hour),
             devices: limits::Limiter::per_hour(settings.oauth.registrations_per_hour),
             settings,
@@ -173,6 +176,7 @@ impl AuthorizationServer {
         {
             tracing::warn!(%error, "the next signing key could not be prepared");
         }
+        self.assertion_issuers.keep_current(&*self.fetch, self.clock.now()).await;
         match self.store.sweep_oauth(self.clock.now()).await {
             Ok(Some(gone)) if gone > 0 => tracing::debug!(gone, "expired rows were removed"),
             Ok(_) => {}

@@ -67,6 +67,12 @@ impl AuthorizationServer {
         self.trail.conclude(self.event(note, action, Outcome::Ok, None));
     }
 
+    /// The same for what a client may do as often as it likes: many alike of one session are one row.
+    pub(crate) fn succeeded_often(&self, note: Note, action: ActionType) {
+        let source = note.subject.credential.clone().unwrap_or_default();
+        self.trail.conclude_flood(&source, self.event(note, action, Outcome::Ok, None));
+    }
+
     /// Records that it did not, and gives the error on. What anybody can cause at will is aggregated.
     pub(crate) fn failed(&self, note: Note, error: OauthError) -> OauthError {
         let action = match error.code {

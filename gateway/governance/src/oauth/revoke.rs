@@ -28,7 +28,7 @@ impl AuthorizationServer {
         let hash = self.hash("refresh", token);
         let by_refresh = self.store.session_of_refresh(&hash, &client.id).await;
         let session = match by_refresh.map_err(OauthError::store)? {
-            Some(session) => Some(session),
+            Some(session) => Some(session.id),
             None => self.session_of_access(token, &client.id),
         };
         let Some(session) = session else { return Ok(()) };

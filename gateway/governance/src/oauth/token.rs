@@ -110,7 +110,7 @@ impl AuthorizationServer {
                     .client(id, name)
                     .by(&given.user, given.actor.as_deref())
                     .session(given.session, AuthMethod::OauthToken);
-                self.succeeded(note, ActionType::AuthSuccess);
+                self.succeeded_often(note, ActionType::AuthSuccess);
                 Ok(given)
             }
             Err(error) => {
@@ -130,6 +130,11 @@ impl AuthorizationServer {
             }
             grants::refresh_token::NAME => grants::refresh_token::exchange(self, request).await,
             grants::device_code::NAME => grants::device_code::exchange(self, request).await,
+            grants::client_credentials::NAME => {
+                grants::client_credentials::exchange(self, request).await
+            }
+            grants::token_exchange::NAME => grants::token_exchange::exchange(self, request).await,
+            grants::jwt_bearer::NAME => grants::jwt_bearer::exchange(self, request).await,
             _ => {
                 let expected = format!("grant_type: expected {}", grants::ALL.join(", "));
                 Err(OauthError::new(ErrorCode::UnsupportedGrantType, expected))

@@ -1,5 +1,7 @@
 //! Why somebody may or may not do something.
 
+use std::sync::Arc;
+
 use gateway_core::decision::{Circumstances, Question, Target};
 use gateway_core::json::Json;
 use gateway_core::reason::Reason;
@@ -16,7 +18,7 @@ use crate::perform::{Answer, Refused};
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainAccess {
-    /// Whose access: an e-mail address or a user id; yourself if absent.
+    /// Whose access: an e-mail address or a user id, or `agent:NAME`; yourself if absent.
     #[serde(default)]
     pub principal: Option<String>,
     /// The server's id or slug.
@@ -80,7 +82,11 @@ impl ExplainAccess {
         let admin = run.may(false);
         let user = match &self.principal {
             None => Some(run.caller.user.clone()),
-            Some(name) => run.person(name).filter(|user| admin || user.id == run.user().id),
+            Some(name) => {
+                let agent = || Some(Arc::new(run.agent(name)?.principal.clone()));
+                let found = run.person(name).or_else(agent);
+                found.filter(|user| admin || user.id == run.user().id)
+            }
         };
         let Some(user) = user else {
             run.authorize(self.principal.is_none())?;

@@ -1,8 +1,10 @@
 //! Operations on the audit trail: what happened, one's own or, for those who may, everybody's.
 
+use gateway_core::caller::PrincipalKind;
+use gateway_core::ids::UserId;
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
-use gateway_store::audit::{EventCursor, EventDetail, EventEntry, EventFilter, Payload};
+use gateway_store::audit::{EventCursor, EventDetail, EventEntry, EventFilter, Only, Payload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +32,9 @@ pub struct ListAuditLogs {
     /// Only the exchange of which a refusal or an answer gave this id.
     #[serde(default)]
     pub correlation_id: Option<String>,
+    /// Only what this agent account did, for itself or on somebody's behalf: by id, name or client id.
+    #[serde(default)]
+    pub agent_id: Option<String>,
     /// Only this MCP client, for instance `Cursor`.
     #[serde(default)]
     pub client_name: Option<String>,
@@ -94,6 +99,12 @@ pub struct Entry {
     pub actor_email: Option<String>,
     /// Who: id.
     pub actor_id: Option<String>,
+    /// `person` or `agent`.
+    pub actor_kind: Option<String>,
+    /// Where an agent acted for a person: that person's e-mail address.
+    pub on_behalf_of: Option<String>,
+    /// The agent account that acted, for itself or on the person's behalf.
+    pub act: Option<Act>,
     /// The MCP client, as it names itself.
     pub client_name: Option<String>,
     /// The server's slug.
@@ -116,6 +127,15 @@ pub struct Entry {
     pub count: i64,
 }
 
+/// Who acted, as in a token's `act`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Act {
+    /// The agent account's id.
+    pub sub: String,
+    /// Its name at the time.
+    pub name: Option<String>,
+}
+
 /// An audit entry in full.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Detail {
@@ -128,7 +148,7 @@ pub struct Detail {
     pub intended_at: Option<String>,
     /// What was tried, on what.
     pub detail: Option<String>,
-    /// `api_key` or `jwt`.
+    /// `api_key`, `jwt`, `oauth_token` or `browser`.
     pub auth_method: Option<String>,
     /// The key's id or the token's issuer.
     pub credential: Option<String>,
@@ -235,13 +255,22 @@ impl ListAuditLogs {
             let Some(id) = known.or_else(|| actor.parse().ok()) else { return Ok(None) };
             filter.actor_id = Some(id);
         }
-        // Whatever was asked for: without the role everybody sees their own entries only.
-        if !run.may(false) {
-            if filter.actor_id.is_some_and(|actor| actor != run.user().id) {
-                return Ok(None);
-            }
-            filter.actor_id = Some(run.user().id);
+        if let Some(agent) = self.agent_id {
+            let known = run.agent(&agent).map(|agent| agent.principal.id);
+            let Some(id) = known.or_else(|| agent.parse().ok()) else { return Ok(None) };
+            filter.agent_id = Some(id);
         }
+        // Whatever was asked for: without the role everybody sees their own entries only, and an agent
+        // what it did on the person's behalf.
+        let own = own_entries(run);
+        let other = |asked: Option<UserId>, own: Option<UserId>| {
+            own.is_some() && asked.is_some() && asked != own
+        };
+        if other(filter.actor_id, own.actor) || other(filter.agent_id, own.agent) {
+            return Ok(None);
+        }
+        filter.actor_id = own.actor.or(filter.actor_id);
+        filter.agent_id = own.agent.or(filter.agent_id);
         Ok(Some(filter))
     }
 }
@@ -264,9 +293,17 @@ impl GetAuditLog {
         let absent =
             || Refused::new(Reason::EntityNotFound, "no such audit entry, or it is not yours");
         let id = self.id.parse().map_err(|_| absent())?;
-        let only = (!run.may(false)).then(|| run.user().id);
-        let found = run.governance.store.get_event(id, only).await.map_err(Refused::store)?;
+        let found =
+            run.governance.store.get_event(id, own_entries(run)).await.map_err(Refused::store)?;
         answer(&detail(run, found.ok_or_else(absent)?))
+    }
+}
+
+/// Which entries the caller may see.
+fn own_entries(run: &Run<'_>) -> Only {
+    match run.may(false) {
+        true => Only::default(),
+        false => Only { actor: Some(run.user().id), agent: run.actor() },
     }
 }
 
@@ -276,13 +313,18 @@ fn read_cursor(text: &str) -> Result<EventCursor, Refused> {
 
 impl From<EventEntry> for Entry {
     fn from(event: EventEntry) -> Entry {
+        let person = event.actor_kind.as_deref() == Some(PrincipalKind::Person.as_str());
+        let for_somebody = person && event.agent_id.is_some();
         Entry {
             id: event.id.to_string(),
             timestamp: rfc3339(event.timestamp),
             action_type: event.action_type,
             outcome: event.outcome,
             reason: event.reason,
+            on_behalf_of: event.actor_email.clone().filter(|_| for_somebody),
+            act: event.agent_id.map(|id| Act { sub: id.to_string(), name: event.agent_name }),
             actor_email: event.actor_email,
+            actor_kind: event.actor_kind,
             actor_id: event.actor_id.map(|id| id.to_string()),
             client_name: event.client_name,
             server: event.server_slug,

@@ -134,7 +134,7 @@ impl DecideConfirmation {
         let own = found.user == run.user().id;
         if own && run.origin.face == Face::Tools {
             let detail = "a tool cannot agree to your own call: answer your client's question, or decide \
-                          it yourself at /api/v1/confirmations";
+                          it yourself at /confirmations/ and its id, in a browser";
             return Err(Refused::new(Reason::RoleMissing, detail));
         }
         if speaks_for(run.user(), &found, Via::OutOfBand).is_empty() {

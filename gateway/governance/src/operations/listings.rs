@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::run::Run;
+use crate::connections::{Refusing, Unconnected};
 use crate::perform::{Answer, Refused};
+use crate::ports::Unread;
 
 /// What is listed, and which page of it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -98,19 +100,39 @@ impl ListOnServer {
         }
         let admin = run.may(false);
         let mut items = Vec::new();
+        let (upstreams, caller) = (&run.governance.upstreams, &run.caller);
+        let credential = run.governance.connections().credential(Some(caller), &server).await;
+        let credential = credential.map_err(unconnected)?;
         for listing in listings {
-            let raw = match run.governance.upstreams.list(&server, *listing, &run.caller).await {
+            let raw = match upstreams.list(&server, *listing, caller, &credential).await {
                 Ok(raw) => raw,
                 // Servers without templates need not know the method.
                 Err(_) if *listing == Listing::ResourceTemplates => Vec::new(),
-                Err((reason, detail)) => {
-                    return Err(Refused::new(reason, format!("{}: {detail}", server.slug)));
-                }
+                Err(unread) => return Err(unreadable(run, &server, unread).await),
             };
             let page = Filter { run, server: &server, listing: *listing, admin };
             items.extend(raw.iter().filter_map(|text| page.item(text)));
         }
         answer(&run.page(items, self.limit, self.cursor.as_deref())?)
+    }
+}
+
+/// What a server's refusal of the caller's credential means is noted, so that the next question fares better.
+async fn unreadable(run: &Run<'_>, server: &Server, unread: Unread) -> Refused {
+    if let Some(refused) = &unread.refused {
+        let connections = run.governance.connections();
+        match connections.refused(&run.caller, server, refused.0, &refused.1).await {
+            Refusing::Nothing => {}
+            Refusing::Again(missing) | Refusing::Person(missing) => return unconnected(missing),
+        }
+    }
+    Refused::new(unread.reason, format!("{}: {}", server.slug, unread.detail))
+}
+
+fn unconnected(unconnected: Unconnected) -> Refused {
+    match unconnected.link {
+        Some(link) => Refused::new(unconnected.reason, format!("open {link}")),
+        None => Refused::new(unconnected.reason, unconnected.detail),
     }
 }
 
@@ -130,8 +152,8 @@ impl Filter<'_> {
         let target = target(self.listing, &name);
         let circumstances = self.run.circumstances();
         let (governance, snapshot) = (self.run.governance, &self.run.snapshot);
-        let user = self.run.user();
-        let allowed = governance.listed(snapshot, user, self.server, target, &circumstances);
+        let caller = &self.run.caller;
+        let allowed = governance.listed(snapshot, caller, self.server, target, &circumstances);
         if !allowed && !self.admin {
             return None;
         }
@@ -147,15 +169,18 @@ impl Filter<'_> {
     }
 
     fn why(&self, target: Target<'_>, circumstances: &Circumstances) -> String {
-        let question = Question {
-            user: self.run.user(),
+        let question = |user| Question {
+            user,
             server: self.server,
             target,
             arguments: None,
             circumstances,
             confirmed: false,
         };
-        self.run.snapshot.policies.explain(&question).reason
+        let (policies, principals) = (&self.run.snapshot.policies, self.run.caller.principals());
+        let withheld = principals.map(|user| policies.explain(&question(user)));
+        let mut denied = withheld.filter(|explanation| explanation.verdict == "deny");
+        denied.next().map(|explanation| explanation.reason).unwrap_or_default()
     }
 }
 

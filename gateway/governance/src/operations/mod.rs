@@ -6,22 +6,31 @@
 //! `policies/default/platform.cedar`.
 
 pub mod access;
+pub mod agent_accounts;
 pub mod api_keys;
 pub mod audit;
+pub mod browser_sessions;
 pub mod confirmations;
+pub mod connections;
+pub mod delegations;
 mod install;
 pub mod listings;
+pub mod oauth_sessions;
 pub mod policies;
 mod run;
 pub mod servers;
+pub mod sign_in;
 
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
-use gateway_core::ids::{ConfirmationId, KeyId, UserId};
+use gateway_core::caller::User;
+use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
+use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
+use gateway_store::connection::StoredConnection;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
 use secrecy::{ExposeSecret, SecretString};
@@ -36,12 +45,21 @@ pub(crate) use run::Run;
 
 use crate::perform::{Answer, Planned, Refused};
 use access::ExplainAccess;
+use agent_accounts::{
+    CreateAgentAccount, GetAgentAccount, ListAgentAccounts, RotateAgentAccountSecret,
+    SetAgentAccountStatus,
+};
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
+use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
+use connections::{DisconnectServer, ListConnections};
+use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
+use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
 use servers::{GetServer, ListServers, SetServerStatus};
+use sign_in::{CreateSignInLink, SetLocalPassword};
 
 /// One row of [`OPERATIONS`].
 #[derive(Clone, Copy)]
@@ -50,8 +68,10 @@ pub struct OperationSpec {
     pub name: &'static str,
     /// True when it changes something.
     pub mutates: bool,
-    /// False for what only the command line does: no model handles keys.
+    /// False for what only the command line and a person's own pages do: no model handles keys.
     pub on_faces: bool,
+    /// False for what shows a secret: no model handles secrets.
+    pub on_tools: bool,
     /// The JSON Schema of its arguments.
     pub arguments: fn() -> Schema,
     /// The JSON Schema of its answer.
@@ -116,6 +136,7 @@ macro_rules! operations {
             name: $name,
             mutates: operations!(@mutates $kind),
             on_faces: operations!(@faces $faces),
+            on_tools: operations!(@tools $faces),
             arguments: schema::<$arguments>,
             answer: answer_schema::<$answer>,
             read: |arguments| read(arguments).map(Operation::$variant),
@@ -145,7 +166,11 @@ macro_rules! operations {
     (@mutates changes) => { true };
     (@mutates reads_and_changes) => { true };
     (@faces everywhere) => { true };
+    (@faces rest) => { true };
     (@faces command_line) => { false };
+    (@tools everywhere) => { true };
+    (@tools rest) => { false };
+    (@tools command_line) => { false };
     (@step looks $arguments:ident $run:ident) => { $arguments.answer($run).map(Step::Answer) };
     (@step reads $arguments:ident $run:ident) => {
         $arguments.answer($run).await.map(Step::Answer)
@@ -172,10 +197,26 @@ operations! {
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
     DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" reads_and_changes everywhere,
+    CreateAgentAccount(CreateAgentAccount) -> agent_accounts::AgentWithSecret: "create_agent_account" changes everywhere,
+    ListAgentAccounts(ListAgentAccounts) -> Page<agent_accounts::AgentRow>: "list_agent_accounts" looks everywhere,
+    GetAgentAccount(GetAgentAccount) -> agent_accounts::AgentRow: "get_agent_account" looks everywhere,
+    SetAgentAccountStatus(SetAgentAccountStatus) -> agent_accounts::AgentWithSecret: "set_agent_account_status" changes everywhere,
+    RotateAgentAccountSecret(RotateAgentAccountSecret) -> agent_accounts::AgentWithSecret: "rotate_agent_account_secret" changes rest,
+    CreateDelegation(CreateDelegation) -> delegations::DelegationRow: "create_delegation" changes everywhere,
+    ListDelegations(ListDelegations) -> Page<delegations::DelegationRow>: "list_delegations" looks everywhere,
+    RevokeDelegation(RevokeDelegation) -> delegations::DelegationRow: "revoke_delegation" changes everywhere,
+    ListOauthSessions(ListOauthSessions) -> Page<oauth_sessions::SessionRow>: "list_oauth_sessions" reads everywhere,
+    RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
+    ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
+    DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
+    ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
+    RevokeBrowserSession(RevokeBrowserSession) -> browser_sessions::RevokedBrowserSession: "revoke_browser_session" reads_and_changes command_line,
+    SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
+    CreateSignInLink(CreateSignInLink) -> sign_in::SignInLink: "create_sign_in_link" changes command_line,
 }
 
 /// A change that is allowed, with everything that it takes.
@@ -184,10 +225,30 @@ pub(crate) enum Change {
     ServerStatus { server: Arc<Server>, after: ServerStatus },
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
+    /// Of `create_agent_account`.
+    NewAgent { agent: Box<StoredAgent>, secret: Option<SecretString> },
+    /// Of `set_agent_account_status`.
+    AgentStatus { id: UserId, enabled: bool },
+    /// Of `rotate_agent_account_secret`.
+    AgentSecret { id: UserId, secret: SecretString },
+    /// Of `create_delegation`.
+    NewDelegation(Box<StoredDelegation>),
+    /// Of `revoke_delegation`.
+    EndDelegation(Box<StoredDelegation>),
+    /// Of `revoke_oauth_session`.
+    EndSession { id: SessionId, row: Box<SessionRow> },
+    /// Of `disconnect_server`.
+    Disconnect { server: Arc<Server>, found: StoredConnection },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
     RevokeKey { id: KeyId, whose: Option<UserId> },
+    /// Of `revoke_browser_session`.
+    EndBrowser { id: SessionId },
+    /// Of `set_local_password`.
+    Password { user: Arc<User>, password: SecretString },
+    /// Of `create_sign_in_link`.
+    SignInLink { user: Arc<User> },
 }
 
 impl Change {
@@ -198,10 +259,26 @@ impl Change {
                 servers::set_status(run, &server, after).await
             }
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
+            Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
+            Change::AgentStatus { id, enabled } => {
+                agent_accounts::set_status(run, id, enabled).await
+            }
+            Change::AgentSecret { id, secret } => agent_accounts::set_secret(run, id, secret).await,
+            Change::NewDelegation(new) => delegations::create(run, *new).await,
+            Change::EndDelegation(found) => delegations::revoke(run, *found).await,
+            Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,
+            Change::Disconnect { server, found } => {
+                connections::disconnect(run, &server, &found).await
+            }
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }
             Change::RevokeKey { id, whose } => api_keys::revoke(run, id, whose).await,
+            Change::EndBrowser { id } => browser_sessions::end(run, id).await,
+            Change::Password { user, password } => {
+                sign_in::set_password(run, &user, password).await
+            }
+            Change::SignInLink { user } => sign_in::create_link(run, &user).await,
         }
     }
 }

@@ -6,12 +6,13 @@ use gateway_core::caller::{AuthMethod, Caller, User};
 use gateway_core::decision::Circumstances;
 use gateway_core::ids::UserId;
 use gateway_core::reason::Reason;
-use gateway_core::server::Server;
+use gateway_core::server::{RUNLAYER_ID, Server};
+use gateway_store::agent::StoredAgent;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::governance::Governance;
-use crate::perform::{Origin, Refused};
+use crate::perform::{Face, Origin, Refused};
 use crate::snapshot::Snapshot;
 
 /// Rows of a page when nobody says otherwise.
@@ -52,10 +53,14 @@ impl<'a> Run<'a> {
         let snapshot = governance.snapshot();
         let mut caller = caller.clone();
         if caller.auth != AuthMethod::CommandLine {
-            let user = snapshot.user(caller.user.id).filter(|user| user.active);
             let gone =
                 || Refused::new(Reason::CredentialInvalid, "you are no active user any more");
-            caller.user = Arc::clone(user.ok_or_else(gone)?);
+            caller = snapshot.present(&caller).ok_or_else(gone)?;
+            let here = (origin.face == Face::Tools).then_some(RUNLAYER_ID);
+            if !snapshot.has_leave(&caller, here, governance.clock().now()) {
+                let detail = "the person whom you act for has not delegated this to you";
+                return Err(Refused::new(Reason::ServerNotFound, detail));
+            }
         }
         Ok(Run { governance, snapshot, caller, origin, operation })
     }
@@ -64,9 +69,16 @@ impl<'a> Run<'a> {
         &self.caller.user
     }
 
-    /// Whether the caller's roles allow this operation; `owns`: on what is their own.
+    /// The agent through which the person acts.
+    pub(crate) fn actor(&self) -> Option<UserId> {
+        self.caller.actor.as_ref().map(|agent| agent.id)
+    }
+
+    /// Whether the caller's roles allow this operation; `owns`: on what is their own. Of a call on
+    /// somebody's behalf: whether both their roles do.
     pub(crate) fn may(&self, owns: bool) -> bool {
-        self.snapshot.policies.authorize(self.user(), self.operation, owns)
+        let may = |user: &Arc<User>| self.snapshot.policies.authorize(user, self.operation, owns);
+        self.caller.principals().all(may)
     }
 
     /// The same, as a refusal.
@@ -81,7 +93,7 @@ impl<'a> Run<'a> {
 
     /// Whether the caller may use the server at all.
     pub(crate) fn may_enter(&self, server: &Server) -> bool {
-        self.snapshot.policies.may_enter(self.user(), server)
+        self.governance.may_enter(&self.snapshot, &self.caller, server)
     }
 
     /// The server of that id or slug, if the caller may enter it or administers servers.
@@ -110,6 +122,16 @@ impl<'a> Run<'a> {
         let name = name.strip_prefix("user:").unwrap_or(name);
         let by_id = name.parse::<UserId>().ok().and_then(|id| self.snapshot.user(id));
         by_id.or_else(|| self.snapshot.user_by_email(name)).cloned()
+    }
+
+    /// The same of agent accounts: by name (`agent:NAME` too), client id or id.
+    pub(crate) fn agent(&self, name: &str) -> Option<Arc<StoredAgent>> {
+        let called = name.strip_prefix("agent:").unwrap_or(name);
+        let is = |agent: &&Arc<StoredAgent>| {
+            let User { id, name, email, .. } = &agent.principal;
+            name == called || email == called || id.to_string() == called.to_lowercase()
+        };
+        self.snapshot.agents.iter().find(is).cloned()
     }
 
     /// One page of a list that is at hand whole.
@@ -143,7 +165,7 @@ impl<'a> Run<'a> {
     }
 
     fn cursor_context(&self) -> Vec<u8> {
-        [self.operation.as_bytes(), b"\0", self.user().id.0.as_bytes()].concat()
+        [self.operation.as_bytes(), b"\0", &self.caller.binding()].concat()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
-use gateway_core::server::{Endpoint, Eras, RUNLAYER_ID, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::{Endpoint, Eras, RUNLAYER_ID, Server, ServerStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -267,16 +267,13 @@ fn detail(run: &Run<'_>, server: &Server) -> ServerDetail {
         Endpoint::Http(url) => ("streamable-http", Some(url.clone())),
         Endpoint::InProcess => ("in-process", None),
     };
-    let (auth_mode, present) = match &server.auth {
-        UpstreamAuth::None => ("none", None),
-        UpstreamAuth::Header { value, .. } => ("header", Some(value.is_some())),
-    };
+    let present = server.auth.secret().map(|(_, value)| value.is_some());
     ServerDetail {
         install_links: install_links(name, &row.proxy_url),
         protocol_eras: server.eras.map(EraNames::from),
         transport,
         url: url.filter(|_| admin),
-        auth_mode: admin.then_some(auth_mode),
+        auth_mode: admin.then_some(server.auth.mode()),
         credential_present: present.filter(|_| admin),
         row,
     }

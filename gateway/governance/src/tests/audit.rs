@@ -2,7 +2,7 @@
 
 use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
-use gateway_store::audit::EventFilter;
+use gateway_store::audit::{EventFilter, Only};
 use serde_json::{Value, json};
 
 use super::house::House;
@@ -56,7 +56,7 @@ async fn every_operation_leaves_its_records() {
             assert_eq!(row.actor_email, Some(format!("{person}@example.com")));
             assert_eq!(row.method.as_deref(), Some(*operation));
             // A change was recorded before it was made; in the tools' face the line has done that.
-            let detail = house.a.store.get_event(row.id, None).await.unwrap().unwrap();
+            let detail = house.a.store.get_event(row.id, Only::default()).await.unwrap().unwrap();
             let changed = row.outcome == "ok" && row.action_type.starts_with("server_");
             assert_eq!(detail.intended_at.is_some(), changed && *face == Face::Rest);
             if changed {
@@ -169,7 +169,7 @@ async fn keys_are_shown_once_and_recorded_nowhere() {
     assert_eq!(created.resource_name.as_deref(), Some(&*id));
     assert_eq!((created.actor_id, created.auth_method.as_deref()), (None, Some("command_line")));
     for row in &rows {
-        let detail = house.a.store.get_event(row.id, None).await.unwrap().unwrap();
+        let detail = house.a.store.get_event(row.id, Only::default()).await.unwrap().unwrap();
         let text = format!("{detail:?}");
         assert!(!text.contains(&key) && !text.contains(&key[3..]), "{text}");
         for payload in [detail.arguments, detail.result].into_iter().flatten() {

@@ -37,7 +37,7 @@ async fn an_agreement_is_used_once_whoever_takes_it() {
     // Nothing but this very call may use it.
     let ids = house.a.governance.snapshot();
     let (server, other) = (ids.server("tickets").unwrap().id, ids.server("vault").unwrap().id);
-    let (user, eve) = (bob.user.id, house.caller("carol").user.id);
+    let (user, eve) = (&bob, &house.caller("carol"));
     let (pay, list) = (Target::Tool("pay"), Target::Tool("list"));
     for (what, differing) in [
         ("user", a.binding(eve, server, pay, [7; 32], "{}")),

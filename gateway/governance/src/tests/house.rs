@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Circumstances, Demand, Target};
 use gateway_core::ids::CallId;
 use gateway_core::mcp::Listing;
@@ -21,13 +22,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::world::World;
 use crate::confirmations::{Binding, NewConfirmation};
 use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Governance, Offline, Operation, Origin, Parts, Probed, Refused, SystemRandom,
-    Upstreams, command_line,
+    Answer, Face, Fetch, Governance, GovernanceSettings, Operation, Origin, Parts, Probed, Refused,
+    SystemRandom, Unread, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -114,11 +116,11 @@ impl Default for Fake {
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(&self, server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         self.probes.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         if server.slug.as_str() == "vault" {
-            return Err((Reason::UpstreamUnreachable, "refused".into()));
+            return Err((Reason::UpstreamUnreachable, "refused".to_owned()).into());
         }
         let tools = self.tools.lock().unwrap().clone();
         Ok(Probed { eras: Eras { legacy: true, modern: false }, tools })
@@ -129,11 +131,14 @@ impl Upstreams for Fake {
         _server: &Server,
         listing: Listing,
         _caller: &Caller,
-    ) -> Result<Vec<String>, (Reason, String)> {
+        _credential: &Credential,
+    ) -> Result<Vec<String>, Unread> {
         match listing {
             Listing::Tools => Ok(self.tools.lock().unwrap().clone()),
             Listing::Resources => Ok(vec![r#"{"uri":"t://1","name":"one"}"#.into()]),
-            Listing::ResourceTemplates => Err((Reason::UpstreamInvalid, "-32601".into())),
+            Listing::ResourceTemplates => {
+                Err((Reason::UpstreamInvalid, "-32601".to_owned()).into())
+            }
             Listing::Prompts => Ok(vec![r#"{"name":"triage"}"#.into()]),
         }
     }
@@ -151,23 +156,48 @@ pub(super) struct House {
     pub(super) b: Replica,
     pub(super) clock: Arc<MovedClock>,
     pub(super) upstreams: Arc<Fake>,
+    /// Whatever is reached through [`crate::Fetch`].
+    pub(super) world: Arc<World>,
     _postgres: PrivatePostgres,
     _spool: Scratch,
 }
 
 impl House {
     pub(super) async fn open() -> House {
+        let world = Arc::new(World::default());
+        House::build(&settings(), world.clone(), world).await
+    }
+
+    /// The same, told other things at start, with other hosts behind `fetch`.
+    pub(super) async fn open_with(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
+        House::build(settings, fetch, Arc::default()).await
+    }
+
+    async fn build(
+        settings: &GovernanceSettings,
+        fetch: Arc<dyn Fetch>,
+        world: Arc<World>,
+    ) -> House {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let a = replica(&postgres, &spool, &clock, &upstreams).await;
-        let b = replica(&postgres, &spool, &clock, &upstreams).await;
-        let house = House { a, b, clock, upstreams, _postgres: postgres, _spool: spool };
+        let around = (settings, &fetch);
+        let a = replica(&postgres, &spool, (&clock, &upstreams), around).await;
+        let b = replica(&postgres, &spool, (&clock, &upstreams), around).await;
+        let house = House { a, b, clock, upstreams, world, _postgres: postgres, _spool: spool };
         house.apply(STATE).await;
         house.a.governance.refresh().await.unwrap();
         house.b.governance.refresh().await.unwrap();
         house
+    }
+
+    /// Time passes, and both replicas have looked at Postgres since.
+    pub(super) async fn later(&self, seconds: i64) {
+        self.clock.advance(seconds);
+        for replica in [&self.a, &self.b] {
+            replica.governance.refresh().await.unwrap();
+        }
     }
 
     /// Makes the catalogue what `state` says.
@@ -250,9 +280,9 @@ impl House {
 
     pub(super) fn binding(&self, name: &str, arguments: &str) -> Binding {
         let server = self.a.governance.snapshot().server("tickets").unwrap().id;
-        let user = self.caller(name).user.id;
+        let caller = self.caller(name);
         let confirmations = self.a.governance.confirmations();
-        confirmations.binding(user, server, Target::Tool("pay"), [7; 32], arguments)
+        confirmations.binding(&caller, server, Target::Tool("pay"), [7; 32], arguments)
     }
 
     /// A call of that person's which waits for these approvers.
@@ -289,8 +319,8 @@ pub(super) fn circumstances() -> Circumstances {
 async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
-    clock: &Arc<MovedClock>,
-    upstreams: &Arc<Fake>,
+    (clock, upstreams): (&Arc<MovedClock>, &Arc<Fake>),
+    (settings, fetch): (&GovernanceSettings, &Arc<dyn Fetch>),
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -308,9 +338,9 @@ async fn replica(
     let parts = Parts {
         store: store.clone(),
         trail: Trail::start(&store, trail).await.unwrap(),
-        settings: settings(),
+        settings: settings.clone(),
         upstreams: upstreams.clone(),
-        fetch: Arc::new(Offline),
+        fetch: Arc::clone(fetch),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -11,11 +11,12 @@ async fn tools_are_read_once_for_all_who_ask() {
     let house = House::open().await;
     let a = &house.a.governance;
     let server = a.snapshot().server("tickets").unwrap().clone();
+    let bob = house.caller("bob");
     assert!(server.eras.is_none() && server.tools.is_empty());
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..20 {
-        let (governance, server) = (a.clone(), server.clone());
-        asking.spawn(async move { governance.learn(&server, Some("pay")).await });
+        let (governance, server, bob) = (a.clone(), server.clone(), bob.clone());
+        asking.spawn(async move { governance.learn(&server, Some("pay"), &bob).await.unwrap() });
     }
     while let Some(snapshot) = asking.join_next().await {
         let learned = snapshot.unwrap();
@@ -26,11 +27,11 @@ async fn tools_are_read_once_for_all_who_ask() {
     assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 1);
     // A tool that does not exist causes one read a second, not one a call.
     for _ in 0..20 {
-        a.learn(&server, Some("absent")).await;
+        a.learn(&server, Some("absent"), &bob).await.unwrap();
     }
     assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 1);
     house.clock.advance(1);
-    a.learn(&server, Some("absent")).await;
+    a.learn(&server, Some("absent"), &bob).await.unwrap();
     assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 2);
     // The other replica learns from the first one.
     let b = &house.b.governance;
@@ -43,7 +44,7 @@ async fn tools_are_read_once_for_all_who_ask() {
         r#"{"name":"pay","annotations":{"destructiveHint":true},"inputSchema":{}}"#.into(),
         r#"{"name":"new","inputSchema":{}}"#.into(),
     ];
-    a.suspect(server.id);
+    a.suspect(server.id, &bob);
     eventually("the change is seen", async || knows("new") && !knows("drop_all")).await;
     let snapshot = a.snapshot();
     assert!(snapshot.version > version);
@@ -51,7 +52,7 @@ async fn tools_are_read_once_for_all_who_ask() {
     assert_eq!(pay.annotations, ["destructiveHint"]);
 
     // What was defined anew is in the trail, once although two replicas look; what is new or gone is not.
-    b.learn(&server, None).await;
+    b.learn(&server, None, &bob).await.unwrap();
     let mut rows = house.all_rows(&EventFilter::default()).await;
     rows.retain(|row| row.action_type == "tool_definition_changed");
     assert_eq!(rows.len(), 1, "{rows:?}");
@@ -61,14 +62,16 @@ async fn tools_are_read_once_for_all_who_ask() {
     // Nothing new: the version stays, and so do remembered verdicts.
     house.clock.advance(2);
     let generation = a.snapshot().generation;
-    assert_eq!(a.learn(&server, None).await.generation, generation);
+    assert_eq!(a.learn(&server, None, &bob).await.unwrap().generation, generation);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_answer_stays_unknown() {
+async fn a_server_whose_credential_is_missing_is_not_asked() {
     let house = House::open().await;
     let a = &house.a.governance;
     let vault = a.snapshot().server("vault").unwrap().clone();
-    let snapshot = a.learn(&vault, Some("open")).await;
-    assert!(snapshot.server("vault").unwrap().eras.is_none());
+    let refused = a.learn(&vault, Some("open"), &house.caller("bob")).await.unwrap_err();
+    assert_eq!(refused.reason, gateway_core::reason::Reason::UpstreamCredentialMissing);
+    assert_eq!(house.upstreams.probes.load(Ordering::SeqCst), 0);
+    assert!(a.snapshot().server("vault").unwrap().eras.is_none());
 }

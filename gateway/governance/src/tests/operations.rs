@@ -24,6 +24,9 @@ async fn roles_gate_operations() {
     let other = json!({"principal": "bob@example.com", "server": "tickets", "tool": "list"});
     let own = json!({"server": "tickets", "tool": "list"});
     let key = json!({"user": "bob@example.com", "confirm": true});
+    let password =
+        json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
+    let link = json!({"user": "bob@example.com", "confirm": true});
     let cases: &[(&str, Value, [Option<Reason>; 6])] = &[
         ("list_servers", json!({}), [yes, yes, yes, yes, yes, yes]),
         ("list_servers", json!({"scope": "all"}), [yes, yes, yes, yes, no, no]),
@@ -47,10 +50,41 @@ async fn roles_gate_operations() {
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
         (
+            "create_agent_account",
+            json!({"name": "NEW", "confirm": true}),
+            [yes, yes, yes, no, no, no],
+        ),
+        ("list_agent_accounts", json!({}), [yes; 6]),
+        ("get_agent_account", json!({"agent": "x"}), [absent; 6]),
+        (
+            "set_agent_account_status",
+            json!({"agent": "x", "enabled": true, "confirm": true}),
+            [absent; 6],
+        ),
+        ("rotate_agent_account_secret", json!({"agent": "x", "confirm": true}), [absent; 6]),
+        ("create_delegation", json!({"agent": "x", "confirm": true}), [absent; 6]),
+        ("list_connections", json!({}), [yes; 6]),
+        ("list_connections", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("disconnect_server", json!({"server_id": "tickets", "confirm": true}), [absent; 6]),
+        (
+            "disconnect_server",
+            json!({"server_id": "tickets", "user": "bob@example.com", "confirm": true}),
+            [absent, absent, absent, no, absent, no],
+        ),
+        ("list_delegations", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({}), [yes; 6]),
+        ("list_oauth_sessions", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("revoke_oauth_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("revoke_delegation", json!({"id": "x", "confirm": true}), [absent; 6]),
+        (
             "revoke_api_key",
             json!({"id": "x", "confirm": true}),
             [absent, absent, absent, absent, absent, absent],
         ),
+        ("list_browser_sessions", json!({}), [yes; 6]),
+        ("revoke_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
+        ("set_local_password", password, [yes, no, no, no, no, no]),
+        ("create_sign_in_link", link, [yes, no, no, no, no, no]),
     ];
     for operation in OPERATIONS {
         assert!(cases.iter().any(|case| case.0 == operation.name), "{} is missing", operation.name);
@@ -58,6 +92,10 @@ async fn roles_gate_operations() {
     for (operation, arguments, expected) in cases {
         for (person, expected) in people.iter().zip(expected) {
             for face in [Face::Tools, Face::Rest] {
+                let mut arguments = arguments.clone();
+                if arguments["name"] == "NEW" {
+                    arguments["name"] = json!(format!("{person}-{face:?}"));
+                }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);
                 assert_eq!(got, *expected, "{person} {face:?} {operation} {arguments}");
@@ -141,7 +179,9 @@ async fn people_see_what_they_may_use() {
 async fn explanations_say_why_and_hide_what_must_be_hidden() {
     let house = House::open().await;
     let a = &house.a.governance;
-    a.learn(&a.snapshot().server("tickets").unwrap().clone(), None).await;
+    a.learn(&a.snapshot().server("tickets").unwrap().clone(), None, &house.caller("bob"))
+        .await
+        .unwrap();
     let explain = |person: &'static str, arguments: Value| {
         house.perform(person, Face::Tools, "explain_access", arguments)
     };

@@ -1,11 +1,11 @@
 //! The snapshot follows the database, on every replica, and is not trusted for ever.
 
-use gateway_core::decision::{Question, Target, Verdict};
+use gateway_core::decision::{Target, Verdict};
 use gateway_core::reason::Reason;
 use serde_json::json;
 
 use super::house::{House, STATE, circumstances, eventually};
-use crate::{Face, Presented};
+use crate::{Attempt, Face, Presented};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_and_revocations_reach_every_replica() {
@@ -72,18 +72,17 @@ async fn remembered_verdicts_do_not_outlive_their_policies() {
     let a = &house.a.governance;
     let allowed = || {
         let snapshot = a.snapshot();
-        let bob = snapshot.user_by_email("bob@example.com").unwrap().clone();
+        let bob = house.caller("bob");
         let server = snapshot.server("tickets").unwrap().clone();
         let circumstances = circumstances();
-        let question = Question {
-            user: &bob,
+        let attempt = Attempt {
             server: &server,
             target: Target::Tool("list"),
             arguments: None,
             circumstances: &circumstances,
             confirmed: false,
         };
-        let allowed = matches!(a.decide(&snapshot, &question), Verdict::Allow { .. });
+        let allowed = matches!(a.decide(&snapshot, &bob, &attempt), Verdict::Allow { .. });
         let target = Target::Tool("list");
         assert_eq!(a.listed(&snapshot, &bob, &server, target, &circumstances), allowed);
         allowed

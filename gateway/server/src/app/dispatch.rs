@@ -4,12 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use gateway_core::reason::Reason;
+use gateway_governance::connections::CLIENT_METADATA_PATH;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use tracing::Instrument;
 
 use crate::control::oauth::{Oauth, reply, routes};
+use crate::control::pages::Pages;
 use crate::control::rest::Rest;
+use crate::control::scim::{self, Scim};
 use crate::edge::Edge;
 use crate::exchange::{Exchange, Reply, json};
 use crate::proxy::Proxy;
@@ -25,6 +28,8 @@ pub(super) struct Faces {
     pub(super) proxy: Proxy,
     pub(super) rest: Rest,
     pub(super) oauth: Oauth,
+    pub(super) scim: Scim,
+    pub(super) pages: Pages,
 }
 
 /// The listener's handler.
@@ -85,7 +90,15 @@ impl Faces {
             return reply::preflight();
         }
         let span = telemetry::exchange_span(&exchange.headers, &[]);
-        if routes::is_ours(&exchange.path) {
+        if self.pages.owns(&exchange) {
+            return self.pages.handle(exchange).instrument(span).await;
+        }
+        if exchange.path.starts_with(scim::routes::PREFIX) {
+            return self.scim.handle(exchange, &self.rest).instrument(span).await;
+        }
+        // The gateway's own metadata as a client lies among the addresses of its authorization server.
+        let as_client = exchange.path == CLIENT_METADATA_PATH;
+        if routes::is_ours(&exchange.path) && !as_client {
             return self.oauth.handle(exchange).instrument(span).await;
         }
         let reply = self.rest.handle(exchange).instrument(span).await;

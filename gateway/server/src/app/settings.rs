@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
-use gateway_governance::{GovernanceSettings, Issuer, OauthSettings, Random};
+use gateway_governance::{
+    GovernanceSettings, Issuer, OauthSettings, Provider, Random, SignInSettings, WrappingKeys,
+};
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
 use secrecy::ExposeSecret;
@@ -50,7 +52,12 @@ pub(super) fn trail(
     }
 }
 
-pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> GovernanceSettings {
+pub(super) fn governance(
+    config: &Config,
+    root: RootKey,
+    vault: WrappingKeys,
+    public_url: Url,
+) -> GovernanceSettings {
     let issuer = |issuer: &crate::config::Issuer| Issuer {
         issuer: issuer.issuer.clone(),
         audience: issuer.audience.clone(),
@@ -58,7 +65,30 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         email_claim: issuer.email_claim.clone(),
         required_claims: issuer.required_claims.clone(),
     };
+    let assertions = |issuer: &crate::config::AssertionIssuer| Issuer {
+        jwks_url: issuer.jwks_url.clone(),
+        email_claim: issuer.email_claim.clone(),
+        ..Issuer::new(&issuer.issuer, public_url.as_str().trim_end_matches('/'))
+    };
+    let provider = |provider: &crate::config::Provider| Provider {
+        name: provider.name.clone(),
+        issuer: provider.issuer.clone(),
+        client_id: provider.client_id.clone(),
+        client_secret: provider.client_secret.clone(),
+        scopes: provider.scopes.clone(),
+        allowed_domains: provider.allowed_domains.clone(),
+        groups_claim: provider.groups_claim.clone(),
+        email_claim: provider.email_claim.clone(),
+        attributes: provider.attributes.clone(),
+        create_users: provider.create_users,
+    };
     GovernanceSettings {
+        assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
+        scim_token: config.scim.token.clone(),
+        sign_in: SignInSettings {
+            local: config.sign_in.local,
+            providers: config.sign_in.providers.iter().map(provider).collect(),
+        },
         issuers: config.identity.issuers.iter().map(issuer).collect(),
         jwks_max_age: config.identity.jwks_max_age,
         jwks_min_refetch: config.identity.jwks_min_refetch,
@@ -66,8 +96,9 @@ pub(super) fn governance(config: &Config, root: RootKey, public_url: Url) -> Gov
         refresh: config.catalogue.refresh,
         max_age: config.catalogue.max_age,
         confirmation_lifetime: config.confirm.expires,
+        vault,
         oauth: oauth(config),
-        ..GovernanceSettings::new(root, public_url)
+        ..GovernanceSettings::new(root, public_url.clone())
     }
 }
 

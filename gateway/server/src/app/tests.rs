@@ -105,3 +105,65 @@ async fn an_operation_of_the_operator_is_refused_for_unknown_people() {
     assert_eq!(refused.unwrap_err().reason.as_str(), "entity_not_found");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_any_origin_reach_what_takes_no_cookie_under_our_own_name_alone() {
+    let folder = Folder::new();
+    make_root_key(&folder.0.join("root.key"), &random).unwrap();
+    let app = Box::pin(App::start(config(&folder.0))).await.unwrap();
+    let base = app.public_url().as_str().trim_end_matches('/').to_owned();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let send = async |method: &str, path: &str, host: Option<&str>| {
+        let method = method.parse().unwrap();
+        let mut request = client.request(method, format!("{base}{path}"));
+        request = request.header("origin", "https://inspector.example");
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let answer = request.send().await.unwrap();
+        let origin = answer.headers().get("access-control-allow-origin").cloned();
+        (answer.status().as_u16(), origin.is_some_and(|origin| origin == "*"))
+    };
+    for path in [
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/api/v1/proxy/x/mcp",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/api/v1/oauth/jwks",
+    ] {
+        assert_eq!(send("GET", path, None).await, (200, true), "{path}");
+        assert_eq!(send("OPTIONS", path, None).await, (204, true), "{path}");
+        assert_eq!(send("GET", path, Some("evil.example")).await.0, 403, "{path}");
+        assert_eq!(send("OPTIONS", path, Some("evil.example")).await.0, 403, "{path}");
+    }
+    for path in ["/api/v1/oauth/token", "/api/v1/oauth/register", "/api/v1/oauth/revoke"] {
+        let (status, open) = send("POST", path, None).await;
+        assert!(status < 500 && status != 403 && open, "{path}: {status}");
+        assert_eq!(send("OPTIONS", path, None).await, (204, true), "{path}");
+        assert_eq!(send("POST", path, Some("evil.example")).await.0, 403, "{path}");
+    }
+    // Everything else stays closed to them.
+    for path in ["/api/v1/servers", "/api/v1/oauth/authorize", "/api/v1/proxy/x/mcp"] {
+        assert_eq!(send("GET", path, None).await, (403, false), "{path}");
+        assert_eq!(send("OPTIONS", path, None).await, (403, false), "{path}");
+    }
+    let (_, document) = get(&format!("{base}/.well-known/oauth-protected-resource"), None).await;
+    assert_eq!(document["authorization_servers"], serde_json::json!([base]));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_off_there_is_no_authorization_server() {
+    let folder = Folder::new();
+    make_root_key(&folder.0.join("root.key"), &random).unwrap();
+    let mut config = config(&folder.0);
+    config.oauth.enabled = false;
+    let app = Box::pin(App::start(config)).await.unwrap();
+    let base = app.public_url().as_str().trim_end_matches('/').to_owned();
+    for path in ["/.well-known/oauth-authorization-server", "/api/v1/oauth/jwks"] {
+        assert_eq!(get(&format!("{base}{path}"), None).await.0, 404, "{path}");
+    }
+    let (_, document) = get(&format!("{base}/.well-known/oauth-protected-resource"), None).await;
+    assert!(document.get("authorization_servers").is_none(), "{document}");
+    app.stop().await;
+}

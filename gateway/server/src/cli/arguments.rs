@@ -46,12 +46,18 @@ pub(super) enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// People's own sign-in, for machines without an identity provider.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// People's tokens for upstream servers.
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Start a whole small organisation, walk through it, and serve until Ctrl-C.
     #[command(after_help = "Example:\n  gateway demo --once")]
     Demo(DemoArgs),
@@ -125,6 +131,29 @@ pub(super) struct RevokeKey {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Give a person a password: one line on stdin. Ends sign-ins with the old one. Needs sign_in.local.
+    #[command(
+        after_help = "Example:\n  gateway user password --config config/dev.toml --user bob@example.com"
+    )]
+    Password(OneUser),
+    /// Print a link that signs a person in, once, within 15 minutes. Needs sign_in.local.
+    #[command(
+        after_help = "Example:\n  gateway user link --config config/dev.toml --user bob@example.com"
+    )]
+    Link(OneUser),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneUser {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// Who: the e-mail address.
+    #[arg(long, value_name = "EMAIL")]
+    pub(super) user: String,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Run every *.case file of a folder; exit 1 when a verdict is not the expected one.
     #[command(after_help = "Example:\n  gateway policy test policies/cases")]
@@ -140,4 +169,12 @@ pub(super) enum AuditCommand {
     /// Walk the hash chains; exit 1 and the first broken place when a record was changed.
     #[command(after_help = "Example:\n  gateway audit verify --config config/production.toml")]
     Verify(At),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VaultCommand {
+    /// Make a new data key, wrapped by the key that keys.vault_file names, and seal every token with it. Replicas
+    /// go on meanwhile.
+    #[command(after_help = "Example:\n  gateway vault rotate --config config/production.toml")]
+    Rotate(At),
 }

@@ -10,6 +10,8 @@ mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod user;
+mod vault;
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +23,9 @@ use clap::Parser;
 
 use crate::config::Config;
 use crate::telemetry::{self, Telemetry};
-use arguments::{Arguments, AuditCommand, Command, KeyCommand, PolicyCommand};
+use arguments::{
+    Arguments, AuditCommand, Command, KeyCommand, PolicyCommand, UserCommand, VaultCommand,
+};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +110,17 @@ async fn run(command: Command, surroundings: &Surroundings) -> anyhow::Result<En
             })?;
             Box::pin(key::run(config, command)).await
         }
+        Command::User(command) => {
+            let (UserCommand::Password(one) | UserCommand::Link(one)) = &command;
+            let config = surroundings.config(&one.at.config)?;
+            Box::pin(user::run(config, command)).await
+        }
         Command::Policy(PolicyCommand::Test { dir }) => policy::test(&dir),
         Command::Audit(AuditCommand::Verify(at)) => {
             audit::verify(surroundings.config(&at.config)?).await
+        }
+        Command::Vault(VaultCommand::Rotate(at)) => {
+            Box::pin(vault::rotate(surroundings.config(&at.config)?)).await
         }
         Command::Demo(demo) => {
             let as_expected = Box::pin(crate::demo::run(demo)).await?;

@@ -31,8 +31,11 @@ fn every_command_is_there_and_shows_an_example_that_parses() {
             "gateway key create",
             "gateway key list",
             "gateway key revoke",
+            "gateway user password",
+            "gateway user link",
             "gateway policy test",
             "gateway audit verify",
+            "gateway vault rotate",
             "gateway demo",
         ]
     );

@@ -157,16 +157,21 @@ impl Loading<'_> {
 
     /// Reads the files that `*_file` keys of secrets name.
     fn read_secrets(&mut self) {
-        let Config { database, telemetry, .. } = &mut self.config;
-        let pairs: [(&str, &mut Option<SecretString>, &Option<PathBuf>); 3] = [
-            ("database.url", &mut database.url, &database.url_file),
-            ("database.migrate_url", &mut database.migrate_url, &database.migrate_url_file),
+        let Config { database, telemetry, sign_in, scim, .. } = &mut self.config;
+        let mut pairs: Vec<(String, &mut Option<SecretString>, &Option<PathBuf>)> = vec![
+            ("scim.token".into(), &mut scim.token, &scim.token_file),
+            ("database.url".into(), &mut database.url, &database.url_file),
+            ("database.migrate_url".into(), &mut database.migrate_url, &database.migrate_url_file),
             (
-                "telemetry.otlp_authorization",
+                "telemetry.otlp_authorization".into(),
                 &mut telemetry.otlp_authorization,
                 &telemetry.otlp_authorization_file,
             ),
         ];
+        pairs.extend(sign_in.providers.iter_mut().enumerate().map(|(index, provider)| {
+            let key = format!("sign_in.providers[{index}].client_secret");
+            (key, &mut provider.client_secret, &provider.client_secret_file)
+        }));
         for (key, secret, file) in pairs {
             let Some(path) = file else { continue };
             let file_key = format!("{key}_file");
@@ -201,19 +206,28 @@ fn unknown_section(section: &str) -> String {
     }
 }
 
-impl super::setting::Setting for super::Issuer {
-    const EXPECTED: &'static str = "a table with issuer and audience";
-    fn read(value: &DeValue<'_>) -> Result<Self, Fault> {
-        let table = value.as_table();
-        let table = table.ok_or_else(|| {
-            Fault::new(format!("expected {}", <Self as super::setting::Setting>::EXPECTED))
-        })?;
-        super::section::read_table(table)
-    }
-    fn show(&self) -> Option<String> {
-        let values = self.shown();
-        let pairs = Self::KEYS.iter().zip(values);
-        let pairs = pairs.filter_map(|(key, value)| Some(format!("{} = {}", key.name, value?)));
-        Some(format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", ")))
-    }
+/// A section that stands in an array.
+macro_rules! table_setting {
+    ($($section:ty, $expected:literal;)+) => {$(
+        impl super::setting::Setting for $section {
+            const EXPECTED: &'static str = $expected;
+            fn read(value: &DeValue<'_>) -> Result<Self, Fault> {
+                let table = value.as_table();
+                let table = table.ok_or_else(|| Fault::new(concat!("expected ", $expected)))?;
+                super::section::read_table(table)
+            }
+            fn show(&self) -> Option<String> {
+                let values = self.shown();
+                let pairs = Self::KEYS.iter().zip(values);
+                let pairs = pairs.filter_map(|(key, value)| Some(format!("{} = {}", key.name, value?)));
+                Some(format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", ")))
+            }
+        }
+    )+};
+}
+
+table_setting! {
+    super::Issuer, "a table with issuer and audience";
+    super::AssertionIssuer, "a table with issuer and, where discovery does not find its keys, jwks_url";
+    super::Provider, "a table with name, issuer and client_id";
 }

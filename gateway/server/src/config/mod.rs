@@ -15,10 +15,10 @@ mod tests;
 mod validate;
 
 pub use gateway_core::located::Problem;
-pub use root_key::{make_root_key, read_root_key};
+pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
-    Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits, Log, Oauth,
-    Server, Telemetry,
+    AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits,
+    Log, Oauth, Provider, Scim, Server, SignIn, Telemetry,
 };
 pub use setting::{Format, Size};
 
@@ -39,6 +39,10 @@ pub struct Config {
     pub identity: Identity,
     /// `[oauth]`
     pub oauth: Oauth,
+    /// `[scim]`
+    pub scim: Scim,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[audit]`
     pub audit: Audit,
     /// `[confirm]`
@@ -57,8 +61,8 @@ pub struct Config {
 macro_rules! each_section {
     ($each:ident) => {
         $each!(
-            server, database, egress, keys, identity, oauth, audit, confirm, catalogue, limits,
-            telemetry, log
+            server, database, egress, keys, identity, sign_in, oauth, scim, audit, confirm,
+            catalogue, limits, telemetry, log
         )
     };
 }

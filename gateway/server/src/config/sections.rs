@@ -84,6 +84,12 @@ section! {
     pub struct Keys {
         /// Make it with: head -c 32 /dev/urandom > root.key. Only the demo makes its own.
         root_file: PathBuf = "./data/root.key".into();
+        /// What wraps the keys that seal people's tokens for upstream servers: 32 random bytes of its own.
+        /// Absent: derived from the root key.
+        vault_file: Option<PathBuf> = None, like "\"/run/secrets/gateway/vault.key\"";
+        /// While that key is being changed: the one before, until `gateway vault rotate` has run. If the one
+        /// before was derived from the root key, nothing is needed here.
+        vault_file_previous: Option<PathBuf> = None, like "\"/run/secrets/gateway/vault.old.key\"";
     }
 }
 
@@ -117,6 +123,50 @@ section! {
 }
 
 section! {
+    /// How people sign in, in a browser. Without a provider and with local = false nobody can.
+    pub struct SignIn {
+        /// Passwords and one-time links of the gateway's own: `gateway user password`, `gateway user link`. For
+        /// demos and for machines without an identity provider.
+        local: bool = false;
+        /// OpenID Connect providers, [[sign_in.providers]]: name, issuer, client_id, client_secret or
+        /// client_secret_file, scopes (default: email, profile), allowed_domains (default: all), email_claim
+        /// (default: email, which email_verified must vouch for), groups_claim (default: groups), attributes
+        /// (claims to keep), create_users (default: false; needs allowed_domains). Redirect URI to register:
+        /// public_url and /sign-in/callback. Groups that a provider names are given and taken back with each
+        /// sign-in, and made where they are missing; memberships from elsewhere stay as they are.
+        providers: Vec<Provider> = Vec::new(), like "[{ name = \"Example\", issuer = \"https://idp.example.com\", client_id = \"gateway\", client_secret = \"...\" }]";
+    }
+}
+
+section! {
+    /// One provider with which people sign in.
+    pub struct Provider {
+        /// As people see it.
+        name: String = String::new();
+        /// Exactly as in the provider's discovery document.
+        issuer: String = String::new();
+        /// As which the gateway is registered there.
+        client_id: String = String::new();
+        /// The secret that goes with it; none for a public client.
+        client_secret: Option<SecretString> = None;
+        /// A file that holds the client_secret.
+        client_secret_file: Option<PathBuf> = None;
+        /// Asked for besides openid.
+        scopes: Vec<String> = vec!["email".into(), "profile".into()];
+        /// Domains of e-mail addresses that are let in; empty: all.
+        allowed_domains: Vec<String> = Vec::new();
+        /// The claim that holds the person's e-mail address.
+        email_claim: String = "email".into();
+        /// The claim that holds the names of the person's groups.
+        groups_claim: String = "groups".into();
+        /// Claims that are kept as the person's attributes.
+        attributes: Vec<String> = Vec::new();
+        /// Make a person of whoever is not known here.
+        create_users: bool = false;
+    }
+}
+
+section! {
     /// The authorization server: people sign in once in a browser, clients get tokens.
     pub struct Oauth {
         /// Off: tokens come from identity.issuers alone.
@@ -133,6 +183,32 @@ section! {
         registrations_per_hour: u32 = 600;
         /// A registered client that is not used for so long is forgotten; longer than refresh_token.
         unused_client: Duration = 90 * 86_400 * SECOND;
+        /// Identity providers that vouch for people towards clients without a consent page (ID-JAG,
+        /// enterprise-managed authorization): tables of issuer, jwks_url (default: by discovery) and
+        /// email_claim (default: email).
+        assertion_issuers: Vec<AssertionIssuer> = Vec::new(), like "[{ issuer = \"https://idp.example.com\" }]";
+    }
+}
+
+section! {
+    /// One issuer of identity assertions. Their audience is this gateway.
+    pub struct AssertionIssuer {
+        /// The exact value of the `iss` claim.
+        issuer: String = String::new();
+        /// Where its keys are; default: by discovery.
+        jwks_url: Option<Url> = None;
+        /// The claim that holds the person's e-mail address.
+        email_claim: String = "email".into();
+    }
+}
+
+section! {
+    /// Provisioning of people and groups by SCIM 2.0 at /scim/v2. Without a token there is none.
+    pub struct Scim {
+        /// The bearer token of the provisioning system, at least 32 characters.
+        token: Option<SecretString> = None, like "\"...\"";
+        /// A file that holds the token.
+        token_file: Option<PathBuf> = None, like "\"/run/secrets/scim-token\"";
     }
 }
 

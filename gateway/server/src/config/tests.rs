@@ -121,6 +121,31 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "gateway.toml:3: duplicate key",
         ),
         ("[server\n", "gateway.toml:1: "),
+        ("[scim]\ntoken = \"short\"", "gateway.toml:2: scim.token: expected at least 32 random"),
+        (
+            "[scim]\ntoken = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
+            "gateway.toml:2: scim.token: expected at least 32 random",
+        ),
+        (
+            "[scim]\ntoken = \"a passphrase with spaces, longer than 32\"",
+            "gateway.toml:2: scim.token: expected at least 32 random",
+        ),
+        (
+            "[scim]\ntoken_file = \"/does/not/exist\"",
+            "gateway.toml:2: scim.token_file: /does/not/exist cannot be read",
+        ),
+        (
+            "[[oauth.assertion_issuers]]\nemail_claim = \"upn\"",
+            "gateway.toml:1: oauth.assertion_issuers[0].issuer: missing",
+        ),
+        (
+            "[[oauth.assertion_issuers]]\nissuer = \"a\"",
+            "oauth.assertion_issuers[0].jwks_url: missing: the issuer is no URL",
+        ),
+        (
+            "[[oauth.assertion_issuers]]\nissuer = \"https://a\"\n[[oauth.assertion_issuers]]\nissuer = \"https://a\"",
+            "oauth.assertion_issuers[1].issuer: this issuer is configured twice",
+        ),
         (
             "[[identity.issuers]]\naudience = \"a\"",
             "gateway.toml:1: identity.issuers[0].issuer: missing",
@@ -251,10 +276,11 @@ fn the_shipped_file_has_every_key_with_its_default_and_comment() {
 #[test]
 fn the_examples_in_the_shipped_file_are_known_keys() {
     let mut lines = Config::template();
-    for key in super::Server::KEYS.iter().chain(super::Egress::KEYS).chain(super::Identity::KEYS) {
+    let sections = [super::Egress::KEYS, super::Identity::KEYS, super::SignIn::KEYS];
+    for key in super::Server::KEYS.iter().chain(sections.into_iter().flatten()) {
         if let Some(like) = key.like {
-            let default = format!("{} = []\n", key.name);
-            lines = lines.replace(&default, "");
+            let default = format!("\n{} = []\n", key.name);
+            lines = lines.replace(&default, "\n");
             lines = lines
                 .replace(&format!("# {} = {like}", key.name), &format!("{} = {like}", key.name));
         }
@@ -262,6 +288,7 @@ fn the_examples_in_the_shipped_file_are_known_keys() {
     let config = load(&lines, &[]).unwrap();
     assert!(config.server.tls_cert_file.is_some() && !config.egress.allow_cidrs.is_empty());
     assert_eq!(config.identity.issuers.len(), 1);
+    assert_eq!(config.sign_in.providers[0].client_id, "gateway");
 }
 
 #[test]
@@ -286,7 +313,7 @@ fn a_root_key_is_made_once_and_weak_ones_are_refused() {
     let folder = Folder::new();
     let path = folder.0.join("deep/root.key");
     let absent = read_root_key(&path).unwrap_err();
-    assert!(absent.message.contains("there is no root key"), "{absent}");
+    assert!(absent.message.contains("there is no key"), "{absent}");
     let fill = |bytes: &mut [u8]| {
         let mut seed = 7u8;
         for byte in bytes {
@@ -302,4 +329,55 @@ fn a_root_key_is_made_once_and_weak_ones_are_refused() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let weak = folder.write("weak.key", "0123456789abcdef0123456789abcdef");
     assert!(read_root_key(&weak).unwrap_err().message.contains("not random"));
+}
+
+/// Absent, weak or reused: each is refused, and the setting is named.
+#[test]
+fn the_vaults_keys_are_keys_of_their_own() {
+    let folder = Folder::new();
+    let random = |seed: u8| -> Vec<u8> {
+        (0..32u8).map(|i| i.wrapping_mul(37).wrapping_add(seed.wrapping_mul(91)) ^ 0xA5).collect()
+    };
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let root_bytes = random(1);
+    let root = gateway_core::keys::RootKey::new(&root_bytes).unwrap();
+    let same = file("same", &root_bytes);
+    let (new, old) = (file("new", &random(2)), file("old", &random(3)));
+    let copy = file("copy", &random(2));
+    let (short, text) = (file("short", &[7; 31]), file("text", &[b'a'; 32]));
+    let absent = folder.0.join("absent");
+    let read = |file: Option<&Path>, previous: Option<&Path>| {
+        let keys = super::Keys {
+            vault_file: file.map(Into::into),
+            vault_file_previous: previous.map(Into::into),
+            ..super::Keys::default()
+        };
+        super::read_vault_keys(&keys, &root)
+    };
+    for (current, previous, key, said) in [
+        (Some(&*absent), None, "keys.vault_file", "there is no key"),
+        (Some(&*short), None, "keys.vault_file", "31 bytes"),
+        (Some(&*text), None, "keys.vault_file", "not random"),
+        (Some(&*same), None, "keys.vault_file", "the same key as keys.root_file"),
+        (Some(&*new), Some(&*absent), "keys.vault_file_previous", "there is no key"),
+        (Some(&*new), Some(&*text), "keys.vault_file_previous", "not random"),
+        (Some(&*new), Some(&*same), "keys.vault_file_previous", "the same key as keys.root_file"),
+        (Some(&*new), Some(&*copy), "keys.vault_file_previous", "the same key as keys.vault_file"),
+    ] {
+        let problem = read(current, previous).unwrap_err();
+        assert_eq!(problem.key, key);
+        assert!(problem.message.contains(said), "{problem}");
+    }
+    let derived = root.derive(gateway_core::keys::Purpose::Vault);
+    let none = read(None, None).unwrap();
+    assert_eq!((none.current, none.previous), (derived, None));
+    // From the derived key to one of its own, and from one to the next.
+    assert_eq!(read(Some(&new), None).unwrap().previous, Some(derived));
+    let between = read(Some(&new), Some(&old)).unwrap();
+    assert_ne!(between.previous, Some(derived));
+    assert_ne!(Some(between.current), between.previous);
 }

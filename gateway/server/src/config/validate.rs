@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use gateway_core::located::Problem;
+use secrecy::ExposeSecret;
 
 use super::load::Places;
-use super::{Config, Issuer};
+use super::{AssertionIssuer, Config, Issuer, Provider};
 
 pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     let mut wrong: Vec<(String, String)> = Vec::new();
@@ -66,8 +67,29 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     }
     for (index, issuer) in config.identity.issuers.iter().enumerate() {
         let again = config.identity.issuers[..index].iter().any(|i| i.issuer == issuer.issuer);
+        if issuer.issuer == server.public_url.as_str().trim_end_matches('/') && oauth.enabled {
+            let key = format!("identity.issuers[{index}].issuer");
+            refuse(&key, "this is the gateway itself, whose tokens are taken anyway");
+        }
         if let Some((key, message)) = issuer_problem(issuer, again) {
             refuse(&format!("identity.issuers[{index}].{key}"), message);
+        }
+    }
+    for (index, issuer) in config.oauth.assertion_issuers.iter().enumerate() {
+        let before = &config.oauth.assertion_issuers[..index];
+        let again = before.iter().any(|other| other.issuer == issuer.issuer);
+        if let Some((key, message)) = assertion_issuer_problem(issuer, again) {
+            refuse(&format!("oauth.assertion_issuers[{index}].{key}"), message);
+        }
+    }
+    if config.scim.token.as_ref().is_some_and(|token| is_weak(token.expose_secret())) {
+        refuse("scim.token", "expected at least 32 random characters, no spaces");
+    }
+    for (index, provider) in config.sign_in.providers.iter().enumerate() {
+        let before = &config.sign_in.providers[..index];
+        let again = before.iter().any(|p| p.name == provider.name || p.issuer == provider.issuer);
+        if let Some((key, message)) = provider_problem(provider, again) {
+            refuse(&format!("sign_in.providers[{index}].{key}"), message);
         }
     }
     wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
@@ -104,6 +126,37 @@ fn positive(config: &Config) -> [(&'static str, Duration); 19] {
     ]
 }
 
+/// What a bearer token cannot be, or what somebody typed.
+fn is_weak(token: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    let mut distinct: Vec<u8> = token.bytes().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    token.len() < 32 || distinct.len() < 10 || !token.bytes().all(legal)
+}
+
+fn assertion_issuer_problem(
+    issuer: &AssertionIssuer,
+    again: bool,
+) -> Option<(&'static str, &'static str)> {
+    if issuer.issuer.is_empty() {
+        return Some(("issuer", "missing: the exact value of the iss claim"));
+    }
+    if issuer.email_claim.is_empty() {
+        return Some(("email_claim", "expected the name of a claim"));
+    }
+    if again {
+        return Some(("issuer", "this issuer is configured twice"));
+    }
+    if issuer.jwks_url.is_none() && url::Url::parse(&issuer.issuer).is_err() {
+        return Some((
+            "jwks_url",
+            "missing: the issuer is no URL, so discovery cannot find its keys",
+        ));
+    }
+    None
+}
+
 fn issuer_problem(issuer: &Issuer, again: bool) -> Option<(&'static str, &'static str)> {
     if issuer.issuer.is_empty() {
         return Some(("issuer", "missing: the exact value of the iss claim"));
@@ -121,6 +174,32 @@ fn issuer_problem(issuer: &Issuer, again: bool) -> Option<(&'static str, &'stati
         return Some((
             "jwks_url",
             "missing: the issuer is no URL, so discovery cannot find its keys",
+        ));
+    }
+    None
+}
+
+fn provider_problem(provider: &Provider, again: bool) -> Option<(&'static str, &'static str)> {
+    if provider.name.trim().is_empty() {
+        return Some(("name", "missing: what people see"));
+    }
+    let issuer = url::Url::parse(&provider.issuer).ok();
+    if !issuer.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.host().is_some()) {
+        return Some(("issuer", "expected the provider's URL, as in its discovery document"));
+    }
+    if provider.client_id.is_empty() {
+        return Some(("client_id", "missing: as which the gateway is registered at the provider"));
+    }
+    if again {
+        return Some(("name", "this name, or this issuer, is configured twice"));
+    }
+    if provider.email_claim.is_empty() || provider.groups_claim.is_empty() {
+        return Some(("email_claim", "email_claim and groups_claim: expected the name of a claim"));
+    }
+    if provider.create_users && provider.allowed_domains.is_empty() {
+        return Some((
+            "allowed_domains",
+            "missing: with create_users = true everybody whom the provider knows would come in",
         ));
     }
     None

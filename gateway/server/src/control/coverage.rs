@@ -17,7 +17,9 @@ fn missing() -> BTreeSet<String> {
     let mut missing = BTreeSet::new();
     for operation in OPERATIONS.iter().filter(|operation| operation.on_faces) {
         let name = operation.name;
-        if !TOOLS.iter().any(|entry| entry.operation == name) {
+        let tool = TOOLS.iter().any(|entry| entry.operation == name);
+        assert!(operation.on_tools || !tool, "{name}: a model would see a secret");
+        if operation.on_tools && !tool {
             missing.insert(format!("{name} tool"));
         }
         if !ROUTES.iter().any(|route| route.does == Does::Operation(name)) {

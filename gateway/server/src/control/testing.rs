@@ -7,20 +7,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway_core::caller::{AuthMethod, Caller};
+use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Demand, Target};
-use gateway_core::ids::{CallId, ConfirmationId};
+use gateway_core::ids::{CallId, ConfirmationId, ConnectionId, SessionId, VaultKeyId};
 use gateway_core::keys::RootKey;
 use gateway_core::mcp::Listing;
-use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
 use gateway_governance::confirmations::NewConfirmation;
+use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
+use gateway_governance::operations::delegations::CreateDelegation;
 use gateway_governance::{
-    Face, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed, SystemClock,
-    SystemRandom, Upstreams, command_line, desired_state,
+    Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
+    SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line, desired_state,
 };
 use gateway_store::audit::{Trail, TrailSettings};
+use gateway_store::connection::StoredConnection;
+use gateway_store::oauth_session::StoredSession;
 use gateway_store::private_postgres::PrivatePostgres;
+use gateway_store::vault::{Sealed, StoredVaultKey};
 use gateway_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,9 +54,13 @@ principals = ["group:engineering"]
 server = "tickets"
 "#;
 
+/// The provisioning system's.
+pub(crate) const SCIM_TOKEN: &str = "scim-Zk3v0Qw8Jr5tYx2Lb7Nc1Md4Hf6Gs9Pa";
+
 /// An organisation behind a gateway.
 pub(crate) struct Organisation {
     pub(crate) governance: Arc<Governance>,
+    store: Store,
     _postgres: PrivatePostgres,
     _spool: Scratch,
 }
@@ -77,6 +86,11 @@ impl Person {
 impl Organisation {
     /// A new one, on a Postgres of its own.
     pub(crate) async fn start() -> Organisation {
+        Organisation::reaching(Arc::new(Offline)).await
+    }
+
+    /// One that reaches other hosts that way.
+    pub(crate) async fn reaching(fetch: Arc<dyn Fetch>) -> Organisation {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let store = Store::open(&StoreSettings {
@@ -101,16 +115,20 @@ impl Organisation {
             RootKey::new(&std::array::from_fn::<u8, 32, _>(|i| (i * 37 + 11) as u8)).unwrap();
         let url = "https://mcp.example.com".parse().unwrap();
         let parts = Parts {
-            store,
+            store: store.clone(),
             trail,
-            settings: GovernanceSettings::new(root, url),
+            settings: GovernanceSettings {
+                scim_token: Some(SCIM_TOKEN.into()),
+                sign_in: SignInSettings { local: true, ..SignInSettings::default() },
+                ..GovernanceSettings::new(root, url)
+            },
             upstreams: Arc::new(Fake),
-            fetch: Arc::new(Offline),
+            fetch,
             clock,
             random,
         };
         let governance = Governance::start(parts, CancellationToken::new()).await.unwrap();
-        Organisation { governance, _postgres: postgres, _spool: spool }
+        Organisation { governance, store, _postgres: postgres, _spool: spool }
     }
 
     /// A new API key of that person.
@@ -128,6 +146,47 @@ impl Organisation {
         Caller::new(user, AuthMethod::ApiKey, "test")
     }
 
+    /// The name of a new agent account of Bob's.
+    pub(crate) async fn agent(&self) -> String {
+        let create = CreateAgentAccount {
+            name: format!("agent-{}", Uuid::new_v4()),
+            owner: Some(Person::User.email().into()),
+            confirm: Some(true),
+            ..CreateAgentAccount::default()
+        };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreateAgentAccount(create);
+        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        made.value["name"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new delegation of Bob's.
+    pub(crate) async fn delegation(&self) -> String {
+        let agent = self.agent().await;
+        let create = CreateDelegation { agent, confirm: Some(true), ..CreateDelegation::default() };
+        let (caller, origin) = (self.caller(Person::User), self.origin(Face::Rest));
+        let operation = Operation::CreateDelegation(create);
+        let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
+        made.value["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new session of Bob's with some client.
+    pub(crate) async fn session(&self) -> String {
+        let now = self.governance.clock().now();
+        let session = StoredSession {
+            id: SessionId(self.governance.next_id(now)),
+            user: self.caller(Person::User).user.id,
+            client_id: "client".into(),
+            client_name: "A client".into(),
+            resource: "https://mcp.example.com".into(),
+            scope: "mcp:proxy".into(),
+            created_at: now,
+            expires_at: now + time::Duration::HOUR,
+        };
+        self.store.start_session(&session).await.unwrap();
+        session.id.to_string()
+    }
+
     /// Where a tool call of theirs comes from.
     pub(crate) fn origin(&self, face: Face) -> Origin {
         Origin {
@@ -138,15 +197,37 @@ impl Organisation {
         }
     }
 
+    /// Bob's account at the server `tickets`; nobody here can open its tokens.
+    pub(crate) async fn connected(&self) {
+        let now = self.governance.clock().now();
+        let key = VaultKeyId(Uuid::from_u128(1));
+        let wrapped = String::new();
+        let stored = StoredVaultKey { id: key, wrapped, created_at: now, retired_at: None };
+        self.store.first_vault_key(&stored).await.unwrap();
+        let connection = StoredConnection {
+            id: ConnectionId(Uuid::new_v4()),
+            server: self.governance.snapshot().server("tickets").unwrap().id,
+            user: self.caller(Person::User).user.id,
+            issuer: "https://as.example.com".into(),
+            scope: String::new(),
+            sealed: Sealed { key, text: String::new() },
+            expires_at: None,
+            connected_at: now,
+            refreshed_at: now,
+            broken: None,
+        };
+        self.store.connect(&connection).await.unwrap();
+    }
+
     /// A call of Bob's that waits for `approver`.
     pub(crate) async fn waiting(&self, arguments: &str, approver: Approver) -> ConfirmationId {
-        let bob = self.caller(Person::User).user.id;
+        let bob = self.caller(Person::User);
         let server = self.governance.snapshot().server("tickets").unwrap().id;
         let confirmations = self.governance.confirmations();
         let target = Target::Tool("close_ticket");
         let new = NewConfirmation {
-            binding: confirmations.binding(bob, server, target, [0; 32], arguments),
-            user: bob,
+            binding: confirmations.binding(&bob, server, target, [0; 32], arguments),
+            user: bob.user.id,
             server,
             target: "tool:close_ticket".into(),
             demand: Demand {
@@ -166,7 +247,7 @@ struct Fake;
 
 #[async_trait]
 impl Upstreams for Fake {
-    async fn probe(&self, _server: &Server) -> Result<Probed, (Reason, String)> {
+    async fn probe(&self, _server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
         Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
     }
@@ -176,7 +257,8 @@ impl Upstreams for Fake {
         _server: &Server,
         listing: Listing,
         _caller: &Caller,
-    ) -> Result<Vec<String>, (Reason, String)> {
+        _credential: &Credential,
+    ) -> Result<Vec<String>, Unread> {
         let item = match listing {
             Listing::Tools => r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#,
             Listing::Resources => r#"{"uri":"tickets://1","name":"one"}"#,

@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 use super::refusal::{Refusal, Way};
 use crate::exchange::{self, Reply};
 
+/// MCP 2025-11-25: the client has to send its user to a page first.
+const URL_ELICITATION_REQUIRED: i32 = -32042;
 /// Where a refused tool result carries what an error would have in `data`.
 const REFUSAL_META: &str = "com.runlayer/refusal";
 
@@ -18,7 +20,7 @@ const REFUSAL_META: &str = "com.runlayer/refusal";
 pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
     let body = match (&refusal.form.id, &refusal.way) {
         (Some(id), Way::Ask(result)) => envelope(Some(id), "result", result),
-        (Some(id), Way::None | Way::Link(_)) if is_for_the_model(refusal) => {
+        (Some(id), Way::None | Way::Link(_) | Way::Connect(_)) if is_for_the_model(refusal) => {
             envelope(Some(id), "result", &tool_result(refusal).to_string())
         }
         (id, _) => envelope(id.as_deref(), "error", &error(refusal).to_string()),
@@ -70,6 +72,8 @@ fn is_for_the_model(refusal: &Refusal) -> bool {
                 | Reason::ConfirmationDeclined
                 | Reason::ConfirmationExpired
                 | Reason::ScannerBlocked
+                | Reason::ConnectionRequired
+                | Reason::ConnectionStale
         )
 }
 
@@ -92,7 +96,19 @@ fn error(refusal: &Refusal) -> Value {
         data.insert("supported".into(), json!([supported]));
         data.insert("requested".into(), json!(requested(&refusal.detail)));
     }
-    json!({ "code": refusal.reason.code(), "message": sentence(refusal), "data": data })
+    match &refusal.way {
+        Way::ConnectByUrl(_, asked) => {
+            data.insert("elicitations".into(), json!([asked]));
+            json!({ "code": URL_ELICITATION_REQUIRED, "message": sentence(refusal), "data": data })
+        }
+        Way::Connect(link) => {
+            let message = format!("{}: open {link}", sentence(refusal));
+            json!({ "code": refusal.reason.code(), "message": message, "data": data })
+        }
+        Way::None | Way::Link(_) | Way::Ask(_) => {
+            json!({ "code": refusal.reason.code(), "message": sentence(refusal), "data": data })
+        }
+    }
 }
 
 /// The version in quotes in the detail.
@@ -105,6 +121,10 @@ fn tool_result(refusal: &Refusal) -> Value {
     if let Way::Link(link) = &refusal.way {
         text.push_str(&format!(
             " Ask a person who may agree to decide at {link} and then make the same call again."
+        ));
+    } else if let Way::Connect(link) = &refusal.way {
+        text.push_str(&format!(
+            " Ask the person to open {link} and connect their account, and then make the same call again."
         ));
     } else if refusal.reason == Reason::PolicyDenied {
         text.push_str(" To ask for access, give an administrator the correlation id.");
@@ -137,6 +157,9 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
     if let Way::Link(link) = &refusal.way {
         data.insert("approval_url".into(), json!(link));
     }
+    if let Way::Connect(link) | Way::ConnectByUrl(link, _) = &refusal.way {
+        data.insert("connect_url".into(), json!(link));
+    }
     data
 }
 
@@ -167,6 +190,20 @@ pub(super) fn ask_user(key: &str, message: &str, state: &str) -> String {
         "requestState": state,
     })
     .to_string()
+}
+
+/// The parameters of `elicitation/create` that send a person to a page.
+pub(super) fn elicit_url(id: &str, message: &str, url: &str) -> Value {
+    json!({ "mode": "url", "elicitationId": id, "message": message, "url": url })
+}
+
+/// The same as an `input_required` result.
+pub(super) fn ask_url(key: &str, asked: &Value, state: &str) -> String {
+    let request = json!({ "method": "elicitation/create", "params": asked });
+    let mut requests = Map::new();
+    requests.insert(key.to_owned(), request);
+    json!({ "resultType": "input_required", "inputRequests": requests, "requestState": state })
+        .to_string()
 }
 
 /// `elicitation/create` as a request of the server, for a legacy client. `id` is a string.

@@ -1,12 +1,13 @@
 //! People's agreement to one call: how it is asked for and how the answer comes back. By what the client can
 //! do: modern: an `input_required` result whose sealed `requestState` returns with the answer; legacy with
 //! elicitation: `elicitation/create` on the call's own stream; neither, or an approver other than the
-//! caller: a link, and the same call goes through once it is agreed. What is agreed to (principal, server,
+//! caller, or an agent that calls: a link, and the same call goes through once it is agreed. What is agreed to (principal, server,
 //! tool, definition, arguments) is the binding; governance keeps it, single use, across replicas.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use gateway_core::caller::Caller;
 use gateway_core::decision::{Approver, Demand, Target};
 use gateway_core::ids::ConfirmationId;
 use gateway_core::json::Json;
@@ -64,7 +65,7 @@ fn binding(routed: &Routed, target: Target<'_>, proxy: &Proxy) -> Binding {
     };
     let arguments = routed.understood.arguments().map(|a| a.canonical());
     proxy.governance.confirmations().binding(
-        routed.understood.identified.caller.user.id,
+        &routed.understood.identified.caller,
         routed.server.id,
         target,
         definition.unwrap_or_default(),
@@ -135,12 +136,17 @@ impl Request {
         target: Target<'_>,
         proxy: &Proxy,
     ) -> Result<Agreed, Refusal> {
+        let caller = &routed.understood.identified.caller;
+        let Some(behind) = routed.snapshot.person_behind(caller) else {
+            let detail = "nobody answers for this agent".into();
+            return Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, detail));
+        };
         let new = NewConfirmation {
             binding: self.binding.clone(),
-            user: routed.understood.identified.caller.user.id,
+            user: behind,
             server: routed.server.id,
             target: format!("{}:{}", target.kind(), target.name()),
-            demand: self.demand.clone(),
+            demand: Demand { message: told(caller, &self.demand.message), ..self.demand.clone() },
             call: routed.understood.identified.received.receipt.call,
             arguments: routed.understood.arguments().map(|a| a.raw().to_owned()),
         };
@@ -148,7 +154,10 @@ impl Request {
             Ok(pending) => pending,
             Err(error) => return Err(unavailable(routed, &error)),
         };
-        let in_band = self.demand.approvers == [Approver::Caller] && routed.client.elicitation;
+        // An agent's client is no human, and the person's own is not asked through it.
+        let human = routed.understood.identified.caller.agent().is_none();
+        let in_band =
+            human && self.demand.approvers == [Approver::Caller] && routed.client.elicitation;
         match (in_band, routed.understood.era()) {
             (true, Era::Modern) => Err(self.input_required(routed, pending.id, proxy)),
             (true, Era::Legacy) => self.elicit(routed, pending.id, pending.expires_at, proxy).await,
@@ -175,7 +184,7 @@ impl Request {
 
     /// Neither elicitation nor the caller's word will do: somebody decides elsewhere.
     fn link(self, routed: Routed, id: ConfirmationId, proxy: &Proxy) -> Refusal {
-        let link = format!("{}/api/v1/confirmations/{id}", proxy.edge.public_url());
+        let link = format!("{}/confirmations/{id}", proxy.edge.public_url());
         self.refuse(routed, Way::Link(link))
     }
 
@@ -267,6 +276,14 @@ impl Request {
             }
             Err(error) => Err(unavailable(routed, &error)),
         }
+    }
+}
+
+/// What people are told out of band: which agent calls, too.
+fn told(caller: &Caller, message: &str) -> String {
+    match caller.agent() {
+        Some(agent) => format!("The agent \"{}\" makes this call. {message}", agent.name),
+        None => message.to_owned(),
     }
 }
 

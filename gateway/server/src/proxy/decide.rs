@@ -1,14 +1,16 @@
 //! May it pass? Policy decides on body values, and only this file makes a [`Permitted`].
 
-use gateway_core::decision::{Denial, Question, Target, Verdict};
+use gateway_core::decision::{Denial, Target, Verdict};
 use gateway_core::ids::{ConfirmationId, PolicyId};
 use gateway_core::json::Json;
 use gateway_core::mcp::{MessageKind, Method};
 use gateway_core::names::twins;
 use gateway_core::reason::Reason;
+use gateway_governance::Attempt;
 
 use super::Proxy;
 use super::confirm::{self, Agreed};
+use super::connect;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::task;
@@ -155,15 +157,15 @@ fn completion(params: Option<Json<'_>>) -> Subject {
 }
 
 fn ask(routed: &Routed, target: Target<'_>, confirmed: bool, proxy: &Proxy) -> Verdict {
-    let question = Question {
-        user: &routed.understood.identified.caller.user,
+    let attempt = Attempt {
         server: &routed.server,
         target,
         arguments: routed.understood.arguments(),
         circumstances: &routed.circumstances,
         confirmed,
     };
-    proxy.governance.decide(&routed.snapshot, &question)
+    let caller = &routed.understood.identified.caller;
+    proxy.governance.decide(&routed.snapshot, caller, &attempt)
 }
 
 async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
@@ -174,6 +176,10 @@ async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Pe
         },
         Verdict::Deny(denial) => Err(deny(routed, denial)),
         Verdict::Confirm(demand) => {
+            // Nobody is asked about a call that could not be made.
+            if let Some(unconnected) = Box::pin(connect::lacking(&routed, proxy)).await {
+                return Err(connect::refuse(routed, unconnected));
+            }
             // Rare, and large: off the common path's stack.
             let agreed = Box::pin(confirm::obtain(routed, target, demand, proxy)).await?;
             after_agreement(agreed, target, proxy)
@@ -225,9 +231,9 @@ fn deny(routed: Routed, denial: Denial) -> Refusal {
 }
 
 fn seen(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
-    let user = &routed.understood.identified.caller.user;
+    let caller = &routed.understood.identified.caller;
     let (snapshot, server) = (&routed.snapshot, &routed.server);
-    if proxy.governance.listed(snapshot, user, server, target, &routed.circumstances) {
+    if proxy.governance.listed(snapshot, caller, server, target, &routed.circumstances) {
         Ok(Permitted { routed, permit: Permit::free() })
     } else {
         Err(Refusal::of_routed(routed, Reason::TargetNotFound, "not visible".into()))

@@ -71,7 +71,7 @@ impl View {
             let trim = Trim { listing: None, private: self.private, keep: &keep };
             return trim.apply(text).map_err(|e| e.to_string());
         };
-        let user = &self.caller.user;
+        let caller = &self.caller;
         let keep = |name: &str| {
             let target = match listing {
                 Listing::Tools => Target::Tool(name),
@@ -80,9 +80,9 @@ impl View {
             };
             let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
             if listing == Listing::Tools && self.server.tool(name).is_none() {
-                self.governance.suspect(self.server.id);
+                self.governance.suspect(self.server.id, &self.caller);
             }
-            self.governance.listed(snapshot, user, &self.server, target, circumstances)
+            self.governance.listed(snapshot, caller, &self.server, target, circumstances)
         };
         let trim = Trim { listing: Some(listing), private: self.private, keep: &keep };
         trim.apply(text).map_err(|e| e.to_string())

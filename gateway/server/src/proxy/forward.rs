@@ -1,6 +1,6 @@
 //! The only upstream IO. Takes nothing but a [`Recorded`] request; the original bytes go out, under headers
 //! that are built from an allow-list, never copied and pruned: the client's credential never leaves. The
-//! leg adds the server's own credential and address.
+//! leg adds the server's address and the credential that governance has for the caller there (`connect`).
 
 use std::ops::Range;
 
@@ -13,12 +13,14 @@ use gateway_core::mcp::headers::{
 };
 use gateway_core::reason::Reason;
 use gateway_core::server::Endpoint;
+use gateway_governance::connections::{Refusing, Unconnected};
 use gateway_governance::{Face, Origin};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::Proxy;
 use super::confirm::Carried;
+use super::connect;
 use super::decide::Permitted;
 use super::intent::Recorded;
 use super::refusal::Refusal;
@@ -38,21 +40,65 @@ pub(super) struct Replied {
     pub(super) response: Response<Body>,
 }
 
-/// Sends it. Never twice: what failed after the first byte left is not tried again.
+/// Sends it. Never twice: what failed after the first byte left is not tried again, with one exception: what has
+/// no effects and was refused for its credential is sent again with a new one.
 pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, Refusal> {
     let permitted = recorded.into_inner().permitted;
     let request = match request(&permitted) {
         Ok(request) => request,
         Err((reason, detail)) => return Err(Refusal::of_routed(permitted.routed, reason, detail)),
     };
-    let mut routed = permitted.routed;
-    routed.understood.identified.received.receipt.leaves();
-    match proxy.leg.send(&routed.server, request).await {
-        Ok(response) => Ok(Replied { routed, response }),
-        Err(error) => {
-            let sent = error.sent;
-            Err(Refusal { sent, ..Refusal::of_routed(routed, error.reason, error.detail) })
+    let routed = permitted.routed;
+    if !connect::may_repeat(&routed) {
+        return once(routed, request, proxy).await.map_err(Unsent::into_refusal);
+    }
+    match once(routed, request.clone(), proxy).await {
+        Err(Unsent::Stale(routed, _)) => {
+            once(*routed, request, proxy).await.map_err(Unsent::into_refusal)
         }
+        done => done.map_err(Unsent::into_refusal),
+    }
+}
+
+/// Why there is no answer to pass on.
+enum Unsent {
+    Refused(Box<Refusal>),
+    /// The server refused the credential, and there is a better one.
+    Stale(Box<Routed>, Unconnected),
+}
+
+impl Unsent {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Unsent::Refused(refusal) => *refusal,
+            Unsent::Stale(routed, unconnected) => connect::refuse(*routed, unconnected),
+        }
+    }
+}
+
+async fn once(
+    mut routed: Routed,
+    request: Request<Bytes>,
+    proxy: &Proxy,
+) -> Result<Replied, Unsent> {
+    let refused = |refusal| Unsent::Refused(Box::new(refusal));
+    let credential = match Box::pin(connect::credential(&routed, proxy)).await {
+        Ok(credential) => credential,
+        Err(unconnected) => return Err(refused(connect::refuse(routed, unconnected))),
+    };
+    routed.understood.identified.received.receipt.leaves();
+    let response = match proxy.leg.send(&routed.server, &credential, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let refusal = Refusal::of_routed(routed, error.reason, error.detail);
+            return Err(refused(Refusal { sent: error.sent, ..refusal }));
+        }
+    };
+    let (head, body) = response.into_parts();
+    match Box::pin(connect::refusing(&routed, (head.status, &head.headers), proxy)).await {
+        Refusing::Nothing => Ok(Replied { routed, response: Response::from_parts(head, body) }),
+        Refusing::Again(unconnected) => Err(Unsent::Stale(Box::new(routed), unconnected)),
+        Refusing::Person(unconnected) => Err(refused(connect::refuse(routed, unconnected))),
     }
 }
 
@@ -114,8 +160,10 @@ fn body(permitted: &Permitted) -> Bytes {
     let routed = &permitted.routed;
     let text = routed.understood.text();
     let mut edits: Vec<Edit> = Vec::new();
-    if let Some(carried) = permitted.carried() {
-        edits.extend(without_ours(routed, carried));
+    match permitted.carried() {
+        Some(carried) => edits.extend(without_ours(routed, theirs(carried))),
+        None if connect::came_back(routed) => edits.extend(without_ours(routed, (None, None))),
+        None => {}
     }
     let named = || routed.understood.params()?.get("taskId")?.span_in(text);
     let named = permitted.task().and_then(|task| Some((named()?, task)));
@@ -155,14 +203,21 @@ fn encode(text: &str) -> HeaderValue {
     plain.or_else(|| coded().ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// What the client had sent for the upstream: its `requestState` and `inputResponses`, as JSON text.
+type Theirs<'a> = (Option<&'a str>, Option<&'a str>);
+
+fn theirs(carried: &Carried) -> Theirs<'_> {
+    match carried.request_state.as_deref() {
+        // The answer to another question of ours.
+        Some(state) if connect::is_ours(state) => (None, None),
+        state => (state, carried.input_responses.as_deref()),
+    }
+}
+
 /// Takes our own question's answer out, and puts back what the client had sent for the upstream.
-fn without_ours(routed: &Routed, carried: &Carried) -> Vec<Edit> {
+fn without_ours(routed: &Routed, (state, responses): Theirs<'_>) -> Vec<Edit> {
     let text = routed.understood.text();
     let Some(params) = routed.understood.params() else { return Vec::new() };
-    let theirs = [
-        ("requestState", carried.request_state.as_deref()),
-        ("inputResponses", carried.input_responses.as_deref()),
-    ];
     let edit = |(key, value): (&str, Option<&str>)| {
         let span = match value {
             Some(_) => params.get(key).and_then(|v| v.span_in(text)),
@@ -170,7 +225,7 @@ fn without_ours(routed: &Routed, carried: &Carried) -> Vec<Edit> {
         };
         Some((span?, value.unwrap_or_default().to_owned()))
     };
-    theirs.into_iter().filter_map(edit).collect()
+    [("requestState", state), ("inputResponses", responses)].into_iter().filter_map(edit).collect()
 }
 
 /// A member with the comma that separates it: the one before it, else the one behind it.

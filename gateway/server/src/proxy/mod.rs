@@ -4,6 +4,7 @@
 mod accept;
 mod answer;
 mod confirm;
+mod connect;
 mod decide;
 mod filter;
 mod forward;

@@ -47,6 +47,10 @@ pub(super) enum Way {
     Link(String),
     /// Once the client has asked its user: an `input_required` result, as JSON text.
     Ask(String),
+    /// Once the person has connected their account at this address.
+    Connect(String),
+    /// The same for a client that can send its user there: the address, and `elicitation/create`'s parameters.
+    ConnectByUrl(String, serde_json::Value),
 }
 
 impl Refusal {

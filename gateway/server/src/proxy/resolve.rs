@@ -11,10 +11,10 @@ use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_governance::Snapshot;
 
-use super::Proxy;
 use super::parse::{Ask, Understood};
 use super::refusal::Refusal;
 use super::session::{self, Session};
+use super::{Proxy, connect};
 
 /// A request whose server is known and up.
 pub(super) struct Routed {
@@ -45,9 +45,9 @@ pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<R
         Err((reason, detail)) => return Err(Refusal::of(understood, reason, detail)),
     };
     let routed = describe(understood, session, (snapshot, server), proxy);
-    let user = &routed.understood.identified.caller.user;
-    if !proxy.governance.may_enter(&routed.snapshot, user, &routed.server, &routed.circumstances) {
-        let detail = "no policy allows anything on it".into();
+    let caller = &routed.understood.identified.caller;
+    if !proxy.governance.may_enter(&routed.snapshot, caller, &routed.server) {
+        let detail = "no policy allows anything on it, or nobody delegated it".into();
         return Err(Refusal::of_routed(routed, Reason::ServerNotFound, detail));
     }
     if routed.server.status != ServerStatus::Active {
@@ -116,10 +116,18 @@ async fn learned(mut routed: Routed, proxy: &Proxy) -> Result<Routed, Refusal> {
         .and_then(|call| call.target.clone());
     let unknown = tool.as_deref().is_some_and(|name| routed.server.tool(name).is_none());
     if routed.server.eras.is_none() || unknown {
-        routed.snapshot = Box::pin(proxy.governance.learn(&routed.server, tool.as_deref())).await;
+        let caller = &routed.understood.identified.caller;
+        let learning = proxy.governance.learn(&routed.server, tool.as_deref(), caller);
+        routed.snapshot = match Box::pin(learning).await {
+            Ok(snapshot) => snapshot,
+            Err(unconnected) => return Err(connect::refuse(routed, unconnected)),
+        };
         if let Some(server) = routed.snapshot.server(&routed.server.id.to_string()) {
             routed.server = server.clone();
         }
+    } else {
+        let caller = &routed.understood.identified.caller;
+        proxy.governance.keep_learned(&routed.server, caller);
     }
     let modern = routed.understood.era() == Era::Modern && is_request(&routed.understood.ask);
     if modern && routed.server.eras.is_some_and(|eras| !eras.modern) {

@@ -25,6 +25,8 @@ pub(super) struct Session {
     client_version: Option<String>,
     #[serde(rename = "e", default)]
     elicitation: bool,
+    #[serde(rename = "p", default)]
+    elicitation_url: bool,
 }
 
 impl Session {
@@ -36,6 +38,7 @@ impl Session {
             client_name: client.name.clone(),
             client_version: client.version.clone(),
             elicitation: client.elicitation,
+            elicitation_url: client.elicitation_url,
         }
     }
 
@@ -45,6 +48,7 @@ impl Session {
             name: self.client_name.clone(),
             version: self.client_version.clone(),
             elicitation: self.elicitation,
+            elicitation_url: self.elicitation_url,
         }
     }
 
@@ -110,7 +114,12 @@ mod tests {
     fn a_handle_works_for_its_principal_and_server_only() {
         let sealer = Sealer::new(&[3; 32]);
         let now = Timestamp::UNIX_EPOCH + time::Duration::days(20_000);
-        let client = Client { name: Some("c".into()), version: None, elicitation: true };
+        let client = Client {
+            name: Some("c".into()),
+            version: None,
+            elicitation: true,
+            elicitation_url: true,
+        };
         let session = Session::new(Some("up".into()), &client, now + time::Duration::hours(1));
         let servers: Vec<_> = (0..4).map(|n| ServerId(Uuid::from_u128(n))).collect();
         let people: Vec<_> = (10..15).map(person).collect();

@@ -171,7 +171,7 @@ impl Relay {
             return Ok(());
         }
         if ending.list_changed {
-            self.view.governance.suspect(self.view.server.id);
+            self.view.governance.suspect(self.view.server.id, &self.view.caller);
         }
         if ending.is_answer() {
             self.record.ending = ending;
@@ -235,9 +235,9 @@ impl Relay {
             let (governance, caller) = (&self.view.governance, &self.view.caller);
             let snapshot = governance.snapshot();
             let still = snapshot.still_good(caller, governance.clock().now());
-            let enters = snapshot.user(caller.user.id).is_some_and(|user| {
-                governance.may_enter(&snapshot, user, &self.view.server, &self.view.circumstances)
-            });
+            let enters = snapshot
+                .present(caller)
+                .is_some_and(|caller| governance.may_enter(&snapshot, &caller, &self.view.server));
             if !(still && enters) {
                 return Some((Reason::CredentialInvalid, "access was revoked"));
             }

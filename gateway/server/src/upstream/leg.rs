@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::credential::Credential;
 use gateway_core::ids::ServerId;
 use gateway_core::reason::Reason;
-use gateway_core::server::{Endpoint, Server, UpstreamAuth};
-use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use gateway_core::server::{Endpoint, Server};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::ConfigBuilderExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use moka::sync::Cache;
-use ring::digest::{SHA256, digest};
 use rustls::ClientConfig;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Url;
@@ -78,6 +78,8 @@ pub struct Leg {
     pub(super) connector: Connector,
     pub(super) settings: LegSettings,
     pools: Cache<PoolKey, Arc<Pool>>,
+    /// Of each server, whoever calls: a slow one hurts only itself.
+    places: Cache<(ServerId, String), Arc<Semaphore>>,
     local: OnceLock<Arc<dyn Local>>,
 }
 
@@ -92,7 +94,7 @@ struct PoolKey {
 struct Pool {
     uri: Uri,
     client: HttpClient,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 /// hyper's client over guarded connections.
@@ -117,6 +119,7 @@ impl Leg {
                 .max_capacity(10_000)
                 .time_to_idle(Duration::from_secs(600))
                 .build(),
+            places: Cache::builder().time_to_idle(Duration::from_secs(600)).build(),
             settings,
             local: OnceLock::new(),
         }
@@ -129,14 +132,16 @@ impl Leg {
     }
 
     /// Sends `request` to `server` and gives its answer once the head is there. Method, headers, extensions
-    /// and body are the caller's; address and credential are the server's. Redirects are answers.
+    /// and body are the caller's, the address is the server's, and `credential` is what governance found for
+    /// both. Redirects are answers.
     pub async fn send(
         &self,
         server: &Server,
+        credential: &Credential,
         request: Request<Bytes>,
     ) -> Result<Response<LegBody>, LegError> {
         match &server.endpoint {
-            Endpoint::Http(url) => self.remote(server, url, request).await,
+            Endpoint::Http(url) => self.remote(server, (url, credential), request).await,
             Endpoint::InProcess => self.in_process(request).await,
         }
     }
@@ -153,19 +158,18 @@ impl Leg {
     async fn remote(
         &self,
         server: &Server,
-        url: &str,
+        (url, credential): (&str, &Credential),
         mut request: Request<Bytes>,
     ) -> Result<Response<LegBody>, LegError> {
-        let credential = credential(&server.auth)?;
-        let pool = self.pool(server.id, url, credential.as_ref())?;
+        let pool = self.pool(server.id, url, credential)?;
         let _place = pool.places.try_acquire().map_err(|_| {
             let limit = self.settings.per_server;
             LegError::unsent(Reason::Overloaded, format!("{limit} requests wait for this server"))
         })?;
         *request.uri_mut() = pool.uri.clone();
         request.headers_mut().remove(header::HOST);
-        if let Some((name, value)) = credential {
-            request.headers_mut().insert(name, value);
+        for (name, value) in credential.headers() {
+            request.headers_mut().insert(name, secret(value)?);
         }
         let (request, taken_up) = Sent::wrap(request);
         let answer = timeout(self.settings.first_byte, pool.client.request(request)).await;
@@ -185,24 +189,17 @@ impl Leg {
         &self,
         server: ServerId,
         url: &str,
-        credential: Option<&(HeaderName, HeaderValue)>,
+        credential: &Credential,
     ) -> Result<Arc<Pool>, LegError> {
-        let mut secret = Vec::new();
-        if let Some((name, value)) = credential {
-            secret.extend_from_slice(name.as_str().as_bytes());
-            secret.push(0);
-            secret.extend_from_slice(value.as_bytes());
-        }
-        let mut key = PoolKey { server, url: url.to_owned(), credential: [0; 32] };
-        key.credential.copy_from_slice(digest(&SHA256, &secret).as_ref());
+        let key = PoolKey { server, url: url.to_owned(), credential: credential.owner() };
         if let Some(pool) = self.pools.get(&key) {
             return Ok(pool);
         }
         let uri = address(url)?;
-        Ok(self.pools.get_with(key, || {
-            let places = Semaphore::new(self.settings.per_server);
-            Arc::new(Pool { uri, client: self.client(), places })
-        }))
+        let places = self.places.get_with((server, url.to_owned()), || {
+            Arc::new(Semaphore::new(self.settings.per_server))
+        });
+        Ok(self.pools.get_with(key, || Arc::new(Pool { uri, client: self.client(), places })))
     }
 
     pub(super) fn client(&self) -> HttpClient {
@@ -245,15 +242,13 @@ pub(super) fn address(url: &str) -> Result<Uri, LegError> {
     url.as_str().parse().map_err(|_| wrong("not usable"))
 }
 
-fn credential(auth: &UpstreamAuth) -> Result<Option<(HeaderName, HeaderValue)>, LegError> {
-    let UpstreamAuth::Header { name, value, .. } = auth else { return Ok(None) };
-    let missing = |what| LegError::unsent(Reason::UpstreamCredentialMissing, what);
-    let secret = value.as_ref().ok_or_else(|| missing("its source is missing on this replica"))?;
-    let name = HeaderName::try_from(name.as_str()).map_err(|_| missing("not a header name"))?;
-    let mut value = HeaderValue::from_str(secret.expose_secret())
-        .map_err(|_| missing("its value cannot stand in a header"))?;
+fn secret(value: &SecretString) -> Result<HeaderValue, LegError> {
+    let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| {
+        let detail = "its value cannot stand in a header";
+        LegError::unsent(Reason::UpstreamCredentialMissing, detail)
+    })?;
     value.set_sensitive(true);
-    Ok(Some((name, value)))
+    Ok(value)
 }
 
 /// A request body that tells whether a connection has begun with it.

@@ -2,19 +2,20 @@
 
 use async_trait::async_trait;
 use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Eras, Server};
-use gateway_governance::{Probed, Upstreams};
+use gateway_governance::{Probed, Unread, Upstreams};
 use tokio::time::timeout;
 
 use super::leg::Leg;
-use super::talk::{Talk, Unanswered, invalid};
+use super::talk::{Party, Talk, Unanswered, invalid};
 
 #[async_trait]
 impl Upstreams for Leg {
-    async fn probe(&self, server: &Server) -> Result<Probed, (Reason, String)> {
-        self.within(self.probe_eras(server)).await
+    async fn probe(&self, server: &Server, credential: &Credential) -> Result<Probed, Unread> {
+        self.within(self.probe_eras(Party { server, credential, caller: None })).await
     }
 
     async fn list(
@@ -22,9 +23,11 @@ impl Upstreams for Leg {
         server: &Server,
         listing: Listing,
         caller: &Caller,
-    ) -> Result<Vec<String>, (Reason, String)> {
+        credential: &Credential,
+    ) -> Result<Vec<String>, Unread> {
         self.within(async {
-            let mut talk = self.open(server, Some(caller)).await?;
+            let party = Party { server, credential, caller: Some(caller) };
+            let mut talk = self.open(party).await?;
             let items = talk.list(listing).await;
             talk.close().await;
             Ok(items?)
@@ -36,23 +39,27 @@ impl Upstreams for Leg {
 impl Leg {
     async fn within<T>(
         &self,
-        asking: impl Future<Output = Result<T, (Reason, String)>>,
-    ) -> Result<T, (Reason, String)> {
+        asking: impl Future<Output = Result<T, Unread>>,
+    ) -> Result<T, Unread> {
         let within = self.settings.listing_within;
         timeout(within, asking).await.unwrap_or_else(|_| {
             let detail = format!("not complete within {} s", within.as_secs_f32());
-            Err((Reason::UpstreamTimeout, detail))
+            Err((Reason::UpstreamTimeout, detail).into())
         })
     }
 
-    async fn probe_eras(&self, server: &Server) -> Result<Probed, (Reason, String)> {
-        let modern = Talk::discover(self, server, None).await;
+    async fn probe_eras(&self, party: Party<'_>) -> Result<Probed, Unread> {
+        let modern = Talk::discover(self, party).await;
         let legacy = match &modern {
             // Nothing answers at all: another question would only wait as long.
             Err(Unanswered::Failed(reason, detail)) if *reason != Reason::UpstreamInvalid => {
-                return Err((*reason, detail.clone()));
+                return Err((*reason, detail.clone()).into());
             }
-            Ok(_) | Err(_) => Talk::initialize(self, server, None).await,
+            // Another question would be refused too.
+            Err(Unanswered::Refused(refused)) => {
+                return Err(Unanswered::Refused(refused.clone()).into());
+            }
+            Ok(_) | Err(_) => Talk::initialize(self, party).await,
         };
         let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
         let mut tools = None;
@@ -72,23 +79,20 @@ impl Leg {
     }
 
     /// Opens a conversation in the newest era that the server speaks.
-    async fn open<'a>(
-        &'a self,
-        server: &'a Server,
-        caller: Option<&'a Caller>,
-    ) -> Result<Talk<'a>, (Reason, String)> {
-        match server.eras {
-            Some(Eras { modern: true, .. }) => Ok(Talk::modern(self, server, caller)),
-            Some(Eras { legacy: true, .. }) => Ok(Talk::initialize(self, server, caller).await?),
+    async fn open<'a>(&'a self, party: Party<'a>) -> Result<Talk<'a>, Unread> {
+        match party.server.eras {
+            Some(Eras { modern: true, .. }) => Ok(Talk::modern(self, party)),
+            Some(Eras { legacy: true, .. }) => Ok(Talk::initialize(self, party).await?),
             Some(Eras { modern: false, legacy: false }) | None => {
-                match Talk::discover(self, server, caller).await {
+                match Talk::discover(self, party).await {
                     Ok(talk) => Ok(talk),
                     Err(Unanswered::Failed(reason, detail))
                         if reason != Reason::UpstreamInvalid =>
                     {
-                        Err((reason, detail))
+                        Err((reason, detail).into())
                     }
-                    Err(_) => Ok(Talk::initialize(self, server, caller).await?),
+                    Err(refused @ Unanswered::Refused(_)) => Err(refused.into()),
+                    Err(_) => Ok(Talk::initialize(self, party).await?),
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use gateway_core::caller::Caller;
+use gateway_core::credential::Credential;
 use gateway_core::json::{Json, Kind};
 use gateway_core::mcp::{
     Era, LEGACY_VERSIONS, Listing, MODERN_VERSION, NEWEST_LEGACY_VERSION, headers, meta,
@@ -12,8 +13,9 @@ use gateway_core::mcp::{
 use gateway_core::reason::Reason;
 use gateway_core::server::Server;
 use gateway_core::sse::{self, Splitter};
+use gateway_governance::Unread;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use super::failure::LegError;
@@ -34,6 +36,8 @@ pub(super) enum Unanswered {
     Failed(Reason, String),
     /// An HTTP status other than success.
     Status(StatusCode),
+    /// It refuses what was presented.
+    Refused(Box<(StatusCode, HeaderMap)>),
     /// A JSON-RPC error.
     Error { code: String, message: String },
 }
@@ -44,15 +48,19 @@ impl From<LegError> for Unanswered {
     }
 }
 
-impl From<Unanswered> for (Reason, String) {
-    fn from(unanswered: Unanswered) -> (Reason, String) {
+impl From<Unanswered> for Unread {
+    fn from(unanswered: Unanswered) -> Unread {
         match unanswered {
-            Unanswered::Failed(reason, detail) => (reason, detail),
+            Unanswered::Failed(reason, detail) => (reason, detail).into(),
+            Unanswered::Refused(refused) => {
+                let detail = format!("it answered status {}", refused.0.as_u16());
+                Unread { reason: Reason::UpstreamInvalid, detail, refused: Some(refused) }
+            }
             Unanswered::Status(status) => {
-                (Reason::UpstreamInvalid, format!("it answered status {}", status.as_u16()))
+                (Reason::UpstreamInvalid, format!("it answered status {}", status.as_u16())).into()
             }
             Unanswered::Error { code, message } => {
-                (Reason::UpstreamInvalid, format!("it answered error {code}: {message}"))
+                (Reason::UpstreamInvalid, format!("it answered error {code}: {message}")).into()
             }
         }
     }
@@ -62,11 +70,18 @@ pub(super) fn invalid(detail: impl Into<String>) -> Unanswered {
     Unanswered::Failed(Reason::UpstreamInvalid, detail.into())
 }
 
+/// With whom, on whose account.
+#[derive(Clone, Copy)]
+pub(super) struct Party<'a> {
+    pub(super) server: &'a Server,
+    pub(super) credential: &'a Credential,
+    pub(super) caller: Option<&'a Caller>,
+}
+
 /// A conversation with one server in one era.
 pub(super) struct Talk<'a> {
     leg: &'a Leg,
-    server: &'a Server,
-    caller: Option<&'a Caller>,
+    party: Party<'a>,
     era: Era,
     version: HeaderValue,
     session: Option<HeaderValue>,
@@ -76,11 +91,10 @@ pub(super) struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn modern(leg: &'a Leg, server: &'a Server, caller: Option<&'a Caller>) -> Talk<'a> {
+    pub(super) fn modern(leg: &'a Leg, party: Party<'a>) -> Talk<'a> {
         Talk {
             leg,
-            server,
-            caller,
+            party,
             era: Era::Modern,
             version: HeaderValue::from_static(MODERN_VERSION),
             session: None,
@@ -90,12 +104,8 @@ impl<'a> Talk<'a> {
     }
 
     /// A modern conversation, if the server says that it speaks the modern version.
-    pub(super) async fn discover(
-        leg: &'a Leg,
-        server: &'a Server,
-        caller: Option<&'a Caller>,
-    ) -> Result<Talk<'a>, Unanswered> {
-        let mut talk = Talk::modern(leg, server, caller);
+    pub(super) async fn discover(leg: &'a Leg, party: Party<'a>) -> Result<Talk<'a>, Unanswered> {
+        let mut talk = Talk::modern(leg, party);
         let (_, answer) = talk.ask("server/discover", "").await?;
         let result = Json::checked_before(&answer);
         let speaks = result.get("supportedVersions").is_none_or(|versions| {
@@ -109,12 +119,8 @@ impl<'a> Talk<'a> {
     }
 
     /// A legacy conversation: `initialize` and, where the server gives one out, a session.
-    pub(super) async fn initialize(
-        leg: &'a Leg,
-        server: &'a Server,
-        caller: Option<&'a Caller>,
-    ) -> Result<Talk<'a>, Unanswered> {
-        let mut talk = Talk::modern(leg, server, caller);
+    pub(super) async fn initialize(leg: &'a Leg, party: Party<'a>) -> Result<Talk<'a>, Unanswered> {
+        let mut talk = Talk::modern(leg, party);
         talk.era = Era::Legacy;
         talk.version = HeaderValue::from_static(NEWEST_LEGACY_VERSION);
         let params = format!(
@@ -173,8 +179,9 @@ impl<'a> Talk<'a> {
             return;
         }
         let request = self.request(Method::DELETE, None, String::new());
-        if let Err(error) = self.leg.send(self.server, request).await {
-            tracing::debug!(%error, server = %self.server.slug, "a session was not ended");
+        let Party { server, credential, .. } = self.party;
+        if let Err(error) = self.leg.send(server, credential, request).await {
+            tracing::debug!(%error, server = %server.slug, "a session was not ended");
         }
     }
 
@@ -210,7 +217,14 @@ impl<'a> Talk<'a> {
         method: &'static str,
         body: String,
     ) -> Result<Response<LegBody>, Unanswered> {
-        Ok(self.leg.send(self.server, self.request(Method::POST, Some(method), body)).await?)
+        let Party { server, credential, .. } = self.party;
+        let request = self.request(Method::POST, Some(method), body);
+        let answer = self.leg.send(server, credential, request).await?;
+        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let refused = (answer.status(), answer.headers().clone());
+            return Err(Unanswered::Refused(Box::new(refused)));
+        }
+        Ok(answer)
     }
 
     fn request(&self, http: Method, method: Option<&'static str>, body: String) -> Request<Bytes> {
@@ -226,7 +240,7 @@ impl<'a> Talk<'a> {
         if let Some(session) = &self.session {
             to.insert(headers::SESSION_ID, session.clone());
         }
-        if let Some(caller) = self.caller {
+        if let Some(caller) = self.party.caller {
             request.extensions_mut().insert(caller.clone());
         }
         request

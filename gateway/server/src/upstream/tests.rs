@@ -1,6 +1,7 @@
 //! The upstream leg over real sockets.
 
 mod addresses;
+mod fetchers;
 mod fixture;
 mod reading;
 mod sending;

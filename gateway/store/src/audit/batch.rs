@@ -284,6 +284,9 @@ event_columns! {
     count: i64 = |row: Row<'_>| row.count,
     actor_id: Option<Uuid> = |row: Row<'_>| row.subject.actor_id,
     actor_email: Option<&'a str> = |row: Row<'a>| row.subject.actor_email.as_deref(),
+    actor_kind: Option<&'a str> = |row: Row<'a>| row.subject.actor_kind.as_deref(),
+    agent_id: Option<Uuid> = |row: Row<'_>| row.subject.agent_id,
+    agent_name: Option<&'a str> = |row: Row<'a>| row.subject.agent_name.as_deref(),
     auth_method: Option<&'a str> = |row: Row<'a>| row.subject.auth_method.as_deref(),
     credential: Option<&'a str> = |row: Row<'a>| row.subject.credential.as_deref(),
     client_name: Option<&'a str> = |row: Row<'a>| row.subject.client_name.as_deref(),
@@ -357,6 +360,9 @@ impl Events<'_> {
             &self.response_bytes as &[Option<i64>],
             &self.arguments_digest as &[Option<&[u8]>],
             &self.result_digest as &[Option<&[u8]>],
+            &self.actor_kind as &[Option<&str>],
+            &self.agent_id as &[Option<Uuid>],
+            &self.agent_name as &[Option<&str>],
         )
         .fetch_all(&mut **transaction)
         .await

@@ -1,5 +1,6 @@
 -- $2 is the instant inside the id: a concluding event lies at most a call's length before it.
-select ts, id, at, call_id, concludes, action, outcome, reason, detail, count, actor_id, actor_email, auth_method,
+select ts, id, at, call_id, concludes, action, outcome, reason, detail, count, actor_id, actor_email,
+    actor_kind, agent_id, agent_name, auth_method,
     credential, client_name, client_version, client_ip, session, request_id, server_id, server_slug, method, era,
     resource_type, resource_name, policy_ids, findings, confirmation_id, trace_id, latency_us, upstream_us,
     request_bytes, response_bytes
@@ -7,4 +8,5 @@ from audit_event
 where id = $1
   and ($2::timestamptz is null or ts <= $2)
   and ($3::uuid is null or actor_id = $3)
+  and ($4::uuid is null or agent_id = $4)
 limit 1

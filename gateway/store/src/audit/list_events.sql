@@ -1,5 +1,6 @@
 -- ts <= the cursor's is redundant, and lets the planner leave out younger days.
-select ts, id, at, call_id, concludes, action, outcome, reason, detail, count, actor_id, actor_email, auth_method,
+select ts, id, at, call_id, concludes, action, outcome, reason, detail, count, actor_id, actor_email,
+    actor_kind, agent_id, agent_name, auth_method,
     credential, client_name, client_version, client_ip, session, request_id, server_id, server_slug, method, era,
     resource_type, resource_name, policy_ids, findings, confirmation_id, trace_id, latency_us, upstream_us,
     request_bytes, response_bytes
@@ -15,5 +16,6 @@ where (cardinality($1::text[]) = 0 or action = any($1))
   and ($9::timestamptz is null or ts >= $9)
   and ($10::timestamptz is null or ts < $10)
   and ($11::timestamptz is null or (ts <= $11 and (ts, id) < ($11, $12::uuid)))
+  and ($14::uuid is null or agent_id = $14)
 order by ts desc, id desc
 limit $13

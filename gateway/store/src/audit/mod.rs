@@ -28,7 +28,7 @@ mod tests;
 
 pub use payload::Payload;
 pub use read::{
-    EXPORT_LIMIT, EventCursor, EventDetail, EventEntry, EventFilter, EventPage, PAGE_LIMIT,
+    EXPORT_LIMIT, EventCursor, EventDetail, EventEntry, EventFilter, EventPage, Only, PAGE_LIMIT,
 };
 pub use settings::TrailSettings;
 pub use trail::{Durable, Trail, TrailError, TrailHealth};

@@ -38,14 +38,23 @@ pub struct EventFilter {
     pub client_name: Option<String>,
     /// The server.
     pub server_id: Option<ServerId>,
-    /// The agent account; none has entries yet.
-    pub agent_id: Option<Uuid>,
+    /// The agent account, acting for itself or on somebody's behalf.
+    pub agent_id: Option<UserId>,
     /// `ok`, `error`, `denied`, `cancelled`, `unknown`.
     pub outcome: Option<String>,
     /// From then on.
     pub start: Option<Timestamp>,
     /// Before then.
     pub end: Option<Timestamp>,
+}
+
+/// Whose entries somebody may see; without both: everybody's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Theirs.
+    pub actor: Option<UserId>,
+    /// What this agent did.
+    pub agent: Option<UserId>,
 }
 
 /// Where a page ended. Its text is not secret and not authenticated.
@@ -87,10 +96,16 @@ pub struct EventEntry {
     pub detail: Option<String>,
     /// How many like it this entry stands for.
     pub count: i64,
-    /// The person.
+    /// The person, or the agent that acts for itself.
     pub actor_id: Option<UserId>,
     /// The person's e-mail at the time.
     pub actor_email: Option<String>,
+    /// `person` or `agent`.
+    pub actor_kind: Option<String>,
+    /// The agent account that acted, for itself or on the actor's behalf.
+    pub agent_id: Option<UserId>,
+    /// Its name at the time.
+    pub agent_name: Option<String>,
     /// `api_key` or `jwt`.
     pub auth_method: Option<String>,
     /// The key's id or the token's issuer.
@@ -189,11 +204,11 @@ impl Store {
             .await
     }
 
-    /// One entry with bodies and neighbours. `only`: an entry of anybody else is as absent.
+    /// One entry with bodies and neighbours. An entry that is not `only`'s is as absent.
     pub async fn get_event(
         &self,
         id: EventId,
-        only: Option<UserId>,
+        only: Only,
     ) -> Result<Option<EventDetail>, StoreError> {
         self.within("reading an audit event", detail(self, id, only)).await
     }
@@ -205,9 +220,6 @@ async fn page(
     after: Option<EventCursor>,
     limit: usize,
 ) -> Result<EventPage, StoreError> {
-    if filter.agent_id.is_some() {
-        return Ok(EventPage { events: Vec::new(), next: None });
-    }
     let limit = limit.max(1);
     let mut transaction = store.pool().begin().await?;
     // A plan for exactly these filters: one for all of them would read everything.
@@ -230,6 +242,7 @@ async fn page(
         after.map(|cursor| cursor.ts),
         after.map(|cursor| cursor.id),
         i64::try_from(limit + 1).unwrap_or(i64::MAX),
+        filter.agent_id.map(|id| id.0),
     )
     .fetch_all(&mut *transaction)
     .await?;
@@ -243,22 +256,25 @@ async fn page(
     })
 }
 
-async fn detail(
-    store: &Store,
-    id: EventId,
-    only: Option<UserId>,
-) -> Result<Option<EventDetail>, StoreError> {
+async fn detail(store: &Store, id: EventId, only: Only) -> Result<Option<EventDetail>, StoreError> {
     // An event that concludes a call carries the call's start, so it is hardly later than its own id says.
     let made = instant_of(id.0).map(|made| made + CLOCKS_APART);
-    let only = only.map(|user| user.0);
-    let found = sqlx::query_file_as!(EventFields, "src/audit/get_event.sql", id.0, made, only,)
-        .fetch_optional(store.pool())
-        .await?;
-    let Some(found) = found else { return Ok(None) };
-    let rows =
-        sqlx::query_file_as!(EventFields, "src/audit/call_events.sql", found.call_id, id.0, only)
-            .fetch_all(store.pool())
+    let (actor, agent) = (only.actor.map(|id| id.0), only.agent.map(|id| id.0));
+    let found =
+        sqlx::query_file_as!(EventFields, "src/audit/get_event.sql", id.0, made, actor, agent)
+            .fetch_optional(store.pool())
             .await?;
+    let Some(found) = found else { return Ok(None) };
+    let rows = sqlx::query_file_as!(
+        EventFields,
+        "src/audit/call_events.sql",
+        found.call_id,
+        id.0,
+        actor,
+        agent
+    )
+    .fetch_all(store.pool())
+    .await?;
     let call_ts = instant_of(found.call_id).unwrap_or(found.ts);
     let intended_at = sqlx::query_scalar!(
         "select ts from audit_intent where ts = $1 and id = $2",
@@ -323,6 +339,9 @@ struct EventFields {
     count: i64,
     actor_id: Option<Uuid>,
     actor_email: Option<String>,
+    actor_kind: Option<String>,
+    agent_id: Option<Uuid>,
+    agent_name: Option<String>,
     auth_method: Option<String>,
     credential: Option<String>,
     client_name: Option<String>,
@@ -360,6 +379,9 @@ impl EventFields {
             count: self.count,
             actor_id: self.actor_id.map(UserId),
             actor_email: self.actor_email.clone(),
+            actor_kind: self.actor_kind.clone(),
+            agent_id: self.agent_id.map(UserId),
+            agent_name: self.agent_name.clone(),
             auth_method: self.auth_method.clone(),
             credential: self.credential.clone(),
             client_name: self.client_name.clone(),

@@ -22,6 +22,12 @@ pub(super) struct SubjectRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) actor_email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) actor_kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) auth_method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credential: Option<String>,
@@ -62,6 +68,9 @@ impl SubjectRow {
         SubjectRow {
             actor_id: subject.actor_id.map(|id| id.0),
             actor_email: clean(subject.actor_email.as_deref()),
+            actor_kind: clean(subject.actor_kind),
+            agent_id: subject.agent_id.map(|id| id.0),
+            agent_name: clean(subject.agent_name.as_deref()),
             auth_method: clean(subject.auth_method),
             credential: clean(subject.credential.as_deref()),
             client_name: clean(subject.client_name.as_deref()),
@@ -177,6 +186,7 @@ impl EventRow {
     pub(super) fn bare(&self) -> EventRow {
         let subject = SubjectRow {
             actor_id: self.subject.actor_id,
+            agent_id: self.subject.agent_id,
             server_id: self.subject.server_id,
             policy_ids: "[]".into(),
             findings: "[]".into(),
@@ -299,6 +309,15 @@ mod tests {
         assert!(cut.ends_with('…') && cut.len() <= TEXT_LIMIT + 3);
         let odd = format!("x{long}");
         assert!(clean(Some(&odd)).unwrap().starts_with("xé"));
+    }
+
+    /// What was chained before there were agents reads as it did.
+    #[test]
+    fn a_row_without_an_agent_is_chained_as_ever() {
+        let subject = Subject { actor_email: Some("bob@example.com".into()), ..Subject::default() };
+        let text = serde_json::to_string(&SubjectRow::of(&subject)).unwrap();
+        assert_eq!(text, r#"{"actor_email":"bob@example.com","policy_ids":"[]","findings":"[]"}"#);
+        assert_eq!(serde_json::from_str::<SubjectRow>(&text).unwrap(), SubjectRow::of(&subject));
     }
 
     #[test]

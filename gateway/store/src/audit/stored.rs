@@ -70,6 +70,9 @@ pub(super) async fn events(
         let subject = SubjectRow {
             actor_id: row.actor_id,
             actor_email: row.actor_email,
+            actor_kind: row.actor_kind,
+            agent_id: row.agent_id,
+            agent_name: row.agent_name,
             auth_method: row.auth_method,
             credential: row.credential,
             client_name: row.client_name,

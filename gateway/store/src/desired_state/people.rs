@@ -132,7 +132,14 @@ async fn update(
     let mut diff = Diff::default();
     diff.field("name", &before.name, &user.name);
     diff.field("roles", role_names(&before.roles).join(", "), role_names(&user.roles).join(", "));
-    diff.field("groups", before.groups.join(", "), user.groups.join(", "));
+    let given = sqlx::query_scalar!(
+        "select g.name from membership m join gateway_group g on g.id = m.group_id
+          where m.user_id = $1 and m.source <> 'sign_in' order by g.name",
+        before.id.0
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    diff.field("groups", given.join(", "), user.groups.join(", "));
     diff.field("active", before.active.to_string(), user.active.to_string());
     sqlx::query!(
         "update gateway_user
@@ -166,21 +173,29 @@ async fn set_memberships(
     user: Uuid,
     groups: &[Uuid],
 ) -> Result<(), StoreError> {
-    let present: HashSet<Uuid> =
-        sqlx::query_scalar!("select group_id from membership where user_id = $1", user)
-            .fetch_all(&mut *connection)
-            .await?
-            .into_iter()
-            .collect();
+    let present: HashSet<Uuid> = sqlx::query_scalar!(
+        "select group_id from membership where user_id = $1 and source <> 'sign_in'",
+        user
+    )
+    .fetch_all(&mut *connection)
+    .await?
+    .into_iter()
+    .collect();
     if present == groups.iter().copied().collect() {
         return Ok(());
     }
-    sqlx::query!("delete from membership where user_id = $1 and group_id <> all($2)", user, groups)
-        .execute(&mut *connection)
-        .await?;
+    // What the person's identity provider says of them stays, and follows it alone.
+    sqlx::query!(
+        "delete from membership
+          where user_id = $1 and source <> 'sign_in' and group_id <> all($2)",
+        user,
+        groups
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "insert into membership (user_id, group_id) select $1, unnest($2::uuid[])
-         on conflict do nothing",
+         on conflict (group_id, user_id) do update set source = 'apply'",
         user,
         groups
     )

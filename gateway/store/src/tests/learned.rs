@@ -82,6 +82,34 @@ async fn only_what_differs_is_written() {
 }
 
 #[tokio::test]
+async fn of_two_replicas_that_see_a_change_one_is_told_of_it() {
+    let store = store().await;
+    let name: String =
+        sqlx::query_scalar("select current_database()").fetch_one(store.pool()).await.unwrap();
+    let url = crate::testing::server().await.url(Some(&name));
+    let replica = Store::open(&crate::testing::settings(&url)).await.unwrap();
+    let defined = |round: usize| [tool("a", &format!("{{{}}}", " ".repeat(round)))];
+    learn(&store, BOTH, &defined(0)).await;
+    for round in 1..=10 {
+        let mut looking = tokio::task::JoinSet::new();
+        for looker in 0..8 {
+            let store = if looker % 2 == 0 { store.clone() } else { replica.clone() };
+            looking.spawn(async move { learn(&store, BOTH, &defined(round)).await });
+        }
+        let told: Vec<ChangedTool> =
+            looking.join_all().await.into_iter().flat_map(|learned| learned.changed).collect();
+        let [before, after] = [defined(round - 1), defined(round)].map(|[tool]| tool);
+        let expected = ChangedTool {
+            name: "a".into(),
+            before: before.definition,
+            after: after.definition,
+            hashes: [before.hash, after.hash],
+        };
+        assert_eq!(told, [expected], "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_stored_stays_unknown() {
     let store = store().await;
     let tools = [tool("a", "{}"), tool("a", "{ }"), tool("n\0l", "{}"), tool("z", "{}")];

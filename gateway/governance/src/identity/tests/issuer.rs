@@ -52,6 +52,10 @@ impl Keys {
         }
     }
 
+    pub(super) fn ed_public(&self) -> Vec<u8> {
+        self.ed.public_key().as_ref().to_vec()
+    }
+
     pub(super) fn ed_x(&self) -> String {
         encode(self.ed.public_key().as_ref())
     }

@@ -1,6 +1,7 @@
-//! Clients: who asks for tokens. One whose id is a URL describes itself at that URL ([`document`]); another
+//! Clients: who asks for tokens. Agent accounts are clients of their own kind ([`agent`]). One whose id is a URL describes itself at that URL ([`document`]); another
 //! registered before ([`registered`]). Both become a [`Client`], and nothing else here knows the difference.
 
+pub(crate) mod agent;
 pub(crate) mod document;
 pub(crate) mod registered;
 

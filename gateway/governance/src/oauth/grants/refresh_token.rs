@@ -12,7 +12,7 @@ use time::Duration;
 use super::super::AuthorizationServer;
 use super::super::error::{ErrorCode, OauthError};
 use super::super::token::{Given, TokenRequest};
-use super::{give, stored_refresh};
+use super::{give, stored_refresh, within};
 
 /// Its `grant_type`.
 pub(crate) const NAME: &str = "refresh_token";
@@ -30,13 +30,18 @@ pub(crate) async fn exchange(
         return Err(OauthError::new(ErrorCode::UnauthorizedClient, description));
     }
     let token = form.required("refresh_token")?;
-    // Before the token is used up: a mistake in these must not cost the session.
-    super::super::scope::requested(form.get("scope"))?;
-    form.resource()?;
+    let hash = server.hash("refresh", token);
+    if form.get("scope").is_some() || form.get("resource").is_some() {
+        // Before the token is used up: asking for too much must not cost the session.
+        let session = server.store.session_of_refresh(&hash, &client.id).await;
+        if let Some(session) = session.map_err(OauthError::store)? {
+            within(server, &session, form)?;
+        }
+    }
     let next = successor(server, token);
     let now = server.clock.now();
     let rotation = Rotation {
-        hash: server.hash("refresh", token),
+        hash,
         client_id: &client.id,
         next: stored_refresh(server, &next),
         grace_from: now - GRACE,

@@ -1,6 +1,13 @@
 //! The authorization server with two replicas on one Postgres: what clients can do, and what thieves cannot.
 
+mod audiences;
 mod codes;
+mod devices;
+mod documents;
+mod keys;
+mod redirects;
+mod refresh;
+mod registration;
 
 use std::sync::LazyLock;
 
@@ -16,6 +23,8 @@ use crate::{Face, Presented, Unidentified};
 
 /// The browser in these tests.
 pub(super) const BROWSER: [u8; 32] = [7; 32];
+/// The gateway, also as an issuer.
+pub(super) const GATEWAY: &str = "https://gw.example.com";
 /// Where the client listens.
 pub(super) const REDIRECT: &str = "http://127.0.0.1/callback";
 pub(super) const VERIFIER: &str = "a-verifier-of-43-characters-is-long-enough-";

@@ -19,6 +19,7 @@ pub(super) fn metadata(server: &AuthorizationServer) -> Value {
         "response_modes_supported": ["query"],
         "grant_types_supported": grants::ALL,
         "token_endpoint_auth_methods_supported": grants::AUTH_METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": grants::ASSERTION_ALGORITHMS,
         "revocation_endpoint_auth_methods_supported":
             ["none", "client_secret_basic", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gateway_core::reason::Reason;
+use gateway_governance::connections::client_metadata;
 use gateway_governance::{Face, Governance};
 use http::StatusCode;
 use serde_json::Value;
@@ -73,6 +74,10 @@ impl Rest {
     fn document(&self, document: Document, parameters: &[(&'static str, &str)]) -> Reply {
         match document {
             Document::OpenApi => json(StatusCode::OK, self.openapi.clone()),
+            Document::Client => {
+                let document = client_metadata(&self.metadata.public_url);
+                json(StatusCode::OK, document.to_string())
+            }
             Document::ProtectedResource => {
                 json(StatusCode::OK, self.metadata.document("").to_string())
             }

@@ -112,6 +112,7 @@ fn access(access: Access) -> &'static str {
         Access::User => "user",
         Access::Concerned => "concerned",
         Access::Asked => "asked",
+        Access::Owner => "owner",
         Access::Admin => "admin",
     }
 }

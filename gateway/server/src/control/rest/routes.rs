@@ -6,7 +6,7 @@ use http::Method;
 /// An address.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// `GET`, `POST` or `PUT`.
+    /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: &'static str,
     /// The path; a segment in braces is a parameter, which becomes the argument of that name.
     pub path: &'static str,
@@ -30,6 +30,8 @@ pub enum Does {
 pub enum Document {
     /// The description of this interface.
     OpenApi,
+    /// The gateway as a client of other authorization servers.
+    Client,
     /// RFC 9728: who issues tokens for this gateway.
     ProtectedResource,
     /// RFC 9728: who issues tokens for a server behind it.
@@ -47,6 +49,8 @@ pub enum Access {
     Concerned,
     /// Those who are asked, administrators or not; to others it looks absent.
     Asked,
+    /// Whose own it is, for what they have; to whoever has none it looks absent.
+    Owner,
     /// Holders of an administrative role; others learn that they lack it.
     Admin,
 }
@@ -72,7 +76,30 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
+    route("GET", "/api/v1/agent-accounts", "list_agent_accounts", Access::User),
+    route("POST", "/api/v1/agent-accounts", "create_agent_account", Access::Admin),
+    route("GET", "/api/v1/agent-accounts/{agent}", "get_agent_account", Access::Concerned),
+    route(
+        "PUT",
+        "/api/v1/agent-accounts/{agent}/status",
+        "set_agent_account_status",
+        Access::Concerned,
+    ),
+    route(
+        "POST",
+        "/api/v1/agent-accounts/{agent}/secret",
+        "rotate_agent_account_secret",
+        Access::Concerned,
+    ),
+    route("GET", "/api/v1/delegations", "list_delegations", Access::User),
+    route("POST", "/api/v1/delegations", "create_delegation", Access::User),
+    route("DELETE", "/api/v1/delegations/{id}", "revoke_delegation", Access::Concerned),
+    route("GET", "/api/v1/sessions", "list_oauth_sessions", Access::User),
+    route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
+    route("GET", "/api/v1/connections", "list_connections", Access::User),
+    route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Owner),
     document("/api/v1/openapi.json", Document::OpenApi),
+    document("/api/v1/oauth/client-metadata.json", Document::Client),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
     document(
         "/.well-known/oauth-protected-resource/api/v1/proxy/{server_id}/mcp",
@@ -136,7 +163,7 @@ fn parameters<'a>(template: &'static str, path: &'a str) -> Option<Vec<(&'static
 }
 
 /// The name in a parameter segment.
-pub(super) fn name_of(segment: &'static str) -> Option<&'static str> {
+pub(in crate::control) fn name_of(segment: &'static str) -> Option<&'static str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 

@@ -82,6 +82,10 @@ impl Face {
             "set_server_status" => json!({"status": "active"}),
             "explain_access" => json!({"server": "tickets", "tool": "close_ticket"}),
             "decide_confirmation" => json!({"approve": true}),
+            "create_agent_account" => json!({"name": format!("agent-{}", uuid::Uuid::new_v4())}),
+            "set_agent_account_status" => json!({"enabled": true}),
+            "create_delegation" => json!({"agent": self.organisation.agent().await}),
+            "disconnect_server" => json!({}),
             _ => Value::Null,
         };
         let id = match name {
@@ -89,11 +93,20 @@ impl Face {
             "get_confirmation" | "decide_confirmation" => {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
+            "revoke_delegation" => self.organisation.delegation().await,
+            "revoke_oauth_session" => self.organisation.session().await,
+            "disconnect_server" => {
+                self.organisation.connected().await;
+                String::new()
+            }
             _ => String::new(),
         };
-        let path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        if path.contains("{agent}") {
+            path = path.replace("{agent}", &self.organisation.agent().await);
+        }
         assert!(!path.contains('{') && !path.contains("//"), "{name}: no example for {path}");
-        (path, body.to_string())
+        (path, if body.is_null() { "{}".into() } else { body.to_string() })
     }
 
     async fn entry_of_user(&self) -> String {
@@ -112,7 +125,7 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
         Access::Anonymous => (200, 200, 200, 200),
         Access::User => (401, 200, 200, 200),
         Access::Concerned => (401, 404, 200, 200),
-        Access::Asked => (401, 404, 404, 200),
+        Access::Asked | Access::Owner => (401, 404, 404, 200),
         Access::Admin => (401, 403, 200, 403),
     };
     // Whoever may decide comes last: it can be done once.
@@ -128,8 +141,8 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
 async fn each_address_lets_through_whom_it_declares() {
     let face = Face::start().await;
     for route in ROUTES {
-        let (path, body) = face.example(route).await;
         for (person, status) in expected(route.access) {
+            let (path, body) = face.example(route).await;
             let credential = face.credential(person);
             let seen = face.send(route.method, &path, credential, &body).await;
             assert_eq!(seen.status, status, "{person:?} {} {path}: {}", route.method, seen.body);
@@ -177,7 +190,11 @@ async fn bad_credentials_reach_no_operation() {
     ];
     let operations = ROUTES.iter().filter(|route| route.access != Access::Anonymous);
     for route in operations {
-        let path = route.path.replace("{server_id}", "tickets").replace("{id}", "x");
+        let path = route
+            .path
+            .replace("{server_id}", "tickets")
+            .replace("{id}", "x")
+            .replace("{agent}", "x");
         for case in &cases {
             let mut headers = HeaderMap::new();
             for (name, value) in case {

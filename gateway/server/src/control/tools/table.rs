@@ -86,6 +86,61 @@ pub const TOOLS: &[Entry] = &[
         "Decide on a confirmation",
         "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool. Needs confirm=true.",
     ),
+    reads(
+        "list_agent_accounts",
+        "List agent accounts",
+        "Agent accounts (programs with credentials of their own) that you own; admins see all.",
+    ),
+    reads(
+        "get_agent_account",
+        "Get an agent account",
+        "One agent account: its client id, owner, roles, whether it is enabled.",
+    ),
+    changes(
+        "create_agent_account",
+        "Create an agent account",
+        "Make credentials for a program (developers and admins). Its secret is not shown here, but by REST. Needs confirm=true.",
+    ),
+    changes(
+        "set_agent_account_status",
+        "Enable or disable an agent account",
+        "Switch an agent account of yours on or off; off ends its tokens at once. Needs confirm=true.",
+    ),
+    reads(
+        "list_delegations",
+        "List delegations",
+        "Which agents may act for you, or for others through agents that you own; admins see all.",
+    ),
+    changes(
+        "create_delegation",
+        "Let an agent act for you",
+        "Let an agent account act on your behalf, on some servers or all, with an optional end. Only for yourself. Needs confirm=true.",
+    ),
+    changes(
+        "revoke_delegation",
+        "Withdraw a delegation",
+        "An agent may not act for you any more, at once. Needs confirm=true.",
+    ),
+    reads(
+        "list_oauth_sessions",
+        "List sessions",
+        "The MCP clients that you signed in with; admins see everybody's.",
+    ),
+    changes(
+        "revoke_oauth_session",
+        "End a session",
+        "Sign one of your MCP clients out: its tokens work nowhere any more. Needs confirm=true.",
+    ),
+    reads(
+        "list_connections",
+        "List connections",
+        "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
+    ),
+    changes(
+        "disconnect_server",
+        "Disconnect a server",
+        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
+    ),
     changes(
         "set_server_status",
         "Set a server's status",

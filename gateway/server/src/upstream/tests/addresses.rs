@@ -6,12 +6,12 @@ use gateway_core::reason::Reason;
 use gateway_governance::Fetch;
 use url::Url;
 
-use super::fixture::{Answers, Script, Upstream, guard, ok, post, server, settings};
+use super::fixture::{Answers, Script, Upstream, guard, none, ok, post, server, settings};
 use crate::upstream::leg::public_authorities;
 use crate::upstream::{Guard, Leg};
 
 /// Spellings of this machine and of places that nobody may reach; `PORT` is a listener's.
-const SPELLINGS: &[&str] = &[
+pub(super) const SPELLINGS: &[&str] = &[
     "http://127.0.0.1:PORT/",
     "http://127.0.0.1.:PORT/",
     "http://127.1:PORT/",
@@ -112,14 +112,14 @@ async fn no_spelling_reaches_what_is_not_allowed() {
     let leg = Leg::new(guard(&[]), settings());
     let spell = |url: &str| url.replace("PORT", &canary.address.port().to_string());
     for url in SPELLINGS.iter().map(|url| spell(url)) {
-        let error = leg.send(&server(&url), post("{}")).await.unwrap_err();
+        let error = leg.send(&server(&url), &none(), post("{}")).await.unwrap_err();
         assert_eq!(error.reason, Reason::UpstreamAddressRefused, "{url}: {error}");
         assert!(!error.sent, "{url}");
         let fetched = leg.get(&Url::parse(&url).unwrap(), 100).await;
         assert!(fetched.unwrap_err().contains("allow"), "{url}");
     }
     for url in NO_ADDRESS.iter().map(|url| spell(url)) {
-        let error = leg.send(&server(&url), post("{}")).await.unwrap_err();
+        let error = leg.send(&server(&url), &none(), post("{}")).await.unwrap_err();
         assert!(!error.sent && error.detail.starts_with("url: "), "{url}: {error}");
     }
     assert_eq!(canary.connections(), 0);
@@ -231,7 +231,7 @@ async fn a_name_that_changes_its_mind_is_checked_each_time() {
     let server = server(format!("http://rebinding.test:{port}/mcp"));
     let mut outcomes = Vec::new();
     for _ in 0..5 {
-        let outcome = leg.send(&server, post("{}")).await;
+        let outcome = leg.send(&server, &none(), post("{}")).await;
         outcomes.push(outcome.map(|answer| answer.status().as_u16()).map_err(|error| error.reason));
     }
     assert_eq!(
@@ -245,4 +245,28 @@ async fn a_name_that_changes_its_mind_is_checked_each_time() {
         ]
     );
     assert_eq!(upstream.received().iter().filter(|r| r.starts_with("POST")).count(), 2);
+}
+
+/// The same on the way to key sets, metadata and tokens: each fetch asks anew, and each answer is checked.
+#[tokio::test]
+async fn a_name_that_changes_its_mind_is_checked_at_each_fetch() {
+    let upstream = Upstream::start(Script::Once(
+        ok("{}").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"),
+    ))
+    .await;
+    let port = upstream.address.port();
+    let at = |host: [u8; 4]| SocketAddr::from((host, port));
+    let resolver = Answers::new(vec![
+        vec![at([127, 0, 0, 1])],
+        vec![at([127, 0, 0, 2])],
+        vec![at([169, 254, 169, 254])],
+    ]);
+    let leg = Leg::with(guard(&["127.0.0.1/32"]), settings(), resolver, public_authorities());
+    let url = Url::parse(&format!("http://rebinding.test:{port}/jwks")).unwrap();
+    let mut came = Vec::new();
+    for _ in 0..4 {
+        came.push(leg.get(&url, 100).await.is_ok());
+    }
+    assert_eq!(came, [true, false, false, false]);
+    assert_eq!(upstream.connections(), 1);
 }

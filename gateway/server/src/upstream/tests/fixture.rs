@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_core::credential::Credential;
 use gateway_core::ids::ServerId;
-use gateway_core::server::{Endpoint, SecretSource, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
 use http::{Method, Request};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,13 +61,13 @@ pub(super) fn server(url: impl Into<String>) -> Server {
     }
 }
 
-pub(super) fn with_credential(mut server: Server, value: Option<&str>) -> Server {
-    server.auth = UpstreamAuth::Header {
-        name: "authorization".into(),
-        from: SecretSource::Env("TOKEN".into()),
-        value: value.map(SecretString::from),
-    };
-    server
+pub(super) fn none() -> Credential {
+    Credential::none()
+}
+
+/// `Authorization` with this value.
+pub(super) fn presenting(value: &str) -> Credential {
+    Credential::of(vec![(http::header::AUTHORIZATION, SecretString::from(value))])
 }
 
 pub(super) fn post(body: &str) -> Request<Bytes> {

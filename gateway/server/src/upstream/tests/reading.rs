@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use url::Url;
 use uuid::Uuid;
 
-use super::fixture::{Script, Upstream, leg, leg_with, ok, server, settings};
+use super::fixture::{Script, Upstream, leg, leg_with, none, ok, server, settings};
 use crate::exchange::{self, Exchange, Reply};
 use crate::proxy::plumbing::{Handler, Limits, Listen, Plumbing, Unread};
 use crate::upstream::LegSettings;
@@ -131,7 +131,7 @@ async fn eras_and_tools_are_found_out() {
         for (legacy, modern) in [(true, false), (false, true), (true, true)] {
             let fake = Fake { legacy, modern, streams, ..Fake::default() };
             let (_running, url, seen) = start(fake);
-            let probed = leg().probe(&server(url)).await.unwrap();
+            let probed = leg().probe(&server(url), &none()).await.unwrap();
             assert_eq!(probed.eras, Eras { legacy, modern });
             assert_eq!(probed.tools, TOOLS, "byte for byte");
             let seen = seen.lock().unwrap();
@@ -145,7 +145,7 @@ async fn eras_and_tools_are_found_out() {
 #[tokio::test]
 async fn each_era_is_spoken_properly() {
     let (_running, url, seen) = start(Fake { legacy: true, ..Fake::default() });
-    leg().probe(&server(url)).await.unwrap();
+    leg().probe(&server(url), &none()).await.unwrap();
     assert_eq!(
         *seen.lock().unwrap(),
         [
@@ -160,7 +160,7 @@ async fn each_era_is_spoken_properly() {
     let (_running, url, seen) = start(Fake { modern: true, ..Fake::default() });
     let mut known = server(url);
     known.eras = Some(Eras { legacy: false, modern: true });
-    let tools = leg().list(&known, Listing::Tools, &caller()).await.unwrap();
+    let tools = leg().list(&known, Listing::Tools, &caller(), &none()).await.unwrap();
     assert_eq!(tools, TOOLS);
     let line = "POST tools/list - 2026-07-28 tools/list";
     assert_eq!(*seen.lock().unwrap(), [line, line]);
@@ -184,8 +184,8 @@ async fn a_listing_that_the_server_does_not_have_is_empty() {
     for fake in [Fake { legacy: true, ..Fake::default() }, Fake { modern: true, ..Fake::default() }]
     {
         let (_running, url, _) = start(fake);
-        let prompts = leg().list(&server(url), Listing::Prompts, &caller()).await;
-        assert_eq!(prompts, Ok(Vec::new()));
+        let prompts = leg().list(&server(url), Listing::Prompts, &caller(), &none()).await;
+        assert!(prompts.unwrap().is_empty());
     }
 }
 
@@ -202,15 +202,17 @@ async fn servers_that_misbehave_are_named() {
         (Fake { legacy: true, streams: true, padding: 200_000, ..Fake::default() }, "100000 bytes"),
     ] {
         let (_running, url, _) = start(fake);
-        let (reason, detail) = leg_with(small()).probe(&server(url)).await.unwrap_err();
+        let gateway_governance::Unread { reason, detail, refused } =
+            leg_with(small()).probe(&server(url), &none()).await.unwrap_err();
         assert_eq!(reason, Reason::UpstreamInvalid, "{detail}");
+        assert_eq!(refused.is_some(), expected == "status 401", "a refusal is told as one");
         assert!(detail.contains(expected), "{detail:?} should say {expected:?}");
     }
     for answer in ["<html>", "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{},\"result\":{}}", "{}"] {
         let text = ok(answer).replace("\r\n\r\n", "\r\nContent-Type: application/json\r\n\r\n");
         let upstream = Upstream::start(Script::Answer(text)).await;
-        let probed = leg().probe(&server(upstream.url())).await;
-        assert_eq!(probed.map(|_| ()).unwrap_err().0, Reason::UpstreamInvalid, "{answer}");
+        let probed = leg().probe(&server(upstream.url()), &none()).await;
+        assert_eq!(probed.map(|_| ()).unwrap_err().reason, Reason::UpstreamInvalid, "{answer}");
     }
 }
 
@@ -218,12 +220,12 @@ async fn servers_that_misbehave_are_named() {
 async fn a_server_that_stalls_or_is_dead_is_given_up() {
     let short = LegSettings { listing_within: Duration::from_millis(300), ..settings() };
     let silent = Upstream::start(Script::SayAndWait(String::new())).await;
-    let probed = leg_with(short).probe(&server(silent.url())).await;
-    assert_eq!(probed.map(|_| ()).unwrap_err().0, Reason::UpstreamTimeout);
+    let probed = leg_with(short).probe(&server(silent.url()), &none()).await;
+    assert_eq!(probed.map(|_| ()).unwrap_err().reason, Reason::UpstreamTimeout);
 
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let probed = leg().probe(&server(format!("http://{closed}/"))).await;
-    assert_eq!(probed.map(|_| ()).unwrap_err().0, Reason::UpstreamUnreachable);
+    let probed = leg().probe(&server(format!("http://{closed}/")), &none()).await;
+    assert_eq!(probed.map(|_| ()).unwrap_err().reason, Reason::UpstreamUnreachable);
 }
 
 #[tokio::test]

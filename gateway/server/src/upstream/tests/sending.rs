@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::fixture::{
-    Answers, Script, Upstream, guard, leg, leg_with, ok, post, server, settings, with_credential,
+    Answers, Script, Upstream, guard, leg, leg_with, none, ok, post, presenting, server, settings,
     within,
 };
 use crate::exchange::{self, Body};
@@ -30,14 +30,14 @@ async fn text(answer: Response<Body>) -> String {
 #[tokio::test]
 async fn requests_arrive_as_given_with_address_and_credential_of_the_server() {
     let upstream = Upstream::start(Script::Answer(ok("{\"a\": 1e400}"))).await;
-    let server = with_credential(server(upstream.url() + "?v=1#part"), Some("Bearer s3cret"));
+    let server = server(upstream.url() + "?v=1#part");
     let mut request = post("{\"jsonrpc\": \"2.0\"}");
     *request.uri_mut() = "http://elsewhere.test/other".parse().unwrap();
     request.headers_mut().insert("host", "elsewhere.test".parse().unwrap());
     request.headers_mut().insert("authorization", "Bearer client".parse().unwrap());
     request.headers_mut().insert("mcp-method", "tools/call".parse().unwrap());
     let leg = leg();
-    let answer = leg.send(&server, request).await.unwrap();
+    let answer = leg.send(&server, &presenting("Bearer s3cret"), request).await.unwrap();
     assert_eq!(text(answer).await, "{\"a\": 1e400}");
     let received = upstream.received().remove(0);
     let mut lines: Vec<_> = received.split("\r\n").collect();
@@ -63,29 +63,28 @@ async fn connections_are_shared_by_server_and_credential_only() {
     let leg = leg();
     let plain = server(upstream.url());
     for _ in 0..3 {
-        text(leg.send(&plain, post("{}")).await.unwrap()).await;
+        text(leg.send(&plain, &none(), post("{}")).await.unwrap()).await;
     }
     assert_eq!(upstream.connections(), 1);
-    let first = with_credential(plain.clone(), Some("a"));
-    text(leg.send(&first, post("{}")).await.unwrap()).await;
+    let (first, second) = (presenting("a"), presenting("b"));
+    text(leg.send(&plain, &first, post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 2);
-    let second = with_credential(plain.clone(), Some("b"));
-    text(leg.send(&second, post("{}")).await.unwrap()).await;
+    text(leg.send(&plain, &second, post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 3);
     let mut other = plain.clone();
     other.id.0 = Uuid::from_u128(2);
-    text(leg.send(&other, post("{}")).await.unwrap()).await;
+    text(leg.send(&other, &none(), post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 4);
-    text(leg.send(&first, post("{}")).await.unwrap()).await;
+    text(leg.send(&plain, &first, post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 4);
 }
 
 #[tokio::test]
-async fn a_missing_credential_sends_nothing() {
+async fn a_credential_that_cannot_be_presented_sends_nothing() {
     let upstream = Upstream::start(Script::Answer(ok("{}"))).await;
-    for value in [None, Some("two\nlines")] {
-        let server = with_credential(server(upstream.url()), value);
-        let error = leg().send(&server, post("{}")).await.unwrap_err();
+    for value in ["two\nlines", "lines\0"] {
+        let server = server(upstream.url());
+        let error = leg().send(&server, &presenting(value), post("{}")).await.unwrap_err();
         assert_eq!((error.reason, error.sent), (Reason::UpstreamCredentialMissing, false));
         assert!(!error.to_string().contains("lines"), "no secret in errors");
     }
@@ -96,16 +95,17 @@ async fn a_missing_credential_sends_nothing() {
 async fn a_dead_server_is_named_within_its_deadline() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = server(format!("http://{closed}/"));
-    let error = leg().send(&refused, post("{}")).await.unwrap_err();
+    let error = leg().send(&refused, &none(), post("{}")).await.unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false), "{error}");
 
     let nameless = Leg::with(guard(&[]), settings(), Answers::new(vec![]), public_authorities());
-    let error = nameless.send(&server("http://no.test/"), post("{}")).await.unwrap_err();
+    let error = nameless.send(&server("http://no.test/"), &none(), post("{}")).await.unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false), "{error}");
 
     // It closes in the middle of the handshake.
     let plain = Upstream::start(Script::Slam).await;
-    let error = leg().send(&server(plain.url().replace("http", "https")), post("{}")).await;
+    let error =
+        leg().send(&server(plain.url().replace("http", "https")), &none(), post("{}")).await;
     let error = error.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false), "{error}");
 }
@@ -127,7 +127,7 @@ async fn a_silent_server_is_given_up() {
         ..settings()
     };
     let leg = Leg::with(guard(&[]), short.clone(), Arc::new(Never), public_authorities());
-    let error = within("names", leg.send(&server("http://no.test/"), post("{}"))).await;
+    let error = within("names", leg.send(&server("http://no.test/"), &none(), post("{}"))).await;
     let error = error.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamTimeout, false), "{error}");
 
@@ -135,10 +135,10 @@ async fn a_silent_server_is_given_up() {
     let silent = Upstream::start(Script::SayAndWait(String::new())).await;
     let leg = leg_with(short);
     let tls = server(silent.url().replace("http", "https"));
-    let error = within("TLS", leg.send(&tls, post("{}"))).await.map(drop).unwrap_err();
+    let error = within("TLS", leg.send(&tls, &none(), post("{}"))).await.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamTimeout, false), "{error}");
     for body in ["{}", ""] {
-        let asked = within("an answer", leg.send(&server(silent.url()), post(body))).await;
+        let asked = within("an answer", leg.send(&server(silent.url()), &none(), post(body))).await;
         let error = asked.map(drop).unwrap_err();
         assert_eq!((error.reason, error.sent), (Reason::UpstreamTimeout, true), "{error}");
     }
@@ -149,7 +149,8 @@ async fn answers_that_are_not_http_are_named() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     for text in ["HELLO\r\n\r\n".to_owned(), "HTTP/1.1 abc\r\n\r\n".to_owned(), long] {
         let upstream = Upstream::start(Script::SayAndWait(text)).await;
-        let error = leg().send(&server(upstream.url()), post("{}")).await.map(drop).unwrap_err();
+        let error =
+            leg().send(&server(upstream.url()), &none(), post("{}")).await.map(drop).unwrap_err();
         assert_eq!((error.reason, error.sent), (Reason::UpstreamInvalid, true), "{error}");
     }
 }
@@ -160,7 +161,7 @@ async fn redirects_are_answers() {
     let to = target.url();
     let moved = format!("HTTP/1.1 307 Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
     let upstream = Upstream::start(Script::Answer(moved)).await;
-    let answer = leg().send(&server(upstream.url()), post("{}")).await.unwrap();
+    let answer = leg().send(&server(upstream.url()), &none(), post("{}")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(target.connections(), 0);
 }
@@ -172,7 +173,7 @@ async fn a_request_that_may_have_arrived_is_never_sent_again() {
     for cut in 0..whole.len() {
         let upstream = Upstream::start(Script::Once(whole[..cut].to_owned())).await;
         let server = server(upstream.url());
-        let broke = match within("a cut answer", leg.send(&server, post("{}"))).await {
+        let broke = match within("a cut answer", leg.send(&server, &none(), post("{}"))).await {
             Err(error) => error.sent,
             Ok(answer) => answer.into_body().collect().await.is_err(),
         };
@@ -180,7 +181,7 @@ async fn a_request_that_may_have_arrived_is_never_sent_again() {
         assert_eq!(upstream.received().len(), 1, "cut after {cut} bytes");
     }
     let upstream = Upstream::start(Script::Slam).await;
-    assert!(leg.send(&server(upstream.url()), post("{}")).await.is_err());
+    assert!(leg.send(&server(upstream.url()), &none(), post("{}")).await.is_err());
     assert_eq!(upstream.connections(), 1, "not even tried again");
 }
 
@@ -192,7 +193,7 @@ async fn connections_that_went_stale_cost_nothing_and_double_nothing() {
     let server = server(upstream.url());
     let mut unknown = 0;
     for number in 0..200 {
-        match leg.send(&server, post(&format!("request {number};"))).await {
+        match leg.send(&server, &none(), post(&format!("request {number};"))).await {
             Ok(answer) => drop(text(answer).await),
             Err(error) => unknown += usize::from(error.sent),
         }
@@ -210,7 +211,7 @@ async fn dropping_the_answer_or_the_question_aborts_it_upstream() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     let upstream = Upstream::start(Script::SayAndWait(head.to_owned())).await;
     let leg = leg();
-    let mut answer = leg.send(&server(upstream.url()), post("{}")).await.unwrap();
+    let mut answer = leg.send(&server(upstream.url()), &none(), post("{}")).await.unwrap();
     let first = within("a frame", answer.body_mut().frame()).await.unwrap().unwrap();
     assert_eq!(first.into_data().unwrap(), "hello");
     drop(answer);
@@ -218,7 +219,8 @@ async fn dropping_the_answer_or_the_question_aborts_it_upstream() {
 
     let upstream = Upstream::start(Script::SayAndWait(String::new())).await;
     let server = server(upstream.url());
-    let asking = leg.send(&server, post("{}"));
+    let nothing = none();
+    let asking = leg.send(&server, &nothing, post("{}"));
     let received = async {
         while upstream.received().is_empty() {
             tokio::task::yield_now().await;
@@ -249,7 +251,7 @@ async fn a_server_that_hangs_fills_its_own_places_only() {
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let (leg, slow) = (leg.clone(), slow.clone());
-            tokio::spawn(async move { leg.send(&slow, post("{}")).await.map(drop) })
+            tokio::spawn(async move { leg.send(&slow, &none(), post("{}")).await.map(drop) })
         })
         .collect();
     let received = async {
@@ -258,9 +260,9 @@ async fn a_server_that_hangs_fills_its_own_places_only() {
         }
     };
     within("two requests", received).await;
-    let error = leg.send(&slow, post("{}")).await.map(drop).unwrap_err();
+    let error = leg.send(&slow, &none(), post("{}")).await.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::Overloaded, false));
-    text(leg.send(&server(healthy.url()), post("{}")).await.unwrap()).await;
+    text(leg.send(&server(healthy.url()), &none(), post("{}")).await.unwrap()).await;
     waiting.iter().for_each(|task| task.abort());
 }
 
@@ -279,7 +281,7 @@ async fn the_in_process_server_gets_the_caller() {
     let leg = leg();
     let mut runlayer = server("");
     runlayer.endpoint = Endpoint::InProcess;
-    let error = leg.send(&runlayer, post("{}")).await.map(drop).unwrap_err();
+    let error = leg.send(&runlayer, &none(), post("{}")).await.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false));
     leg.set_local(Arc::new(Here));
     let mut request = post("{}");
@@ -296,6 +298,6 @@ async fn the_in_process_server_gets_the_caller() {
         AuthMethod::ApiKey,
         "key",
     ));
-    let answer = leg.send(&runlayer, request).await.unwrap();
+    let answer = leg.send(&runlayer, &none(), request).await.unwrap();
     assert_eq!(text(answer).await, "alice@example.com");
 }

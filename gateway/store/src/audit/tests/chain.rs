@@ -10,6 +10,7 @@ const TAMPERING: &[(&str, &str, &str)] = &[
     ("edit an outcome", "update audit_event set outcome = 'denied' where id = (select max(id::text)::uuid from audit_event)", "audit_event"),
     ("edit a name", "update audit_event set resource_name = 'innocent' where id = (select min(id::text)::uuid from audit_event)", "audit_event"),
     ("erase an actor", "update audit_event set actor_id = null", "audit_event"),
+    ("blame an agent", "update audit_event set agent_id = gen_random_uuid(), actor_kind = 'agent'", "audit_event"),
     ("edit a figure", "update audit_event set latency_us = latency_us + 1 where id = (select min(id::text)::uuid from audit_event)", "audit_event"),
     ("edit an intent", "update audit_intent set subject = replace(subject, 'bob@', 'eve@') where id = (select min(id::text)::uuid from audit_intent)", "audit_intent"),
     ("edit a digest", "update audit_intent set arguments_digest = null where id = (select min(id::text)::uuid from audit_intent)", "audit_intent"),

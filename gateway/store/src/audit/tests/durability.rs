@@ -53,7 +53,7 @@ async fn a_second_event_for_an_intent_changes_nothing() {
     assert_eq!(number(&store, "select count(*) from audit_event").await, 2);
     assert_eq!(number(&store, "select sum(events)::bigint from audit_rollup_day").await, 2);
     assert_eq!(number(&store, "select count(*) from audit_payload").await, 4);
-    let kept = store.get_event(first.id, None).await.unwrap().unwrap();
+    let kept = store.get_event(first.id, Only::default()).await.unwrap().unwrap();
     assert_eq!(kept.event.outcome, "ok");
     assert_eq!(verified(&store).await.rows, 4);
     trail.stop().await;
@@ -77,7 +77,7 @@ async fn odd_bytes_survive_in_payloads_and_never_break_a_row() {
         let event = Event { result: Some(bytes.clone().into()), ..outcome(&intent) };
         trail.conclude(event.clone());
         assert!(trail.flush(PATIENCE).await);
-        let read = store.get_event(event.id, None).await.unwrap().unwrap();
+        let read = store.get_event(event.id, Only::default()).await.unwrap().unwrap();
         assert_eq!(read.arguments.unwrap().bytes, bytes);
         assert_eq!(read.result.unwrap().bytes, bytes);
         assert_eq!(read.event.resource_name.as_deref(), Some("ab"));
@@ -93,7 +93,7 @@ async fn payloads_are_cut_or_left_out_as_configured() {
         Trail::start(&store, TrailSettings { payload_limit: 5, ..settings(&dir) }).await.unwrap();
     let (_, event) = call(&trail, "list").await;
     assert!(trail.flush(PATIENCE).await);
-    let read = store.get_event(event.id, None).await.unwrap().unwrap();
+    let read = store.get_event(event.id, Only::default()).await.unwrap().unwrap();
     let arguments = read.arguments.unwrap();
     assert_eq!(
         (&arguments.bytes[..], arguments.size, arguments.is_cut()),
@@ -105,7 +105,7 @@ async fn payloads_are_cut_or_left_out_as_configured() {
         .unwrap();
     let (_, event) = call(&trail, "list").await;
     assert!(trail.flush(PATIENCE).await);
-    let read = store.get_event(event.id, None).await.unwrap().unwrap();
+    let read = store.get_event(event.id, Only::default()).await.unwrap().unwrap();
     assert_eq!((read.arguments, read.result), (None, None));
     trail.stop().await;
 }
@@ -146,7 +146,7 @@ async fn a_row_that_postgres_refuses_blocks_nobody() {
     assert_eq!(number(&store, "select count(*) from audit_event").await, 199);
     let aside = "select count(*) from audit_quarantine where sqlstate = '22P05'";
     assert_eq!(number(&store, aside).await, 4);
-    let bare = store.get_event(event.id, None).await.unwrap().unwrap().event;
+    let bare = store.get_event(event.id, Only::default()).await.unwrap().unwrap().event;
     assert_eq!((bare.outcome.as_str(), bare.actor_id), ("ok", Some(user(1))));
     verified(&store).await;
     trail.stop().await;
@@ -220,10 +220,10 @@ async fn without_room_calls_are_refused_and_events_lose_their_bodies_only() {
     noted.id = EventId(Uuid::now_v7());
     trail.conclude(noted.clone());
     assert!(trail.flush(PATIENCE).await);
-    let read = store.get_event(noted.id, None).await.unwrap().unwrap();
+    let read = store.get_event(noted.id, Only::default()).await.unwrap().unwrap();
     assert_eq!(read.result, None);
     assert!(read.event.detail.unwrap().contains("bodies left out"));
-    assert!(store.get_event(event.id, None).await.unwrap().unwrap().result.is_some());
+    assert!(store.get_event(event.id, Only::default()).await.unwrap().unwrap().result.is_some());
     verified(&store).await;
     trail.stop().await;
 }
@@ -234,13 +234,13 @@ async fn after_stop_nothing_is_taken_for_recorded() {
     let trail = start(&store, &dir).await;
     let (_, event) = call(&trail, "list").await;
     trail.clone().stop().await;
-    assert!(store.get_event(event.id, None).await.unwrap().is_some());
+    assert!(store.get_event(event.id, Only::default()).await.unwrap().is_some());
     assert!(matches!(trail.record(intent(subject("list"))).await, Err(TrailError::Unavailable(_))));
     // Late events go to the disk, and from there to the next start.
     let late = Event { concludes_intent: false, ..outcome(&intent(subject("late"))) };
     trail.conclude(late.clone());
     let next = start(&store, &dir).await;
     assert!(next.flush(PATIENCE).await);
-    assert!(store.get_event(late.id, None).await.unwrap().is_some());
+    assert!(store.get_event(late.id, Only::default()).await.unwrap().is_some());
     next.stop().await;
 }

@@ -21,7 +21,7 @@ use gateway_core::{Clock, Timestamp};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use uuid::Uuid;
 
-use super::{Trail, TrailSettings, Verdict, Verified, verify};
+use super::{Only, Trail, TrailSettings, Verdict, Verified, verify};
 use crate::{Store, testing};
 
 /// Far beyond what anything here takes.
@@ -68,6 +68,10 @@ async fn start(store: &Store, dir: &Dir) -> Trail {
 
 fn user(n: u128) -> UserId {
     UserId(Uuid::from_u128(n))
+}
+
+fn only(n: u128) -> Only {
+    Only { actor: Some(user(n)), agent: None }
 }
 
 fn subject(tool: &str) -> Subject {

@@ -87,7 +87,7 @@ async fn killed_and_started_again() {
     assert!(trail.health().writable);
     assert_eq!(trail.health().spooled_bytes, 0);
     for event in &left {
-        let kept = store.get_event(event.id, None).await.unwrap().expect("an outcome");
+        let kept = store.get_event(event.id, Only::default()).await.unwrap().expect("an outcome");
         assert_eq!(kept.event.outcome, "ok");
         assert!(kept.result.is_some());
     }
@@ -180,7 +180,7 @@ async fn with_a_spool_for_intents_calls_go_on() {
     server.restart().await;
     recovers(&trail).await;
     assert!(trail.flush(PATIENCE).await);
-    let kept = store.get_event(event.id, None).await.unwrap().expect("an outcome");
+    let kept = store.get_event(event.id, Only::default()).await.unwrap().expect("an outcome");
     assert_eq!(kept.event.correlation_id, one.id);
     assert!(kept.intended_at.is_some());
     assert_closed(&store).await;

@@ -11,6 +11,10 @@ async fn fill(store: &Store, dir: &Dir, count: usize) -> Vec<Event> {
     for n in 0..count {
         let mut subject = subject(&format!("tool_{}", n % 3));
         subject.actor_id = Some(user(n as u128 % 2));
+        if n % 3 == 0 {
+            subject.agent_id = Some(user(50));
+            (subject.actor_kind, subject.agent_name) = (Some("person"), Some("indexer".into()));
+        }
         subject.client_name = Some(["Cursor", "VS Code"][n % 2].into());
         let intent = intent(subject);
         let _durable = trail.record(intent.clone()).await.unwrap();
@@ -72,7 +76,10 @@ async fn filters_and_pages() {
         (EventFilter { server_id: Some(ServerId(Uuid::from_u128(7))), ..all() }, 60),
         (EventFilter { server_id: Some(ServerId(Uuid::from_u128(8))), ..all() }, 0),
         (EventFilter { correlation_id: Some(events[5].call), ..all() }, 1),
-        (EventFilter { agent_id: Some(Uuid::nil()), ..all() }, 0),
+        (EventFilter { agent_id: Some(user(50)), ..all() }, 20),
+        (EventFilter { agent_id: Some(user(50)), actor_id: Some(user(1)), ..all() }, 10),
+        (EventFilter { agent_id: Some(UserId(Uuid::nil())), ..all() }, 0),
+        (EventFilter { agent_id: Some(user(1)), ..all() }, 0),
         (EventFilter { start: Some(SystemClock.now() + PATIENCE), ..all() }, 0),
         (EventFilter { end: Some(SystemClock.now() + PATIENCE), ..all() }, 60),
     ];
@@ -98,18 +105,20 @@ async fn one_entry_with_its_bodies_and_neighbours() {
     let (_, _) = call(&trail, "other").await;
     assert!(trail.flush(PATIENCE).await);
 
-    let full = store.get_event(event.id, Some(user(1))).await.unwrap().unwrap();
+    let full = store.get_event(event.id, only(1)).await.unwrap().unwrap();
     assert_eq!(&full.arguments.unwrap().bytes[..], b"{\"id\":1}");
     assert_eq!(&full.result.unwrap().bytes[..], b"{\"content\":[]}");
     assert!(full.intended_at.is_some());
     let neighbours: Vec<EventId> = full.neighbours.iter().map(|event| event.id).collect();
     assert_eq!(neighbours, [asked.id]);
 
-    let other = store.get_event(asked.id, None).await.unwrap().unwrap();
+    let other = store.get_event(asked.id, Only::default()).await.unwrap().unwrap();
     assert_eq!(&other.arguments.unwrap().bytes[..], b"[2]");
     assert_eq!((other.result, other.intended_at), (None, None));
     // Somebody else's looks like one that does not exist.
-    assert_eq!(store.get_event(event.id, Some(user(2))).await.unwrap(), None);
-    assert_eq!(store.get_event(EventId(Uuid::now_v7()), Some(user(1))).await.unwrap(), None);
+    assert_eq!(store.get_event(event.id, only(2)).await.unwrap(), None);
+    let by_agent = Only { agent: Some(user(50)), ..only(1) };
+    assert_eq!(store.get_event(event.id, by_agent).await.unwrap(), None);
+    assert_eq!(store.get_event(EventId(Uuid::now_v7()), only(1)).await.unwrap(), None);
     trail.stop().await;
 }

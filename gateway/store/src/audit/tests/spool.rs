@@ -73,7 +73,7 @@ async fn a_torn_line_ends_a_segment_and_a_changed_one_is_kept_aside() {
     assert!(trail.flush(PATIENCE).await);
     trail.stop().await;
     assert_eq!(number(&store, "select count(*) from audit_event").await, 8);
-    assert!(store.get_event(events[3].id, None).await.unwrap().is_none());
+    assert!(store.get_event(events[3].id, Only::default()).await.unwrap().is_none());
     assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), bytes);
 }
 

@@ -62,7 +62,7 @@ async fn running_calls_are_left_alone_and_end_as_they_did() {
     let event = outcome(&long);
     ours.conclude(event.clone());
     assert!(ours.flush(PATIENCE).await);
-    let kept = store.get_event(event.id, None).await.unwrap().unwrap();
+    let kept = store.get_event(event.id, Only::default()).await.unwrap().unwrap();
     assert_eq!(kept.event.outcome, "ok");
     assert_closed(&store).await;
     ours.stop().await;

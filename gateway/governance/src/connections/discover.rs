@@ -1,0 +1,314 @@
+//! From a server's address to its authorization server: protected resource metadata (RFC 9728), then authorization
+//! server metadata (RFC 8414, OpenID discovery). Every name must say of itself exactly what led to it, or somebody
+//! could pass off another's metadata as their own (mix-up).
+
+use bytes::Bytes;
+use gateway_core::mcp::{NEWEST_LEGACY_VERSION, headers};
+use gateway_core::server::OauthClient;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::challenge::Challenge;
+use super::fetch::{Fetcher, NotFetched};
+use super::trouble::Trouble;
+
+/// What a server and its authorization server say.
+#[derive(Debug, Clone)]
+pub(super) struct Discovered {
+    /// The value of `resource` in every request for tokens.
+    pub(super) resource: String,
+    /// The authorization server.
+    pub(super) server: AuthorizationServer,
+    /// Scopes to ask for where nobody configured any.
+    pub(super) scopes: Vec<String>,
+}
+
+/// Authorization server metadata, as far as it matters here.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct AuthorizationServer {
+    /// Who issues.
+    pub(super) issuer: String,
+    /// Where people agree.
+    pub(super) authorization_endpoint: Option<String>,
+    /// Where tokens are.
+    pub(super) token_endpoint: Option<String>,
+    /// Where clients register themselves.
+    pub(super) registration_endpoint: Option<String>,
+    /// Where tokens are given back.
+    pub(super) revocation_endpoint: Option<String>,
+    /// Must hold S256.
+    #[serde(default)]
+    pub(super) code_challenge_methods_supported: Vec<String>,
+    /// How clients prove themselves.
+    pub(super) token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// May name `offline_access`.
+    #[serde(default)]
+    pub(super) scopes_supported: Vec<String>,
+    /// It takes the URL of a metadata document for a client id.
+    #[serde(default)]
+    pub(super) client_id_metadata_document_supported: bool,
+    /// It names itself in every authorization response (RFC 9207).
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
+}
+
+/// Protected resource metadata, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct ProtectedResource {
+    resource: String,
+    #[serde(default)]
+    authorization_servers: Vec<String>,
+    #[serde(default)]
+    scopes_supported: Vec<String>,
+}
+
+/// Finds out who issues tokens for the server at `url`.
+pub(super) async fn discover(
+    fetcher: &Fetcher,
+    url: &str,
+    client: &OauthClient,
+) -> Result<Discovered, Trouble> {
+    let server = Url::parse(url).map_err(|error| Trouble::metadata(format!("url: {error}")))?;
+    let challenge = challenge(fetcher, &server).await?;
+    let found = protected_resource(fetcher, &server, &challenge).await?;
+    let (resource, issuer, mut scopes) = match found {
+        Some(found) => {
+            let issuer = choose(&found, client)?;
+            (found.resource, issuer, found.scopes_supported)
+        }
+        // Up to 2025-03-26 a server was its own authorization server.
+        None => {
+            let own = server.origin().ascii_serialization();
+            let issuer = client.issuer.clone().unwrap_or(own);
+            (without_slash(&server), issuer, Vec::new())
+        }
+    };
+    if let Some(asked) = challenge.scope {
+        scopes = asked.split_ascii_whitespace().map(str::to_owned).collect();
+    }
+    let server = authorization_server(fetcher, &issuer).await?;
+    Ok(Discovered { resource, server, scopes })
+}
+
+/// What the server answers to somebody without a token. Nothing is started: a server that demands tokens refuses
+/// before it reads.
+async fn challenge(fetcher: &Fetcher, server: &Url) -> Result<Challenge, Trouble> {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{NEWEST_LEGACY_VERSION}","capabilities":{{}},"clientInfo":{{"name":"gateway","version":"{}"}}}}}}"#,
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut request = Request::new(Bytes::from(body));
+    *request.method_mut() = Method::POST;
+    let to = request.headers_mut();
+    to.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    to.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    to.insert(headers::PROTOCOL_VERSION, HeaderValue::from_static(NEWEST_LEGACY_VERSION));
+    let answer = fetcher.send(server, request).await?;
+    Ok(match answer.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Challenge::of(answer.headers()),
+        _ => Challenge::default(),
+    })
+}
+
+/// Where the challenge says, else at the path, else at the root; `None` where there is none.
+async fn protected_resource(
+    fetcher: &Fetcher,
+    server: &Url,
+    challenge: &Challenge,
+) -> Result<Option<ProtectedResource>, Trouble> {
+    let places = match &challenge.resource_metadata {
+        Some(place) => vec![place.clone()],
+        None => well_known(server, "oauth-protected-resource"),
+    };
+    let Some(found) = first::<ProtectedResource>(fetcher, &places).await? else {
+        let told = challenge.resource_metadata.as_ref();
+        return match told {
+            Some(place) => {
+                Err(Trouble::metadata(format!("{place}: the server names it, and it is not there")))
+            }
+            None => Ok(None),
+        };
+    };
+    if covers(&found.resource, server) {
+        return Ok(Some(found));
+    }
+    Err(Trouble::metadata(format!(
+        "resource: the metadata is of \"{}\", not of this server",
+        found.resource.escape_debug()
+    )))
+}
+
+/// The metadata is the server's own, or of a whole of which the server is a part.
+fn covers(resource: &str, server: &Url) -> bool {
+    let Ok(resource) = Url::parse(resource) else { return false };
+    if resource.fragment().is_some() || resource.origin() != server.origin() {
+        return false;
+    }
+    let (whole, part) = (resource.path().trim_end_matches('/'), server.path());
+    let same_query = resource.query().is_none() || resource.query() == server.query();
+    let below =
+        part.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below && same_query
+}
+
+fn choose(found: &ProtectedResource, client: &OauthClient) -> Result<String, Trouble> {
+    let named = &found.authorization_servers;
+    match &client.issuer {
+        Some(issuer) if named.is_empty() || named.contains(issuer) => Ok(issuer.clone()),
+        Some(issuer) => Err(Trouble::metadata(format!(
+            "authorization_servers: the server no longer names {issuer}, which auth.issuer demands"
+        ))),
+        None => named.first().cloned().ok_or_else(|| {
+            Trouble::metadata("authorization_servers: the server names none".into())
+        }),
+    }
+}
+
+/// Reads an issuer's metadata, which must be its own.
+pub(super) async fn authorization_server(
+    fetcher: &Fetcher,
+    issuer: &str,
+) -> Result<AuthorizationServer, Trouble> {
+    let url = Url::parse(issuer).map_err(|e| Trouble::metadata(format!("issuer: {e}")))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Trouble::metadata("issuer: expected no query and no fragment".into()));
+    }
+    let mut places = well_known(&url, "oauth-authorization-server");
+    places.truncate(1);
+    places.extend(well_known(&url, "openid-configuration").into_iter().take(1));
+    if url.path() != "/" {
+        let path = url.as_str().trim_end_matches('/');
+        places.push(format!("{path}/.well-known/openid-configuration"));
+    }
+    let found = first::<AuthorizationServer>(fetcher, &places).await?;
+    let found = found.ok_or_else(|| Trouble::metadata(format!("{issuer}: it has no metadata")))?;
+    if found.issuer != issuer {
+        return Err(Trouble::metadata(format!(
+            "issuer: the metadata of {issuer} says it is of \"{}\"",
+            found.issuer.escape_debug()
+        )));
+    }
+    for (key, endpoint) in found.endpoints() {
+        usable(key, endpoint, &url)?;
+    }
+    Ok(found)
+}
+
+impl AuthorizationServer {
+    fn endpoints(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("authorization_endpoint", self.authorization_endpoint.as_deref()),
+            ("token_endpoint", self.token_endpoint.as_deref()),
+            ("registration_endpoint", self.registration_endpoint.as_deref()),
+            ("revocation_endpoint", self.revocation_endpoint.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(key, endpoint)| Some((key, endpoint?)))
+    }
+}
+
+/// An issuer behind TLS does not send people or codes out of it.
+fn usable(key: &str, endpoint: &str, issuer: &Url) -> Result<(), Trouble> {
+    let url = Url::parse(endpoint).map_err(|e| Trouble::metadata(format!("{key}: {e}")))?;
+    let wrong = match url.scheme() {
+        "https" => None,
+        "http" if issuer.scheme() == "http" => None,
+        _ => Some("expected https"),
+    };
+    let wrong = wrong.or(url.fragment().map(|_| "expected no fragment")).or((!url
+        .username()
+        .is_empty()
+        || url.password().is_some())
+    .then_some("expected no user and password"));
+    wrong.map_or(Ok(()), |wrong| Err(Trouble::metadata(format!("{key}: {wrong}"))))
+}
+
+/// The well-known address before the path, then the one of the whole origin.
+fn well_known(url: &Url, name: &str) -> Vec<String> {
+    let origin = url.origin().ascii_serialization();
+    let path = url.path().trim_end_matches('/');
+    let root = format!("{origin}/.well-known/{name}");
+    if path.is_empty() { vec![root] } else { vec![format!("{root}{path}"), root] }
+}
+
+/// The first document that is there. One that is there and not readable ends the search.
+async fn first<T: DeserializeOwned>(
+    fetcher: &Fetcher,
+    places: &[String],
+) -> Result<Option<T>, Trouble> {
+    for place in places {
+        let url = Url::parse(place).map_err(|e| Trouble::metadata(format!("{place}: {e}")))?;
+        match fetcher.document(&url).await {
+            Ok(found) => return Ok(Some(found)),
+            Err(NotFetched::Absent) => {}
+            Err(NotFetched::Trouble(trouble)) => return Err(trouble),
+        }
+    }
+    Ok(None)
+}
+
+/// As RFC 8707 wants it where no metadata says otherwise.
+fn without_slash(server: &Url) -> String {
+    match (server.path(), server.query()) {
+        ("/", None) => server.as_str().trim_end_matches('/').to_owned(),
+        _ => server.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_server_and_what_holds_it_cover_it() {
+        let server = Url::parse("https://mcp.example.com/team/mcp").unwrap();
+        for good in [
+            "https://mcp.example.com/team/mcp",
+            "https://mcp.example.com/team/mcp/",
+            "https://mcp.example.com/team",
+            "https://mcp.example.com",
+            "https://mcp.example.com:443/",
+        ] {
+            assert!(covers(good, &server), "{good}");
+        }
+        for bad in [
+            "https://mcp.example.com/team/mcp/more",
+            "https://mcp.example.com/te",
+            "https://mcp.example.com/other",
+            "http://mcp.example.com/team/mcp",
+            "https://mcp.example.com:8443/team/mcp",
+            "https://mcp.example.com.evil.test/team/mcp",
+            "https://evil.test/team/mcp",
+            "https://mcp.example.com/team/mcp#x",
+            "https://mcp.example.com/team/mcp?x",
+            "team/mcp",
+            "",
+        ] {
+            assert!(!covers(bad, &server), "{bad}");
+        }
+    }
+
+    #[test]
+    fn well_known_addresses_stand_before_the_path() {
+        let places = |url: &str| well_known(&Url::parse(url).unwrap(), "x").join(" ");
+        assert_eq!(places("https://a.test"), "https://a.test/.well-known/x");
+        assert_eq!(
+            places("https://a.test/b/c/"),
+            "https://a.test/.well-known/x/b/c https://a.test/.well-known/x"
+        );
+    }
+
+    #[test]
+    fn endpoints_stay_behind_tls() {
+        let issuer = Url::parse("https://as.test").unwrap();
+        for bad in
+            ["http://as.test/t", "ftp://x", "https://u:p@as.test/t", "https://as.test/#f", ""]
+        {
+            assert!(usable("token_endpoint", bad, &issuer).is_err(), "{bad}");
+        }
+        assert!(usable("token_endpoint", "https://other.test/t", &issuer).is_ok());
+    }
+}
