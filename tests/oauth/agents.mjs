@@ -83,7 +83,8 @@ const cases = {
     const rows = await rest("GET", "/auditlogs?action_type=tool_call_success&limit=1");
     const [row] = rows.body.data;
     assert.equal(row.actor_email, "bob@example.com");
-    assert.equal(row.agent_name, "reporter");
+    assert.equal(row.on_behalf_of, "bob@example.com");
+    assert.equal(row.act.name, "reporter");
 
     const id = leave.body.id ?? leave.body.delegation?.id;
     assert.equal((await rest("DELETE", `/delegations/${id}`, {})).status, 200);

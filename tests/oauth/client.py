@@ -1,11 +1,10 @@
 """The Python client without any key: it discovers, registers, lets a person sign in, and calls; and as a program.
 
-Usage: PROXY_URL=... CLIENT_ID=... CLIENT_SECRET=... BROWSE="node person.mjs" python client.py
+Usage: PROXY_URL=... CLIENT_ID=... CLIENT_SECRET=... BROWSER=... python client.py
 """
 
 import asyncio
 import os
-import shlex
 import sys
 from urllib.parse import parse_qs, urlsplit
 
@@ -58,7 +57,7 @@ class Callback:
             self.answer.set_result(parse_qs(urlsplit(target).query))
 
     async def browse(self, url: str) -> None:
-        browser = await asyncio.create_subprocess_exec(*shlex.split(os.environ["BROWSE"]), url)
+        browser = await asyncio.create_subprocess_exec(os.environ["BROWSER"], url)
         assert await asyncio.wait_for(browser.wait(), 60) == 0, "the person got nowhere"
 
     async def wait(self) -> AuthorizationCodeResult:
@@ -93,7 +92,8 @@ async def person(mode: str) -> None:
 
 async def program(mode: str) -> None:
     client_id, secret = os.environ["CLIENT_ID"], os.environ["CLIENT_SECRET"]
-    await use(ClientCredentialsOAuthProvider(URL, Memory(), client_id, secret), mode)
+    issuer = "{0.scheme}://{0.netloc}".format(urlsplit(URL))
+    await use(ClientCredentialsOAuthProvider(URL, Memory(), client_id, secret, issuer=issuer), mode)
 
 
 async def main() -> int:

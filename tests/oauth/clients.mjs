@@ -1,6 +1,6 @@
 // mcp-remote and the TypeScript client without any key: they discover, register, send a person to sign in,
 // and call. Usage: PROXY_URL=... CLIENT_ID=... CLIENT_SECRET=... node clients.mjs DIR_WITH_NODE_MODULES
-// mcp-remote opens a browser with xdg-open: PATH begins with a folder whose xdg-open is person.mjs.
+// mcp-remote opens what BROWSER names: person.mjs.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
 import { pathToFileURL } from "node:url";
@@ -58,6 +58,8 @@ class Provider {
   saveTokens(tokens) { this.saved = tokens; }
   saveCodeVerifier(verifier) { this.verifier = verifier; }
   codeVerifier() { return this.verifier; }
+  saveDiscoveryState(state) { this.discovered = state; }
+  discoveryState() { return this.discovered; }
   async redirectToAuthorization(to) {
     this.opened += 1;
     const end = await new Person("bob").visit(to);

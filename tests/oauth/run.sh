@@ -36,11 +36,10 @@ CLIENT_SECRET=$(json client_secret <<<"$agent")
 export CLIENT_ID CLIENT_SECRET API_KEY=$key PROXY_URL=$gateway/api/v1/proxy/fixture/mcp
 
 # Nothing of the clients may come from or end in the home directory; their browser is a person without a screen.
-export HOME=$world/home MCP_REMOTE_CONFIG_DIR=$world/mcp-remote BROWSE="$node $here/person.mjs"
-mkdir -p "$HOME" "$world/bin"
-printf '#!/bin/sh\nexec %s "$1"\n' "$BROWSE" >"$world/bin/xdg-open"
-chmod +x "$world/bin/xdg-open"
-export PATH=$world/bin:$PATH
+mkdir -p "$world/home"
+printf '#!/bin/sh\nexec "%s" "%s" "$1"\n' "$node" "$here/person.mjs" >"$world/browser"
+chmod +x "$world/browser"
+export HOME=$world/home MCP_REMOTE_CONFIG_DIR=$world/mcp-remote BROWSER=$world/browser
 
 passed=0
 failed=0
