@@ -89,6 +89,12 @@ impl Snapshot {
         let servers: Vec<_> =
             catalogue.servers.into_iter().map(with_secret).map(Arc::new).collect();
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
+        let mut agents = catalogue.agents;
+        for agent in &mut agents {
+            // Somebody must answer for a program.
+            agent.principal.active &=
+                users.iter().any(|user| user.id == agent.owner && user.active);
+        }
         Ok(Snapshot {
             version: catalogue.version,
             generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -98,12 +104,8 @@ impl Snapshot {
             by_email: (0..).zip(&users).map(|(i, u)| (u.email.clone(), i)).collect(),
             by_user_id: (0..).zip(&users).map(|(i, u)| (u.id, i)).collect(),
             keys: catalogue.keys.into_iter().map(|key| (key.hash, key)).collect(),
-            agent_principals: catalogue
-                .agents
-                .iter()
-                .map(|a| Arc::new(a.principal.clone()))
-                .collect(),
-            agents: catalogue.agents.into_iter().map(Arc::new).collect(),
+            agent_principals: agents.iter().map(|a| Arc::new(a.principal.clone())).collect(),
+            agents: agents.into_iter().map(Arc::new).collect(),
             delegations: catalogue.delegations,
             signing_keys: Arc::new(catalogue.signing_keys),
             revoked: catalogue.revoked.into_iter().collect(),

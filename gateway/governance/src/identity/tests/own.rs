@@ -393,10 +393,11 @@ async fn what_the_snapshot_learns_bites_although_the_token_is_remembered() {
     let acting = with(with(claims(), "act", json!({"sub": AGENT})), "aud", json!(at(A)));
     let token = signed(&header(), &acting);
     type Change = fn(&mut Catalogue);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 6] = [
         ("session", |c| c.revoked.push(SessionId(SESSION.parse().unwrap()))),
         ("person", |c| c.users[0].active = false),
         ("agent", |c| c.agents[0].principal.active = false),
+        ("owner", |c| c.agents[0].owner = GONE.parse().unwrap()),
         ("delegation", |c| c.delegations.clear()),
         ("key", |c| c.signing_keys.clear()),
     ];
