@@ -127,7 +127,9 @@ async fn a_link_of_one_replica_is_decided_on_the_other_and_used_once() {
         let refusal = &asked["_meta"]["com.runlayer/refusal"];
         assert_eq!(refusal["reason"], "confirmation_required", "{asked}");
         let link = refusal["approval_url"].as_str().unwrap();
-        let path = link.strip_prefix(&pair.rig.gateway.base).expect("a link to replica A");
+        // The link is a page for people; programs decide by REST.
+        let page = link.strip_prefix(&pair.rig.gateway.base).expect("a link to replica A");
+        let path = format!("/api/v1{page}");
         let decision = b.at(&format!("{}{path}/decision", pair.b.base));
         let body = json!({"approve": true, "confirm": true}).to_string();
         let reply = decision.send(decision.post(body)).await;
