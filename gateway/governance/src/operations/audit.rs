@@ -105,6 +105,8 @@ pub struct Entry {
     pub on_behalf_of: Option<String>,
     /// The agent account that acted, for itself or on the person's behalf.
     pub act: Option<Act>,
+    /// How the caller proved who it is: `api_key`, `jwt`, `oauth_token` or `browser`.
+    pub auth_method: Option<String>,
     /// The MCP client, as it names itself.
     pub client_name: Option<String>,
     /// The server's slug.
@@ -148,8 +150,6 @@ pub struct Detail {
     pub intended_at: Option<String>,
     /// What was tried, on what.
     pub detail: Option<String>,
-    /// `api_key`, `jwt`, `oauth_token` or `browser`.
-    pub auth_method: Option<String>,
     /// The key's id or the token's issuer.
     pub credential: Option<String>,
     /// The MCP client's version.
@@ -324,6 +324,7 @@ impl From<EventEntry> for Entry {
             on_behalf_of: event.actor_email.clone().filter(|_| for_somebody),
             act: event.agent_id.map(|id| Act { sub: id.to_string(), name: event.agent_name }),
             actor_email: event.actor_email,
+            auth_method: event.auth_method,
             actor_kind: event.actor_kind,
             actor_id: event.actor_id.map(|id| id.to_string()),
             client_name: event.client_name,
@@ -359,7 +360,6 @@ fn detail(run: &Run<'_>, found: EventDetail) -> Detail {
         finished_at: rfc3339(event.finished_at),
         intended_at: intended_at.map(rfc3339),
         detail: event.detail.clone(),
-        auth_method: event.auth_method.clone(),
         credential: event.credential.clone(),
         client_version: event.client_version.clone(),
         client_ip: event.client_ip.clone(),

@@ -1,5 +1,5 @@
 //! The gateway that the demo runs: a private Postgres, the demo organisation applied the way an operator
-//! applies it, an API key for each person.
+//! applies it, an API key and a password for each person.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use gateway_governance::desired_state::{self, Options, Recorder};
 use gateway_governance::operations::api_keys::CreateApiKey;
-use gateway_governance::{Operation, Random, SystemRandom, command_line};
+use gateway_governance::operations::sign_in::SetLocalPassword;
+use gateway_governance::{Governance, Operation, Random, SystemRandom, command_line};
+use secrecy::SecretString;
+use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -24,11 +27,25 @@ use crate::config::{Config, Refused, make_root_key};
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// The letters of passwords: those that nobody confuses.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// What a person proves with who they are.
+struct Credentials {
+    /// For scripts.
+    key: String,
+    /// For the browser.
+    password: String,
+}
+
+/// By name.
+type Everybody = HashMap<&'static str, Credentials>;
+
 /// The running gateway with its upstreams.
 pub(super) struct House {
     app: App,
     base_url: String,
-    keys: HashMap<&'static str, String>,
+    people: Everybody,
     started_at: String,
     temporary: Option<PathBuf>,
     _upstreams: Upstreams,
@@ -47,7 +64,7 @@ impl House {
             }
         };
         let opened = Box::pin(start(config(args, &data)?, &upstreams)).await;
-        let (app, keys) = match (opened, &temporary) {
+        let (app, people) = match (opened, &temporary) {
             (Err(error), Some(folder)) => {
                 remove(folder);
                 return Err(error);
@@ -56,7 +73,7 @@ impl House {
         };
         let started_at = app.governance().clock().now().format(&Rfc3339)?;
         let base_url = app.public_url().as_str().trim_end_matches('/').to_owned();
-        Ok(House { app, base_url, keys, started_at, temporary, _upstreams: upstreams })
+        Ok(House { app, base_url, people, started_at, temporary, _upstreams: upstreams })
     }
 
     /// A person's client, connected to a server through the gateway.
@@ -81,7 +98,18 @@ impl House {
 
     /// A person's API key.
     pub(super) fn key(&self, name: &str) -> &str {
-        self.keys.get(name).map_or("", String::as_str)
+        self.people.get(name).map_or("", |has| has.key.as_str())
+    }
+
+    /// A person's password.
+    pub(super) fn password(&self, name: &str) -> &str {
+        self.people.get(name).map_or("", |has| has.password.as_str())
+    }
+
+    /// Returns when the gateway works with everything that was changed so far.
+    pub(super) async fn settle(&self) -> anyhow::Result<()> {
+        self.app.governance().refresh().await?;
+        Ok(())
     }
 
     /// When the walk-through began, as audit filters want it.
@@ -132,18 +160,16 @@ fn config(args: &DemoArgs, data: &Path) -> anyhow::Result<Config> {
     config.server.drain = std::time::Duration::from_secs(2);
     config.database.data_dir = data.to_path_buf();
     config.egress.allow_cidrs = vec!["127.0.0.0/8".parse()?];
+    config.sign_in.local = true;
     config.keys.root_file = data.join("root.key");
     make_root_key(&config.keys.root_file, &|bytes| SystemRandom::new().fill(bytes))?;
     Ok(config)
 }
 
-async fn start(
-    config: Config,
-    upstreams: &Upstreams,
-) -> anyhow::Result<(App, HashMap<&'static str, String>)> {
+async fn start(config: Config, upstreams: &Upstreams) -> anyhow::Result<(App, Everybody)> {
     let app = App::start(config).await?;
     match organise(&app, upstreams).await {
-        Ok(keys) => Ok((app, keys)),
+        Ok(people) => Ok((app, people)),
         Err(error) => {
             app.stop().await;
             Err(error)
@@ -151,11 +177,8 @@ async fn start(
     }
 }
 
-/// What `gateway apply` and `gateway key create` do.
-async fn organise(
-    app: &App,
-    upstreams: &Upstreams,
-) -> anyhow::Result<HashMap<&'static str, String>> {
+/// What `gateway apply`, `gateway key create` and `gateway user password` do.
+async fn organise(app: &App, upstreams: &Upstreams) -> anyhow::Result<Everybody> {
     let governance = app.governance();
     let desired = desired_state::read("the demo organisation", &desired_state(upstreams));
     let desired = desired.map_err(Refused)?;
@@ -167,22 +190,47 @@ async fn organise(
     let options = Options { dry_run: false, prune: false };
     desired_state::apply(app.store(), &recorder, &desired, options).await?;
     governance.refresh().await?;
-    let mut keys = HashMap::new();
+    let mut people = HashMap::new();
     for (name, email, _) in PEOPLE {
-        let create = Operation::CreateApiKey(CreateApiKey {
-            user: Some(email.into()),
-            name: Some("demo".into()),
-            expires_at: None,
-            confirm: Some(true),
-        });
-        let origin = governance.command_line_origin();
-        let answer = governance.perform(&command_line(), &origin, create).await;
-        let answer = answer.map_err(|refused| anyhow::anyhow!("{}", refused.detail))?;
-        let key = answer.value["key"].as_str().context("the answer holds no key")?;
-        keys.insert(name, key.to_owned());
+        people.insert(name, equip(governance, email).await?);
     }
     governance.refresh().await?;
-    Ok(keys)
+    Ok(people)
+}
+
+async fn equip(governance: &Governance, email: &str) -> anyhow::Result<Credentials> {
+    let create = Operation::CreateApiKey(CreateApiKey {
+        user: Some(email.into()),
+        name: Some("demo".into()),
+        expires_at: None,
+        confirm: Some(true),
+    });
+    let made = perform(governance, create).await?;
+    let key = made["key"].as_str().context("the answer holds no key")?.to_owned();
+    let password = new_password();
+    let set = Operation::SetLocalPassword(SetLocalPassword {
+        user: email.into(),
+        password: SecretString::from(password.clone()),
+        confirm: Some(true),
+    });
+    perform(governance, set).await?;
+    Ok(Credentials { key, password })
+}
+
+async fn perform(governance: &Governance, operation: Operation) -> anyhow::Result<Value> {
+    let origin = governance.command_line_origin();
+    let performed = governance.perform(&command_line(), &origin, operation).await;
+    Ok(performed.map_err(|refused| anyhow::anyhow!("{}", refused.detail))?.value)
+}
+
+/// Four groups of four letters: 80 random bits.
+fn new_password() -> String {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes);
+    let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
+    let groups: Vec<String> =
+        bytes.chunks(4).map(|group| group.iter().map(letter).collect()).collect();
+    groups.join("-")
 }
 
 fn remove(folder: &Path) {

@@ -2,10 +2,12 @@
 //! a gateway ([`house`]), lets people use them ([`walk`]), prints what each saw and what was recorded, and
 //! then serves, so that a newcomer can point a client of their own at it.
 
+mod browser;
 mod house;
 mod organisation;
 mod person;
 mod screen;
+mod tokens;
 mod upstreams;
 mod walk;
 
@@ -72,17 +74,24 @@ fn invite(house: &House, screen: &Screen) -> anyhow::Result<()> {
         .collect();
     let people: Vec<Value> = PEOPLE
         .iter()
-        .map(|(name, email, _)| json!({"email": email, "api_key": house.key(name)}))
+        .map(|(name, email, _)| {
+            let sign_in = json!({"email": email, "password": house.password(name)});
+            json!({"email": email, "api_key": house.key(name), "sign_in": sign_in})
+        })
         .collect();
     screen.tell(&json!({
         "kind": "ready", "base_url": house.base_url(), "people": people, "servers": servers,
     }))?;
     screen.say(
-        "\nNow try it with a client of your own. The keys go into `Authorization: Bearer KEY`.\n",
+        "\nNow try it with a client of your own: give it a proxy URL and nothing else. A browser opens; sign in as\n\
+         one of these people. Scripts send an API key as `Authorization: Bearer KEY`.\n",
     )?;
     for (name, email, role) in PEOPLE {
-        screen.say(&format!("   {email:18} ({role:10})  {}", house.key(name)))?;
+        let (password, key) = (house.password(name), house.key(name));
+        screen.say(&format!("   {email:18} ({role:10})  password {password}"))?;
+        screen.say(&format!("   {:33} API key  {key}", ""))?;
     }
+    screen.say(&format!("\n   Your account: {}/account", house.base_url()))?;
     for server in &servers {
         let text = |pointer: &str| server.pointer(pointer).and_then(Value::as_str).unwrap_or("");
         screen.say(&format!("\n   {}", text("/slug")))?;

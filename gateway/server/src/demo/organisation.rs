@@ -9,6 +9,9 @@ pub(super) const PEOPLE: [(&str, &str, &str); 3] = [
     ("Carol", "carol@example.com", "contractor"),
 ];
 
+/// The program with an account of its own.
+pub(super) const AGENT: &str = "reporter";
+
 /// The servers, as shown.
 pub(super) const SERVERS: [&str; 4] = ["tickets", "files", "payments", "runlayer"];
 
@@ -70,6 +73,13 @@ effect = "allow"
 principals = ["group:engineering"]
 server = "tickets"
 tools = ["list_*", "get_ticket", "create_ticket"]
+
+[[policies]]
+name = "the reporter lists tickets"
+effect = "allow"
+principals = ["agent:reporter"]
+server = "tickets"
+tools = ["list_tickets"]
 
 [[policies]]
 name = "engineers read files"

@@ -1,5 +1,5 @@
-//! A person at a real MCP client (rmcp's): connects through the gateway with the person's key and answers
-//! elicitations as the person would.
+//! A person at a real MCP client (rmcp's): connects through the gateway with the person's key, or by sign-in
+//! ([`super::browser`] plays the browser), and answers elicitations as the person would.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,12 @@ use rmcp::model::{
 use rmcp::service::{
     ClientLifecycleMode, ClientServiceExt, RequestContext, RoleClient, RunningService, ServiceError,
 };
-use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::auth::{AuthClient, AuthorizationRequest, OAuthState};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::transport::{StreamableHttpClientTransport, Transport};
 use serde_json::{Value, json};
+
+use super::browser::{Browser, REDIRECT};
 
 /// How the client speaks.
 #[derive(Debug, Clone, Copy)]
@@ -98,10 +101,37 @@ pub(super) enum Saw {
 }
 
 impl Person {
-    /// Connects with the person's key.
-    pub(super) async fn connect(url: &str, key: &str, mode: Mode) -> anyhow::Result<Person> {
-        let config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(key);
-        let transport = StreamableHttpClientTransport::from_config(config);
+    /// Connects with a key or a token.
+    pub(super) async fn connect(url: &str, bearer: &str, mode: Mode) -> anyhow::Result<Person> {
+        let config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(bearer);
+        Person::over(url, StreamableHttpClientTransport::from_config(config), mode).await
+    }
+
+    /// Connects with nothing but the URL: the client finds the authorization server, registers itself and sends
+    /// its person to the browser. Gives the client id that it got, too.
+    pub(super) async fn sign_in(
+        url: &str,
+        mut browser: Browser<'_>,
+        mode: Mode,
+    ) -> anyhow::Result<(Person, String)> {
+        let mut state = OAuthState::new(url, None).await?;
+        let request = AuthorizationRequest::new(REDIRECT).with_client_name("demo-client");
+        state.start_authorization(request).await.context("discovery and registration")?;
+        let back = browser.approve(&state.get_authorization_url().await?).await?;
+        state.handle_callback_url(back.as_str()).await.context("the code for a token")?;
+        let (client_id, _) = state.get_credentials().await?;
+        let manager = state.into_authorization_manager().context("no token")?;
+        let client = AuthClient::new(reqwest::Client::default(), manager);
+        let config = StreamableHttpClientTransportConfig::with_uri(url);
+        let transport = StreamableHttpClientTransport::with_client(client, config);
+        Ok((Person::over(url, transport, mode).await?, client_id))
+    }
+
+    async fn over(
+        url: &str,
+        transport: impl Transport<RoleClient> + 'static,
+        mode: Mode,
+    ) -> anyhow::Result<Person> {
         let lifecycle = match mode {
             Mode::Legacy => ClientLifecycleMode::Initialize,
             Mode::Modern => ClientLifecycleMode::Discover {

@@ -25,10 +25,10 @@ pub(super) struct Step {
 }
 
 /// An audit row, as far as it is shown.
-pub(super) struct Row(pub(super) [String; 7]);
+pub(super) struct Row(pub(super) [String; 8]);
 
 /// The table's head; times are UTC.
-const COLUMNS: [&str; 7] = ["time", "who", "server", "what", "action", "outcome", "reason"];
+const COLUMNS: [&str; 8] = ["time", "who", "auth", "server", "what", "action", "outcome", "reason"];
 
 impl Screen {
     pub(super) fn new(json: bool) -> Screen {

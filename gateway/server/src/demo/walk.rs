@@ -4,18 +4,22 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::house::House;
+use super::organisation::AGENT;
 use super::person::{Mode, Saw};
 use super::screen::{Row, Screen, Step};
+use super::tokens;
 
 /// Takes every step; true when all went as expected.
 pub(super) async fn walk(house: &House, screen: &mut Screen) -> anyhow::Result<bool> {
     let steps = [
+        tokens::signed_in(house).await,
         allowed(house).await,
         denied(house).await,
         invisible(house).await,
         portion(house).await,
         confirmed(house).await,
         declined(house).await,
+        tokens::on_behalf(house).await,
         listings(house).await,
         query(house).await,
     ];
@@ -26,7 +30,10 @@ pub(super) async fn walk(house: &House, screen: &mut Screen) -> anyhow::Result<b
         screen.step(&step)?;
     }
     let rows = audit_rows(house).await?;
-    all &= !rows.is_empty();
+    let recorded =
+        |who: &str, how: &str| rows.iter().any(|Row(row)| row[1] == who && row[2] == how);
+    all &= recorded("bob@example.com", "oauth_token");
+    all &= recorded(&format!("{AGENT} for bob@example.com"), "oauth_token");
     screen.say("\nWhat the audit trail has recorded (Alice asked the Runlayer MCP):\n")?;
     screen.rows(&rows)?;
     Ok(all)
@@ -196,11 +203,22 @@ fn row(entry: &Value) -> Row {
     let time = text("timestamp");
     Row([
         time.get(11..19).unwrap_or(&time).to_owned(),
-        text("actor_email"),
+        who(entry),
+        text("auth_method"),
         text("server"),
         text("resource_id"),
         text("action_type"),
         text("outcome"),
         text("reason"),
     ])
+}
+
+/// The person, the agent, or the agent and for whom it acts.
+fn who(entry: &Value) -> String {
+    let person = entry["actor_email"].as_str().unwrap_or_default();
+    match (entry["act"]["name"].as_str(), person) {
+        (None, person) => person.to_owned(),
+        (Some(agent), "") => agent.to_owned(),
+        (Some(agent), person) => format!("{agent} for {person}"),
+    }
 }
