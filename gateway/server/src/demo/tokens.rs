@@ -2,7 +2,7 @@
 //! own, for itself and on a person's behalf.
 
 use anyhow::{Context, ensure};
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::browser::Browser;
@@ -39,12 +39,18 @@ pub(super) async fn on_behalf(house: &House) -> anyhow::Result<Step> {
     let own = agent.token(&[("grant_type", "client_credentials")]).await?;
     let own = called(house, &own, "list_tickets", &json!({"limit": 1})).await?;
     let early = agent.token(&FOR_BOB).await;
-    rest(house, "delegations", &json!({"agent": AGENT, "servers": ["tickets"]})).await?;
+    let given = json!({"agent": AGENT, "servers": ["tickets"]});
+    let given = rest(house, Method::POST, "delegations", &given).await?;
     house.settle().await?;
     let token = agent.token(&FOR_BOB).await?;
     let both = called(house, &token, "list_tickets", &json!({"open": true})).await?;
     let bobs = called(house, &token, "get_ticket", &json!({"id": 101})).await?;
-    let early = early.err().map(|refused| refused.to_string()).unwrap_or_default();
+    let id = given["id"].as_str().context("the delegation's id")?;
+    rest(house, Method::DELETE, &format!("delegations/{id}"), &json!({})).await?;
+    house.settle().await?;
+    let late = agent.token(&FOR_BOB).await;
+    let told = |asked: anyhow::Result<String>| asked.err().map(|refused| refused.to_string());
+    let (early, late) = (told(early).unwrap_or_default(), told(late).unwrap_or_default());
     Ok(Step {
         who: format!("{AGENT} (a program of Bob's)"),
         what: "list_tickets for itself; then, once Bob has delegated, for Bob: list_tickets, get_ticket"
@@ -52,7 +58,8 @@ pub(super) async fn on_behalf(house: &House) -> anyhow::Result<Step> {
         shows: "An agent acts on a person's behalf where both are allowed, and both are recorded"
             .into(),
         ok: matches!(own, Saw::Result(..))
-            && early.contains("invalid_grant")
+            && early == "invalid_grant"
+            && late == "invalid_grant"
             && matches!(both, Saw::Result(..))
             && bobs.reason() == "target_not_found",
         saw: vec![
@@ -60,6 +67,7 @@ pub(super) async fn on_behalf(house: &House) -> anyhow::Result<Step> {
             format!("for Bob, who has not delegated: {early}"),
             format!("for Bob: {}", both.text()),
             format!("for Bob, who may; the agent may not: {}", bobs.text()),
+            format!("for Bob, who has withdrawn it: {late}"),
         ],
     })
 }
@@ -80,7 +88,14 @@ struct Agent {
 impl Agent {
     /// Bob makes it, as a script does.
     async fn of_bob(house: &House) -> anyhow::Result<Agent> {
-        let made = rest(house, "agent-accounts", &json!({"name": AGENT})).await?;
+        // With --data it may be there from an earlier demo.
+        let there = rest(house, Method::GET, "agent-accounts", &Value::Null).await?;
+        let mut there = there["data"].as_array().into_iter().flatten();
+        let (path, body) = match there.any(|account| account["name"] == AGENT) {
+            true => (format!("agent-accounts/{AGENT}/secret"), json!({})),
+            false => ("agent-accounts".to_owned(), json!({"name": AGENT})),
+        };
+        let made = rest(house, Method::POST, &path, &body).await?;
         house.settle().await?;
         let text = |key: &str| made[key].as_str().map(str::to_owned).context("the agent's secret");
         Ok(Agent {
@@ -111,11 +126,13 @@ async fn called(house: &House, token: &str, tool: &str, arguments: &Value) -> an
 }
 
 /// Bob at the REST face.
-async fn rest(house: &House, noun: &str, body: &Value) -> anyhow::Result<Value> {
-    let url = format!("{}/api/v1/{noun}", house.base_url());
-    let answer = http()?.post(url).bearer_auth(house.key("Bob")).json(body).send().await?;
+async fn rest(house: &House, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+    let url = format!("{}/api/v1/{path}", house.base_url());
+    let request = http()?.request(method, url).bearer_auth(house.key("Bob"));
+    let request = if body.is_null() { request } else { request.json(body) };
+    let answer = request.send().await?;
     let (status, answer) = (answer.status(), answer.json::<Value>().await?);
-    ensure!(status.is_success(), "{noun}: {status} {}", answer["detail"]);
+    ensure!(status.is_success(), "{path}: {status} {}", answer["detail"]);
     Ok(answer)
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn walk(house: &House, screen: &mut Screen) -> anyhow::Result<b
     let rows = audit_rows(house).await?;
     let recorded =
         |who: &str, how: &str| rows.iter().any(|Row(row)| row[1] == who && row[2] == how);
-    all &= recorded("bob@example.com", "oauth_token");
+    all &= recorded("bob@example.com", "oauth_token") && recorded(AGENT, "oauth_token");
     all &= recorded(&format!("{AGENT} for bob@example.com"), "oauth_token");
     screen.say("\nWhat the audit trail has recorded (Alice asked the Runlayer MCP):\n")?;
     screen.rows(&rows)?;
@@ -215,10 +215,10 @@ fn row(entry: &Value) -> Row {
 
 /// The person, the agent, or the agent and for whom it acts.
 fn who(entry: &Value) -> String {
-    let person = entry["actor_email"].as_str().unwrap_or_default();
-    match (entry["act"]["name"].as_str(), person) {
-        (None, person) => person.to_owned(),
-        (Some(agent), "") => agent.to_owned(),
-        (Some(agent), person) => format!("{agent} for {person}"),
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match (entry["act"]["name"].as_str(), entry["on_behalf_of"].as_str()) {
+        (None, _) => text(&entry["actor_email"]),
+        (Some(agent), None) => agent.to_owned(),
+        (Some(agent), Some(person)) => format!("{agent} for {person}"),
     }
 }
