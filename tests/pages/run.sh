@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The pages in a real browser, with real clicks: a gateway of its own, its people signing in with passwords and
-# links, a program that asks for consent, a call that waits, a device. PAGES_SHOTS=DIR keeps the screenshots.
+# links, a program that asks for consent, a call that waits, a device, an account at a server. PAGES_SHOTS=DIR keeps
+# the screenshots.
 set -euo pipefail
 . "$(dirname "$0")/../clients/world.sh"
 
