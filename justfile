@@ -21,6 +21,7 @@ demo *ARGS:
 conformance:
     tests/conformance/run.sh
     tests/conformance/client.sh
+    tests/conformance/authorization.sh
 
 # Real clients through the gateway.
 clients:

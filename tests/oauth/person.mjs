@@ -1,6 +1,6 @@
 // A person at a browser without scripts: follows links and redirects, keeps cookies per host, fills in forms.
-// As a program: `node person.mjs URL` signs in as PERSON (default bob) at the identity provider, agrees to
-// what the gateway asks, and ends where the client waits. Loops are bounded.
+// As a program: `node person.mjs URL` signs in as PERSON (default bob) at the identity provider, or with the one-time
+// sign-in link LINK, agrees to what the gateway asks, and ends where the client waits. Loops are bounded.
 import { argv, env, exit } from "node:process";
 import { pathToFileURL } from "node:url";
 
@@ -99,7 +99,9 @@ function attribute(tag, name) {
 }
 
 if (argv[1] && import.meta.url === pathToFileURL(argv[1]).href) {
-  const end = await new Person(env.PERSON).visit(argv[2]);
+  const person = new Person(env.PERSON);
+  if (env.LINK) await person.visit(env.LINK, { stop: ({ pathname }) => pathname === "/account" });
+  const end = await person.visit(argv[2]);
   if (end.status >= 400) console.error(`${end.url.origin}${end.url.pathname}: ${end.status}\n${end.page}`);
   exit(end.status < 400 ? 0 : 1);
 }

@@ -363,6 +363,41 @@ await check('device: refused, it gets nothing', async () => {
   assert.equal(answer.error, 'access_denied');
 });
 
+await check('connect: agree at the server, come back, see it, give it back', async () => {
+  const page = await visitor();
+  await page.goto(`${gateway}/connect/wiki`);
+  await fillIn(page, 'bob');
+  await page.getByRole('heading', { name: 'Connect your account at Wiki' }).waitFor();
+  await shot(page, 'connect');
+  await page.getByRole('button', { name: 'Connect' }).click();
+  await page.getByRole('button', { name: 'Agree', exact: true }).click();
+  await page.waitForURL(`${gateway}/connect/wiki`);
+  await page.getByText('Your client can try again').waitFor();
+  await shot(page, 'connected');
+  await page.goto(`${gateway}/account`);
+  await page.getByRole('link', { name: 'wiki' }).waitFor();
+  await shot(page, 'account-connected');
+  await page.getByRole('button', { name: 'Disconnect wiki' }).click();
+  await page.waitForURL(`${gateway}/account`);
+  await page.getByRole('heading', { name: 'Connected accounts' }).waitFor();
+  assert.equal(await page.getByRole('link', { name: 'wiki' }).count(), 0);
+  await page.goto(`${gateway}/connect/wiki`);
+  await page.getByRole('heading', { name: 'Connect your account at Wiki' }).waitFor();
+  assert.deepEqual(page.problems, []);
+});
+
+await check('connect: not agreed, nothing is connected and the page says why', async () => {
+  const page = await signedIn('alice');
+  await page.goto(`${gateway}/connect/wiki`);
+  await page.getByRole('button', { name: 'Connect' }).click();
+  await page.getByRole('button', { name: 'Do not agree' }).click();
+  await page.waitForURL(/\/connect\/callback/);
+  await page.getByText('Your account was not connected').waitFor();
+  await shot(page, 'connect-refused');
+  await page.goto(`${gateway}/account`);
+  assert.equal(await page.getByRole('link', { name: 'wiki' }).count(), 0);
+});
+
 await check('account: a key is made, shown once, works, and is revoked', async () => {
   const page = await signedIn('bob');
   await page.getByLabel('Name of a new key').fill('laptop "x"');

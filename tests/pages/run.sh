@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The pages in a real browser, with real clicks: a gateway of its own, its people signing in with passwords and
-# links, a program that asks for consent, a call that waits, a device. PAGES_SHOTS=DIR keeps the screenshots.
+# links, a program that asks for consent, a call that waits, a device, an account at a server. PAGES_SHOTS=DIR keeps
+# the screenshots.
 set -euo pipefail
 . "$(dirname "$0")/../clients/world.sh"
 
@@ -15,7 +16,20 @@ if ! cmp -s "$pages/package-lock.json" "$npm_pages/installed-lock.json"; then
 fi
 export GATEWAY__SIGN_IN__LOCAL=true
 start_fixture
-start_gateway "" "$pages/policies.toml"
+start_upstream wiki "$node" "$pages/upstream.mjs"
+cat - "$pages/policies.toml" >"$world/people.toml" <<STATE
+[[servers]]
+slug = "wiki"
+title = "Wiki"
+url = "$upstream"
+auth = { mode = "oauth_user" }
+[[policies]]
+name = "everyone uses the wiki"
+effect = "allow"
+principals = ["everyone"]
+server = "wiki"
+STATE
+start_gateway "" "$world/people.toml"
 password=$(head -c 18 /dev/urandom | base64)
 for person in bob alice carol; do
     "$bin/gateway" user password --config "$world/gateway.toml" --user "$person@example.com" <<<"$password" >/dev/null
@@ -37,4 +51,4 @@ while IFS= read -r line; do
     esac
 done < <(timeout 300 "$node" "$pages/pages.mjs" "$npm_pages" 2>&1 || echo "FAIL the browser: exit $?")
 echo "pages: $passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -ge 20 ]
+[ "$failed" -eq 0 ] && [ "$passed" -ge 22 ]

@@ -13,7 +13,7 @@ use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::postgres::Postgres;
 use serde_json::{Value, json};
 
-/// How often a person agrees to more before they give up.
+/// How often a person agrees before they give up.
 const PATIENCE: usize = 3;
 
 #[tokio::main]
@@ -92,15 +92,15 @@ async fn person(client: &Client, browser: &mut Browser) -> Result<(), String> {
         let reason = answer.reason();
         match reason.as_str() {
             "" if answer.result().is_object() => return Ok(()),
+            "connection_stale" | "connection_required" if connected == PATIENCE => {
+                return Err(format!("{reason} again, after {connected} rounds"));
+            }
             "connection_stale" => connected += 1,
             "connection_required" => {
                 browser.connect("scenario").await.map_err(|page| text(&page.html))?;
                 connected += 1;
             }
             _ => return Err(format!("{} {}", answer.status, answer.json())),
-        }
-        if connected > PATIENCE {
-            return Err(format!("{reason} again, after {connected} rounds"));
         }
     }
 }
