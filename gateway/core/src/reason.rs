@@ -182,13 +182,13 @@ impl Reason {
         self.status() == 401 || self == Reason::InsufficientScope
     }
 
-    /// The error code of that challenge (RFC 6750, section 3.1); none where nothing was presented.
+    /// The error code of that challenge (RFC 6750, section 3.1); none where nothing was presented, and none for what is not
+    /// about the credential.
     pub fn challenge_error(self) -> Option<&'static str> {
-        match self {
-            Reason::CredentialMissing => None,
-            Reason::InsufficientScope => Some("insufficient_scope"),
-            _ => Some("invalid_token"),
+        if self == Reason::InsufficientScope {
+            return Some("insufficient_scope");
         }
+        (self.status() == 401 && self != Reason::CredentialMissing).then_some("invalid_token")
     }
 
     /// The reason of that stable name.
