@@ -10,6 +10,8 @@ mod load;
 mod postgres_gone;
 mod postgres_killed;
 mod replicas;
+mod revoked;
+mod stale;
 mod tampered;
 
 use std::collections::{HashMap, HashSet};

@@ -24,6 +24,8 @@ mod refusals;
 #[cfg(test)]
 mod rig_itself;
 #[cfg(test)]
+mod scopes;
+#[cfg(test)]
 mod smoke;
 #[cfg(test)]
 mod tasks;

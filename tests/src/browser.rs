@@ -3,10 +3,17 @@
 
 use std::collections::HashMap;
 
-use http::header::{COOKIE, LOCATION, SET_COOKIE};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::gateway::Gateway;
+
+/// Where a person is asked about a program.
+const AUTHORIZE: &str = "/api/v1/oauth/authorize";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A page, or the way to another.
 #[derive(Debug, Clone)]
@@ -60,28 +67,17 @@ impl Browser {
 
     /// Sends the page's form that goes to `action`, with its hidden fields.
     pub async fn submit(&mut self, page: &Page, action: &str) -> Page {
-        let form = page.html.split("<form").skip(1).find(|form| {
-            form.split('>')
-                .next()
-                .is_some_and(|head| head.contains(&format!("action=\"{action}\"")))
-        });
-        let form = form.unwrap_or_else(|| panic!("no form to {action} in {}", page.html));
-        let form = form.split("</form>").next().unwrap_or_default();
-        let fields = form.split("<input").skip(1).filter(|input| input.contains("type=\"hidden\""));
-        let fields: Vec<(String, String)> =
-            fields.map(|input| (attribute(input, "name"), attribute(input, "value"))).collect();
-        self.post(action, &fields).await
+        self.post(action, &hidden(page, action)).await
     }
 
     /// Sends a form with these fields.
     pub async fn post(&mut self, action: &str, fields: &[(String, String)]) -> Page {
         let url = self.base.join(action).expect("an address");
-        let body =
-            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body = encoded(fields.iter());
         let request = self
             .http
             .post(url.clone())
-            .header("content-type", "application/x-www-form-urlencoded")
+            .header(CONTENT_TYPE, FORM)
             .header("origin", self.base.origin().ascii_serialization())
             .body(body);
         self.send(url, request).await
@@ -99,6 +95,50 @@ impl Browser {
         let agreed = self.open(&consent).await;
         let Some(back) = agreed.location.clone() else { return Err(agreed) };
         self.come_back(&back).await
+    }
+
+    /// Lets a program of this machine act for whoever is signed in: registers it, agrees on the page, redeems the
+    /// code. `asked` is added to the request. Gives the token endpoint's answer.
+    pub async fn authorize(&mut self, asked: &[(&str, &str)]) -> Value {
+        let redirect = "http://127.0.0.1:9/callback";
+        let client = json!({"client_name": "rig", "redirect_uris": [redirect],
+            "token_endpoint_auth_method": "none"});
+        let client =
+            self.say("/api/v1/oauth/register", "application/json", client.to_string()).await;
+        let id = client["client_id"].as_str().unwrap_or_else(|| panic!("{client}"));
+        let verifier = "rig-verifier-".repeat(4);
+        let digest = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
+        let challenge = URL_SAFE_NO_PAD.encode(digest);
+        let query = [
+            ("response_type", "code"),
+            ("client_id", id),
+            ("redirect_uri", redirect),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("state", "rig"),
+        ];
+        let page = self.open(&format!("{AUTHORIZE}?{}", encoded(query.iter().chain(asked)))).await;
+        let mut fields = hidden(&page, AUTHORIZE);
+        fields.push(("decision".into(), "approve".into()));
+        let agreed = self.post(AUTHORIZE, &fields).await;
+        let back: Url = agreed.location.unwrap_or(agreed.html).parse().expect("a redirect");
+        let code = back.query_pairs().find(|(name, _)| name == "code").expect("a code").1;
+        let redeemed = [
+            ("grant_type", "authorization_code"),
+            ("client_id", id),
+            ("redirect_uri", redirect),
+            ("code", &code),
+            ("code_verifier", &verifier),
+        ];
+        self.say("/api/v1/oauth/token", FORM, encoded(redeemed.iter())).await
+    }
+
+    /// Says something as a program does, without the browser's cookies; gives the answer.
+    async fn say(&self, path: &str, content_type: &str, body: String) -> Value {
+        let url = self.base.join(path).expect("an address");
+        let request = self.http.post(url).header(CONTENT_TYPE, content_type).body(body);
+        let answer = request.send().await.expect("it answers");
+        answer.json().await.expect("the answer is JSON")
     }
 
     /// Follows the issuer's redirect.
@@ -129,6 +169,22 @@ impl Browser {
         let status = answer.status().as_u16();
         Page { status, location, html: answer.text().await.unwrap_or_default() }
     }
+}
+
+/// The hidden fields of the page's form that goes to `action`.
+fn hidden(page: &Page, action: &str) -> Vec<(String, String)> {
+    let goes_there = format!("action=\"{action}\"");
+    let mut forms = page.html.split("<form").skip(1);
+    let form = forms.find(|form| form.split('>').next().is_some_and(|f| f.contains(&goes_there)));
+    let form = form.unwrap_or_else(|| panic!("no form to {action} in {}", page.html));
+    let form = form.split("</form>").next().unwrap_or_default();
+    let fields = form.split("<input").skip(1).filter(|input| input.contains("type=\"hidden\""));
+    fields.map(|input| (attribute(input, "name"), attribute(input, "value"))).collect()
+}
+
+/// Form-encoded.
+fn encoded<'a, T: AsRef<str> + 'a>(pairs: impl Iterator<Item = &'a (T, T)>) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 /// An attribute as it stands; ours need no decoding.

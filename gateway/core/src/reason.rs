@@ -46,6 +46,8 @@ pub enum Reason {
     CredentialExpired,
     /// More than one credential was presented.
     CredentialAmbiguous,
+    /// A good token of a scope that does not reach where the request goes.
+    InsufficientScope,
     /// No such server, or none on which the caller may do anything.
     ServerNotFound,
     /// The server is switched off.
@@ -104,7 +106,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 46] = [
+    pub const ALL: [Reason; 47] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -125,6 +127,7 @@ impl Reason {
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
         Reason::CredentialAmbiguous,
+        Reason::InsufficientScope,
         Reason::ServerNotFound,
         Reason::ServerDisabled,
         Reason::TargetNotFound,
@@ -172,6 +175,20 @@ impl Reason {
     /// What a client is told, in one sentence without a final full stop.
     pub fn message(self) -> &'static str {
         self.row().3
+    }
+
+    /// Whether another credential would help: the answer then says how to get one (`WWW-Authenticate`).
+    pub fn is_about_the_credential(self) -> bool {
+        self.status() == 401 || self == Reason::InsufficientScope
+    }
+
+    /// The error code of that challenge (RFC 6750, section 3.1); none where nothing was presented, and none for what is not
+    /// about the credential.
+    pub fn challenge_error(self) -> Option<&'static str> {
+        if self == Reason::InsufficientScope {
+            return Some("insufficient_scope");
+        }
+        (self.status() == 401 && self != Reason::CredentialMissing).then_some("invalid_token")
     }
 
     /// The reason of that stable name.
@@ -259,6 +276,9 @@ impl Reason {
             }
             Reason::CredentialAmbiguous => {
                 ("credential_ambiguous", 401, -31401, "More than one credential was presented")
+            }
+            Reason::InsufficientScope => {
+                ("insufficient_scope", 403, -31403, "The token's scope does not reach here")
             }
             Reason::ServerNotFound => {
                 ("server_not_found", 404, -31404, "There is no such server for you")

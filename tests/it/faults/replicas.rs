@@ -198,7 +198,7 @@ async fn a_revoked_key_opens_no_replica() {
 }
 
 /// By its last four characters, as an operator finds it.
-fn key_id(gateway: &Gateway, key: &str) -> String {
+pub(super) fn key_id(gateway: &Gateway, key: &str) -> String {
     let output = gateway.cli(&["key", "list"], &["--user", "carol@example.com"]);
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
     let ends = &key[key.len() - 4..];

@@ -167,9 +167,6 @@ impl OwnTokens {
         if !own.audience.covers(&place, snapshot) {
             return refused("\"aud\": the token is not for this resource");
         }
-        if !scope::covers(&own.scope, at) {
-            return refused("\"scope\": the token is not for this resource");
-        }
         if snapshot.is_revoked(own.session) {
             return refused("the token's session was ended");
         }
@@ -189,6 +186,13 @@ impl OwnTokens {
                 return refused("the person has not let the agent act for them");
             }
             caller.actor = Some(Arc::clone(agent));
+        }
+        // Last, and the same whether there is such a server: only a good token learns that it lacks a scope.
+        if !scope::covers(&own.scope, at) {
+            let why = "\"scope\": the token does not reach this resource";
+            return Err(
+                Unidentified::new(Reason::InsufficientScope, why).about(own.session.to_string())
+            );
         }
         Ok(caller)
     }

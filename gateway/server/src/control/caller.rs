@@ -81,9 +81,9 @@ impl Visit {
     /// Records that the request went no further.
     pub(super) fn turn_away(self, governance: &Governance, turned: &Turned) {
         let now = governance.clock().now();
-        let action = match turned.reason.status() {
-            401 => ActionType::AuthFailed,
-            _ => ActionType::RequestRefused,
+        let action = match turned.reason.is_about_the_credential() {
+            true => ActionType::AuthFailed,
+            false => ActionType::RequestRefused,
         };
         let latency = (now - self.at).whole_microseconds().max(0);
         let source = self.subject.client_ip.clone().unwrap_or_default();

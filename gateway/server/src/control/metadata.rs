@@ -1,6 +1,7 @@
 //! Protected resource metadata (RFC 9728): where a client that has been refused learns who issues tokens. It
 //! is anonymous, and says the same for servers that exist and for those that do not.
 
+use gateway_core::reason::Reason;
 use serde_json::{Value, json};
 
 /// The well-known path; a resource's own path follows it.
@@ -31,18 +32,19 @@ impl Metadata {
         document
     }
 
-    /// The value of `WWW-Authenticate` with which a 401 of the resource at `path` goes out. `presented` tells
-    /// a bad credential from an absent one (RFC 6750, section 3).
-    pub fn challenge(&self, path: &str, presented: bool, message: &str) -> String {
-        let url = format!("{}{WELL_KNOWN}{path}", self.public_url);
-        if presented {
-            let message = message.replace(['"', '\\'], "'");
-            format!(
-                "Bearer resource_metadata=\"{url}\", error=\"invalid_token\", error_description=\"{message}\""
-            )
-        } else {
-            format!("Bearer resource_metadata=\"{url}\"")
+    /// The value of `WWW-Authenticate` with which a refusal about the credential goes out, of the resource at
+    /// `path` (RFC 6750, section 3).
+    pub fn challenge(&self, path: &str, reason: Reason) -> String {
+        let mut text =
+            format!("Bearer resource_metadata=\"{}{WELL_KNOWN}{path}\"", self.public_url);
+        if let Some(error) = reason.challenge_error() {
+            let message = reason.message().replace(['"', '\\'], "'");
+            text.push_str(&format!(", error=\"{error}\", error_description=\"{message}\""));
         }
+        if reason == Reason::InsufficientScope {
+            text.push_str(", scope=\"mcp:proxy\"");
+        }
+        text
     }
 }
 
@@ -66,13 +68,15 @@ mod tests {
         let public_url = "https://mcp.example.com".to_owned();
         let metadata = Metadata { public_url, issuers: vec![] };
         assert_eq!(
-            metadata.challenge("", false, "x"),
+            metadata.challenge("", Reason::CredentialMissing),
             "Bearer resource_metadata=\"https://mcp.example.com/.well-known/oauth-protected-resource\""
         );
-        let bad = metadata.challenge("/api/v1", true, "It \"expired\"");
-        assert!(
-            bad.ends_with("error=\"invalid_token\", error_description=\"It 'expired'\""),
-            "{bad}"
-        );
+        let bad = metadata.challenge("/api/v1", Reason::CredentialInvalid);
+        let error =
+            "error=\"invalid_token\", error_description=\"The credential is not valid here\"";
+        assert!(bad.ends_with(error), "{bad}");
+        let narrow = metadata.challenge("", Reason::InsufficientScope);
+        assert!(narrow.contains("error=\"insufficient_scope\""), "{narrow}");
+        assert!(narrow.ends_with("scope=\"mcp:proxy\""), "{narrow}");
     }
 }

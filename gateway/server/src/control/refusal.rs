@@ -6,7 +6,7 @@ use gateway_core::reason::Reason;
 /// what the gateway knows of itself, and what is wrong with a credential, stays in the record.
 pub(super) fn sentence(reason: Reason, detail: &str) -> String {
     let inward = reason.status() >= 500;
-    let credential = reason.status() == 401 && reason != Reason::CredentialAmbiguous;
+    let credential = reason.is_about_the_credential() && reason != Reason::CredentialAmbiguous;
     match detail.trim_end_matches('.') {
         "" => reason.message().to_owned(),
         _ if inward || credential => reason.message().to_owned(),
@@ -22,8 +22,12 @@ mod tests {
     fn details_of_the_gateway_and_of_credentials_are_not_told() {
         let told = sentence(Reason::InvalidParams, "limit: at most 200.");
         assert!(told.ends_with(": limit: at most 200"), "{told}");
-        for reason in [Reason::CredentialInvalid, Reason::AuditUnavailable, Reason::UpstreamTimeout]
-        {
+        for reason in [
+            Reason::CredentialInvalid,
+            Reason::InsufficientScope,
+            Reason::AuditUnavailable,
+            Reason::UpstreamTimeout,
+        ] {
             assert_eq!(sentence(reason, "connection to 10.0.0.7 refused"), reason.message());
         }
         assert!(sentence(Reason::CredentialAmbiguous, "2 headers").ends_with("2 headers"));

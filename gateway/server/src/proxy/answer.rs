@@ -33,7 +33,7 @@ pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
     if refusal.reason == Reason::HttpMethodNotAllowed {
         headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
     }
-    if refusal.reason.status() == 401 {
+    if refusal.reason.is_about_the_credential() {
         let server = refusal.receipt.subject.server_slug.as_deref().unwrap_or_default();
         let path = format!("/api/v1/proxy/{server}/mcp");
         if let Some(challenge) = challenge(refusal.reason, public_url, &path) {
@@ -53,11 +53,12 @@ fn status(refusal: &Refusal) -> StatusCode {
     status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// RFC 6750 with RFC 9728's `resource_metadata`, all scopes in one challenge.
+/// RFC 6750 with RFC 9728's `resource_metadata`, all scopes in one challenge: the scope for this server alone
+/// would tell which servers there are.
 fn challenge(reason: Reason, public_url: &str, path: &str) -> Option<HeaderValue> {
     let metadata = format!("{public_url}/.well-known/oauth-protected-resource{path}");
-    let missing = reason == Reason::CredentialMissing;
-    let error = if missing { "" } else { ", error=\"invalid_token\"" };
+    let error = reason.challenge_error().map(|error| format!(", error=\"{error}\""));
+    let error = error.unwrap_or_default();
     let text = format!("Bearer resource_metadata=\"{metadata}\"{error}, scope=\"mcp:proxy\"");
     HeaderValue::try_from(text).ok()
 }

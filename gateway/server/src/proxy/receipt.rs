@@ -216,7 +216,7 @@ fn refused(reason: Reason) -> Option<ActionType> {
     ];
     if is_failure(reason) {
         None
-    } else if reason.status() == 401 {
+    } else if reason.is_about_the_credential() {
         Some(ActionType::AuthFailed)
     } else if denied.contains(&reason) {
         Some(ActionType::AccessDenied)

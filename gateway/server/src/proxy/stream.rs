@@ -233,6 +233,10 @@ impl Relay {
         let interval = self.watch.revocation.as_mut()?;
         while interval.poll_tick(context).is_ready() {
             let (governance, caller) = (&self.view.governance, &self.view.caller);
+            // Nobody knows whether the caller is still good.
+            if !governance.is_fresh() {
+                return Some((Reason::CatalogueStale, "the gateway cannot read its rules now"));
+            }
             let snapshot = governance.snapshot();
             let still = snapshot.still_good(caller, governance.clock().now());
             let enters = snapshot

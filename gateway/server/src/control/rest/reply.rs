@@ -1,5 +1,5 @@
-//! How a refusal looks over REST: `{"detail", "reason", "correlation_id"}` with the reason's status, and for 401
-//! the way to sign in.
+//! How a refusal looks over REST: `{"detail", "reason", "correlation_id"}` with the reason's status, and where
+//! another credential would help the way to get one.
 
 use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
@@ -20,9 +20,8 @@ pub(super) fn refused(reason: Reason, detail: &str, call: CallId, metadata: &Met
     if let Some(seconds) = reason.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if reason.status() == 401 {
-        let presented = reason != Reason::CredentialMissing;
-        let challenge = metadata.challenge("", presented, reason.message());
+    if reason.is_about_the_credential() {
+        let challenge = metadata.challenge("", reason);
         if let Ok(value) = HeaderValue::try_from(challenge) {
             headers.insert(WWW_AUTHENTICATE, value);
         }
