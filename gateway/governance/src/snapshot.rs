@@ -206,10 +206,7 @@ impl Snapshot {
     /// Whether any delegation of `user` to `agent` holds, on whatever server.
     pub fn delegates(&self, agent: UserId, user: UserId, now: Timestamp) -> bool {
         let theirs = |d: &&StoredDelegation| d.agent == agent && d.user == user;
-        let holds = |d: &StoredDelegation| {
-            d.revoked_at.is_none() && d.expires_at.is_none_or(|expiry| expiry > now)
-        };
-        self.delegations.iter().filter(theirs).any(holds)
+        self.delegations.iter().filter(theirs).any(|d| d.holds(now))
     }
 
     /// True once the session was ended.

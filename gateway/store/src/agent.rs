@@ -56,7 +56,12 @@ impl StoredDelegation {
             (Some(servers), Some(server)) => servers.contains(&server),
             (Some(_), None) => false,
         };
-        there && self.revoked_at.is_none() && self.expires_at.is_none_or(|expiry| expiry > now)
+        there && self.holds(now)
+    }
+
+    /// Whether it was neither withdrawn nor has ended by itself.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|expiry| expiry > now)
     }
 }
 
