@@ -69,7 +69,8 @@ impl TaskIds {
         text: &str,
         asks: bool,
     ) -> Result<Option<Place>, String> {
-        if !text.contains(RELATED) {
+        // Escapes can spell the key otherwise.
+        if !text.contains(RELATED) && !text.contains('\\') {
             return Ok(None);
         }
         let message = Json::checked_before(text);
@@ -169,6 +170,27 @@ mod tests {
         }
         assert_eq!(ids.open(here, &person(1), "t-1"), None);
         assert_eq!(ids.open(here, &person(1), "rl-task."), None);
+    }
+
+    #[test]
+    fn escapes_hide_no_relation() {
+        let (ids, server, bob) = (ids(), ServerId(Uuid::from_u128(1)), person(1));
+        let related = |key: &str, id: &str| {
+            let text =
+                format!(r#"{{"method":"m","params":{{"_meta":{{"{key}":{{"taskId":"{id}"}}}}}}}}"#);
+            let found = ids.relation(server, &bob, &text, true);
+            found.map(|place| place.map(|(_, id)| id))
+        };
+        let sealed = ids.seal(server, &bob, "t-1");
+        let slash = RELATED.replace('/', "\\/");
+        let letter = RELATED.replacen('i', "\\u0069", 1);
+        for key in [RELATED, &slash, &letter] {
+            assert_eq!(related(key, &sealed), Ok(Some("t-1".into())), "{key}");
+            for foreign in ["t-1", "", &ids.seal(server, &person(2), "t-1")] {
+                assert!(related(key, foreign).is_err(), "{key} {foreign}");
+            }
+        }
+        assert_eq!(related("other", "t-1"), Ok(None));
     }
 
     #[test]
