@@ -289,6 +289,8 @@ impl Connector {
             auth: UpstreamAuth::None,
             status: ServerStatus::Active,
             eras: None,
+            sensitive: false,
+            admins: vec![],
             tools: Arc::new(tools.collect()),
         }
     }

@@ -47,6 +47,8 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         auth: UpstreamAuth::None,
         status: ServerStatus::Active,
         eras: None,
+        sensitive: false,
+        admins: vec![],
         tools: Arc::new(vec![]),
     };
     let circumstances = Circumstances {

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
-use crate::ids::{ServerId, Slug};
+use crate::ids::{ServerId, Slug, UserId};
 
 /// The Runlayer MCP's fixed id.
 pub const RUNLAYER_ID: ServerId = ServerId(uuid!("d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5"));
@@ -32,6 +32,10 @@ pub struct Server {
     pub status: ServerStatus,
     /// Which eras it speaks; `None` until it was asked.
     pub eras: Option<Eras>,
+    /// True: what calls say and give is withheld from readers of the audit trail who have no role for it.
+    pub sensitive: bool,
+    /// Those who administer this server without a role that administers all.
+    pub admins: Vec<UserId>,
     /// Its tools as last read; empty until then.
     pub tools: Arc<Vec<Tool>>,
 }

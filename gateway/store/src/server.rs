@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gateway_core::ids::{ServerId, Slug};
+use gateway_core::ids::{ServerId, Slug, UserId};
 use gateway_core::server::{
     Endpoint, Eras, OauthClient, Secret, SecretSource, Server, ServerStatus, TokenExchange, Tool,
     UpstreamAuth,
@@ -153,7 +153,8 @@ pub(crate) async fn load(connection: &mut PgConnection) -> Result<Vec<Server>, S
     let mut tools = load_tools(&mut *connection).await?;
     let rows = sqlx::query_as!(
         Row,
-        r#"select id, slug, title, description, url, auth::text as "auth!", status, legacy, modern
+        r#"select id, slug, title, description, url, auth::text as "auth!", status, legacy, modern, sensitive,
+                  array(select user_id from server_admin where server_id = server.id order by user_id) as "admins!"
              from server order by slug"#
     )
     .fetch_all(connection)
@@ -180,6 +181,8 @@ struct Row {
     status: String,
     legacy: Option<bool>,
     modern: Option<bool>,
+    sensitive: bool,
+    admins: Vec<Uuid>,
 }
 
 impl Row {
@@ -193,6 +196,8 @@ impl Row {
             auth: StoredAuth::from_json(&self.auth)?.into(),
             status: parse_status(&self.status)?,
             eras: self.legacy.zip(self.modern).map(|(legacy, modern)| Eras { legacy, modern }),
+            sensitive: self.sensitive,
+            admins: self.admins.into_iter().map(UserId).collect(),
             tools: Arc::new(tools),
         })
     }

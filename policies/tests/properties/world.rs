@@ -273,6 +273,8 @@ fn server(number: usize, random: &mut Random) -> Server {
         auth: UpstreamAuth::None,
         status: ServerStatus::Active,
         eras: None,
+        sensitive: false,
+        admins: vec![],
         tools: Arc::new(tools.collect()),
     }
 }

@@ -253,6 +253,8 @@ fn there() -> Catalogue {
         auth: UpstreamAuth::None,
         status: ServerStatus::Active,
         eras: None,
+        sensitive: false,
+        admins: vec![],
         tools: Arc::default(),
     };
     let policy = StoredPolicy {

@@ -64,7 +64,9 @@ impl ListPolicies {
 
 impl ListServerPolicies {
     pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
-        run.authorize(false)?;
+        let own =
+            run.snapshot.server(&self.server_id).is_some_and(|server| run.administers(server));
+        run.authorize(own)?;
         let server = run.server(&self.server_id)?;
         let about = |source: &&Source| applies(&source.spec, server.slug.as_str());
         let rows = run.snapshot.sources.iter().filter(about).map(row).collect();

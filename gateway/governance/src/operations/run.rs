@@ -96,6 +96,11 @@ impl<'a> Run<'a> {
         self.governance.may_enter(&self.snapshot, &self.caller, server)
     }
 
+    /// Whether everybody behind the call administers this one server.
+    pub(crate) fn administers(&self, server: &Server) -> bool {
+        self.caller.principals().all(|user| server.admins.contains(&user.id))
+    }
+
     /// The server of that id or slug, if the caller may enter it or administers servers.
     pub(crate) fn server(&self, id_or_slug: &str) -> Result<Arc<Server>, Refused> {
         let server = self.snapshot.server(id_or_slug);

@@ -58,6 +58,8 @@ fn server(id: u128, slug: &str) -> Server {
         auth: UpstreamAuth::None,
         status: ServerStatus::Active,
         eras: None,
+        sensitive: false,
+        admins: vec![],
         tools: Arc::default(),
     }
 }

@@ -57,6 +57,8 @@ pub(super) fn server(url: impl Into<String>) -> Server {
         auth: UpstreamAuth::None,
         status: ServerStatus::Active,
         eras: None,
+        sensitive: false,
+        admins: vec![],
         tools: Arc::default(),
     }
 }
