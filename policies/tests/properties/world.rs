@@ -274,6 +274,8 @@ fn server(number: usize, random: &mut Random) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::new(tools.collect()),
     }

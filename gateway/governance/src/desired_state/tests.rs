@@ -254,6 +254,8 @@ fn there() -> Catalogue {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::default(),
     };
