@@ -115,6 +115,11 @@ impl Raw {
 }
 
 impl Statement {
+    /// True when it is about people with some attribute.
+    pub(crate) fn tests_attributes(&self) -> bool {
+        self.who.iter().any(|who| matches!(who, Principal::Attribute(..)))
+    }
+
     /// True when the statement's patterns cover the target. Of raw Cedar: perhaps.
     pub(crate) fn covers(&self, target: Target<'_>) -> bool {
         match &self.body {
