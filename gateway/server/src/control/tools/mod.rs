@@ -4,6 +4,7 @@
 
 mod call;
 mod cap;
+mod shape;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -128,11 +129,11 @@ static DEFINITIONS: LazyLock<Vec<Tool>> = LazyLock::new(|| TOOLS.iter().map(defi
 
 fn definition(entry: &Entry) -> Tool {
     let (input, output) = match arguments::of(entry.operation) {
-        Some(arguments) => (object(arguments.schema()), object(arguments.answer())),
+        Some(of) => (shape::arguments(of.schema()), shape::answer(of.answer())),
         None => (JsonObject::new(), JsonObject::new()),
     };
     let reads = entry.effect == Effect::Reads;
-    let annotations = ToolAnnotations::with_title(entry.title)
+    let annotations = ToolAnnotations::new()
         .read_only(reads)
         .destructive(!reads)
         .idempotent(true)
@@ -141,8 +142,4 @@ fn definition(entry: &Entry) -> Tool {
         .with_title(entry.title)
         .with_raw_output_schema(Arc::new(output))
         .with_annotations(annotations)
-}
-
-fn object(schema: &Value) -> JsonObject {
-    schema.as_object().cloned().unwrap_or_default()
 }
