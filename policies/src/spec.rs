@@ -21,7 +21,8 @@ pub struct PolicySpec {
     /// Who agrees, for `confirm`: `caller` (default), `group:NAME` or `user:EMAIL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME` or `everyone`; any of them.
+    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME`, `attribute:NAME=VALUE` or `everyone`; any of
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Vec<String>>,
     /// A server's slug, or `*`.

@@ -104,6 +104,7 @@ pub(crate) fn user(number: u128, email: &str) -> User {
         name: email.split('@').next().unwrap_or_default().into(),
         roles: vec![Role::User],
         groups: vec![],
+        attributes: Default::default(),
         active: true,
     }
 }

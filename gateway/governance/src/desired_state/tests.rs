@@ -242,6 +242,7 @@ fn there() -> Catalogue {
         name: String::new(),
         roles: vec![],
         groups: vec!["staff".into()],
+        attributes: Default::default(),
         active: true,
     };
     let server = Server {
