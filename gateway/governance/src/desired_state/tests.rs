@@ -266,6 +266,11 @@ fn there() -> Catalogue {
         position: 0,
         spec_json:
             r#"{"name":"old","effect":"allow","principals":["group:staff"],"server":"wiki"}"#.into(),
+        version: 1,
+        source: "apply".into(),
+        changed_by: None,
+        created_at: gateway_core::Timestamp::UNIX_EPOCH,
+        updated_at: gateway_core::Timestamp::UNIX_EPOCH,
     };
     Catalogue {
         version: 1,

@@ -17,6 +17,7 @@ use gateway_governance::confirmations::NewConfirmation;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
+use gateway_governance::operations::policies::CreatePolicy;
 use gateway_governance::{
     Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
     SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line, desired_state,
@@ -27,6 +28,7 @@ use gateway_store::oauth_session::StoredSession;
 use gateway_store::private_postgres::PrivatePostgres;
 use gateway_store::vault::{Sealed, StoredVaultKey};
 use gateway_store::{Store, StoreSettings};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -81,6 +83,14 @@ impl Person {
             Person::Other => "carol@example.com",
         }
     }
+}
+
+/// A policy under a name of its own.
+pub(crate) fn a_policy() -> Value {
+    json!({
+        "name": format!("policy {}", Uuid::new_v4()), "effect": "deny", "principals": ["everyone"],
+        "server": "tickets", "tools": ["drop_*"]
+    })
 }
 
 impl Organisation {
@@ -158,6 +168,18 @@ impl Organisation {
         let operation = Operation::CreateAgentAccount(create);
         let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
         made.value["name"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new policy.
+    pub(crate) async fn policy(&self, spec: Value) -> String {
+        let create = CreatePolicy {
+            spec: serde_json::from_value(spec).unwrap(),
+            confirm: Some(true),
+        };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreatePolicy(create);
+        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        made.value["id"].as_str().unwrap().to_owned()
     }
 
     /// The id of a new delegation of Bob's.
