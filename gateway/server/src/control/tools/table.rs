@@ -84,7 +84,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "decide_confirmation",
         "Decide on a confirmation",
-        "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool. Needs confirm=true.",
+        "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool.",
     ),
     reads(
         "list_agent_accounts",
@@ -99,12 +99,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_agent_account",
         "Create an agent account",
-        "Make credentials for a program (developers and admins). Its secret is not shown here, but by REST. Needs confirm=true.",
+        "Make credentials for a program (developers and admins). Its secret is not shown here, but by REST.",
     ),
     changes(
         "set_agent_account_status",
         "Enable or disable an agent account",
-        "Switch an agent account of yours on or off; off ends its tokens at once. Needs confirm=true.",
+        "Switch an agent account of yours on or off; off ends its tokens at once.",
     ),
     reads(
         "list_delegations",
@@ -114,12 +114,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_delegation",
         "Let an agent act for you",
-        "Let an agent account act on your behalf, on some servers or all, with an optional end. Only for yourself. Needs confirm=true.",
+        "Let an agent account act on your behalf, on some servers or all, with an optional end. Only for yourself.",
     ),
     changes(
         "revoke_delegation",
         "Withdraw a delegation",
-        "An agent may not act for you any more, at once. Needs confirm=true.",
+        "An agent may not act for you any more, at once.",
     ),
     reads(
         "list_oauth_sessions",
@@ -129,7 +129,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "revoke_oauth_session",
         "End a session",
-        "Sign one of your MCP clients out: its tokens work nowhere any more. Needs confirm=true.",
+        "Sign one of your MCP clients out: its tokens work nowhere any more.",
     ),
     reads(
         "list_connections",
@@ -139,12 +139,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "disconnect_server",
         "Disconnect a server",
-        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
+        "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
     ),
     changes(
         "set_server_status",
         "Set a server's status",
-        "Switch a server on or off for everybody (admins). Needs confirm=true; without it the answer shows what would change.",
+        "Switch a server on or off for everybody (admins).",
     ),
 ];
 

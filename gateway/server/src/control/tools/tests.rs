@@ -126,6 +126,19 @@ fn definitions_follow_the_tool_design_rules() {
     }
 }
 
+/// What every chat pays for the list: 12,000 tokens at about four characters each.
+const MOST_CHARACTERS: usize = 48_000;
+
+#[test]
+fn the_whole_list_is_cheap_to_read() {
+    let sizes: Vec<(usize, &str)> = DEFINITIONS
+        .iter()
+        .map(|tool| (serde_json::to_string(tool).unwrap().chars().count(), tool.name.as_ref()))
+        .collect();
+    let total: usize = sizes.iter().map(|(size, _)| size).sum();
+    assert!(total < MOST_CHARACTERS, "{total} characters: {sizes:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_text_and_structure_alike_and_fit_their_schema() {
     let server = Server::start().await;
