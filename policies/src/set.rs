@@ -303,10 +303,12 @@ impl PolicySet {
     /// True when the statement's end may depend on one of `about`.
     pub(crate) fn reads(&self, statement: &Statement, about: &[About]) -> bool {
         match &statement.body {
-            Body::Structured(structured) => structured
-                .when
-                .iter()
-                .any(|n| about.contains(&self.compiled.conditions[*n].condition.about())),
+            Body::Structured(structured) => {
+                let whens = structured.when.iter();
+                let mut abouts = whens.map(|n| self.compiled.conditions[*n].condition.about());
+                abouts.any(|one| about.contains(&one))
+                    || (structured.until.is_some() && about.contains(&About::Circumstances))
+            }
             Body::Raw(raw) => {
                 (about.contains(&About::Arguments) && raw.reads_any(&ARGUMENTS))
                     || (about.contains(&About::Circumstances) && raw.reads_any(&CIRCUMSTANCES))

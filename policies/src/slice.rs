@@ -35,7 +35,7 @@ pub(crate) struct Slice {
     pub(crate) loose_forbids: PolicySet,
     /// True when raw Cedar is among them: then entities have all their attributes.
     pub(crate) raw: bool,
-    /// Attributes of the context that raw Cedar reads.
+    /// Attributes of the context that Cedar itself reads.
     pub(crate) reads: HashSet<String>,
     /// Argument paths that raw Cedar names.
     pub(crate) paths: HashSet<String>,
@@ -206,7 +206,10 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
         loose_permits: loose(true),
         loose_forbids: loose(false),
         raw: raws().next().is_some(),
-        reads: raws().flat_map(|(_, raw)| raw.reads.iter().cloned()).collect(),
+        reads: raws()
+            .flat_map(|(_, raw)| raw.reads.iter().cloned())
+            .chain(statements.iter().any(|(_, s)| s.ends()).then(|| "now".to_owned()))
+            .collect(),
         paths: raws().flat_map(|(_, raw)| raw.paths.iter().cloned()).collect(),
         statements: statements.iter().map(|(number, _)| *number).collect(),
     }

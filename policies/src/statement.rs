@@ -1,6 +1,7 @@
 //! One Cedar statement with what the gateway knows about it: whom and what it can concern, what it
 //! reads, and how it looks while only part of a call is known.
 
+use gateway_core::Timestamp;
 use gateway_core::decision::Target;
 
 use crate::check::{Effect, Principal};
@@ -86,6 +87,8 @@ pub(crate) struct Structured {
     pub(crate) patterns: [Option<Vec<Glob>>; 3],
     /// Places in the table of conditions.
     pub(crate) when: Vec<usize>,
+    /// From then on it counts for nothing. Cedar itself looks at the time.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What raw Cedar reads, and its looser forms.
@@ -115,6 +118,11 @@ impl Raw {
 }
 
 impl Statement {
+    /// True when it is over some day.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(&self.body, Body::Structured(Structured { until: Some(_), .. }))
+    }
+
     /// True when the statement's patterns cover the target. Of raw Cedar: perhaps.
     pub(crate) fn covers(&self, target: Target<'_>) -> bool {
         match &self.body {
