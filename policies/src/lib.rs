@@ -31,5 +31,6 @@ pub use answer::{Considered, Decided, Explanation, Listed};
 pub use cases::{CaseFailure, CaseRun, run_cases};
 pub use compile::RUNLAYER_POLICY;
 pub use glob::hidden_character;
+pub use platform::Stance;
 pub use set::PolicySet;
 pub use spec::{ConditionSpec, PolicySpec, Problem, Source};

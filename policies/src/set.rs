@@ -16,7 +16,7 @@ use crate::condition::{About, Side, View};
 use crate::explain;
 use crate::glob::hidden_character;
 use crate::path::Arguments;
-use crate::platform::Platform;
+use crate::platform::{Platform, Stance};
 use crate::request::{Asked, Engine};
 use crate::slice::{Slice, Slices};
 use crate::spec::{Problem, Source};
@@ -109,7 +109,12 @@ impl PolicySet {
 
     /// Whether the person's roles allow a platform operation; `owns`: the thing is the person's own.
     pub fn authorize(&self, user: &User, operation: &str, owns: bool) -> bool {
-        self.platform.authorize(user, operation, owns)
+        self.authorize_as(user, operation, Stance { owns, about_self: false })
+    }
+
+    /// The same, of somebody who stands like that to the thing.
+    pub fn authorize_as(&self, user: &User, operation: &str, stance: Stance) -> bool {
+        self.platform.authorize(user, operation, stance)
     }
 
     /// How the verdict comes about.
