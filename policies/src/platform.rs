@@ -85,8 +85,7 @@ impl Platform {
         let entity = Entity::new_no_attrs(principal.clone(), roles);
         let Stance { owns, about_self } = stance;
         let facts = [("owns", owns), ("about_self", about_self)];
-        let facts =
-            facts.map(|(name, is)| (name.to_owned(), RestrictedExpression::new_bool(is)));
+        let facts = facts.map(|(name, is)| (name.to_owned(), RestrictedExpression::new_bool(is)));
         let context = Context::from_pairs(facts).ok()?;
         let gateway = self.gateway.clone();
         let request = Request::new(principal, action.clone(), gateway, context, None).ok()?;
