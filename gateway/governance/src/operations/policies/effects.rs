@@ -63,8 +63,7 @@ pub(super) struct Row {
 
 /// Compares the draft with what is.
 pub(super) async fn of(draft: &Draft) -> Result<Effects, Refused> {
-    let (snapshot, set, id) =
-        (Arc::clone(&draft.snapshot), Arc::clone(&draft.set), draft.id);
+    let (snapshot, set, id) = (Arc::clone(&draft.snapshot), Arc::clone(&draft.set), draft.id);
     let comparing = tokio::task::spawn_blocking(move || {
         let difference = Difference { before: &snapshot.policies, after: &set, policy: id };
         let agents = snapshot.agents.iter().map(|agent| &agent.principal);

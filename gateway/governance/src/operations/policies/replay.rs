@@ -129,11 +129,7 @@ impl ReplayPolicy {
             None => None,
         };
         let draft = self.draft(run).await?;
-        let replay = Replay {
-            snapshot: draft.snapshot,
-            draft: draft.set,
-            shown,
-        };
+        let replay = Replay { snapshot: draft.snapshot, draft: draft.set, shown };
         let (tally, next) = replay.all(run, (start, end), after).await?;
         answer(&Replayed {
             start: rfc3339(start),
@@ -153,7 +149,11 @@ impl ReplayPolicy {
         let end = end.unwrap_or_else(|| run.governance.clock().now());
         let start = self.start.as_deref().map(instant("start")).transpose()?;
         let start = start.or_else(|| end.checked_sub(time::Duration::DAY)).unwrap_or(end);
-        if start < end { Ok((start, end)) } else { Err(Refused::params("start: expected before end")) }
+        if start < end {
+            Ok((start, end))
+        } else {
+            Err(Refused::params("start: expected before end"))
+        }
     }
 
     async fn draft(self, run: &Run<'_>) -> Result<Draft, Refused> {
@@ -227,8 +227,11 @@ impl Replay {
             let limit = PAGE.min(MOST - tally.calls);
             let page = store.recorded_calls(span, after, limit).await.map_err(Refused::store)?;
             for calls in in_parts(page.calls) {
-                let kept: Vec<KeptArguments> =
-                    calls.iter().filter(|call| self.needs_arguments(call)).filter_map(kept).collect();
+                let kept: Vec<KeptArguments> = calls
+                    .iter()
+                    .filter(|call| self.needs_arguments(call))
+                    .filter_map(kept)
+                    .collect();
                 let mut bodies = vec![];
                 if !kept.is_empty() {
                     bodies = store.recorded_arguments(&kept).await.map_err(Refused::store)?;
@@ -247,7 +250,12 @@ impl Replay {
     }
 
     /// `bodies` are those of the calls that need some and have some, in order.
-    fn part(&self, calls: Vec<RecordedCall>, bodies: Vec<Option<Payload>>, mut tally: Tally) -> Tally {
+    fn part(
+        &self,
+        calls: Vec<RecordedCall>,
+        bodies: Vec<Option<Payload>>,
+        mut tally: Tally,
+    ) -> Tally {
         let mut bodies = bodies.into_iter();
         for call in calls {
             let body = if self.needs_arguments(&call) && kept(&call).is_some() {
@@ -324,9 +332,9 @@ impl Replay {
     }
 
     fn needs_arguments(&self, call: &RecordedCall) -> bool {
-        self.principals(call).zip(self.server(call)).is_some_and(|(people, server)| {
-            self.looks_at_arguments(&people, server, target(call))
-        })
+        self.principals(call)
+            .zip(self.server(call))
+            .is_some_and(|(people, server)| self.looks_at_arguments(&people, server, target(call)))
     }
 
     fn looks_at_arguments(
