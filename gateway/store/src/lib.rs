@@ -29,6 +29,7 @@ pub mod pool;
 pub mod private_postgres;
 pub mod scim;
 pub mod server;
+pub mod server_health;
 pub mod signing_key;
 #[cfg(test)]
 mod testing;

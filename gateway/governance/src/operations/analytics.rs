@@ -125,16 +125,14 @@ impl ExportServerAnalytics {
         report(run, source, Wanted { start, end, timezone, limit, format, cursor }).await
     }
 
-    /// To those who may not report on a server it looks absent, unless they may use it.
+    /// Who may report on no server learns that alone, whatever they name.
     fn server(&self, run: &Run<'_>) -> Result<ServerId, Refused> {
-        let found = run.snapshot.server(&self.server_id);
-        let gone = || Refused::new(Reason::ServerNotFound, "no such server, or none of yours");
-        match found {
+        match run.snapshot.server(&self.server_id) {
             Some(server) if run.may(run.administers(server)) => Ok(server.id),
-            Some(server) if run.may_enter(server) => {
-                Err(run.authorize(false).err().unwrap_or_else(gone))
+            Some(_) | None => {
+                run.authorize(false)?;
+                Err(Refused::new(Reason::ServerNotFound, "no such server; list_servers names them"))
             }
-            Some(_) | None => Err(gone()),
         }
     }
 }

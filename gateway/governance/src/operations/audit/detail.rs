@@ -51,6 +51,8 @@ pub struct Detail {
     pub findings: Value,
     /// The deciding policies, then others about the call.
     pub policies: Vec<TracedPolicy>,
+    /// The confirmation that let it pass, or that it waits for.
+    pub confirmation_id: Option<String>,
     /// What people were asked.
     pub confirmation: Option<TracedConfirmation>,
     /// Time spent with the server.
@@ -136,6 +138,7 @@ fn detail(run: &Run<'_>, found: EventDetail, confirmation: Option<TracedConfirma
         trace_id: event.trace_id.clone(),
         findings: event.findings.clone(),
         policies,
+        confirmation_id: event.confirmation_id.map(|id| id.to_string()),
         confirmation,
         upstream_us: event.upstream_us,
         request_bytes: event.request_bytes,

@@ -34,8 +34,6 @@ pub struct TracedPolicy {
 /// What people were asked about the call.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct TracedConfirmation {
-    /// Its id.
-    pub id: String,
     /// pending, agreed, declined, used or expired.
     pub status: &'static str,
     /// What the rule says.
@@ -132,7 +130,7 @@ fn considered_for(
         target,
         arguments: whole.and_then(|payload| Json::parse(&payload.bytes).ok()),
         circumstances: &circumstances,
-        confirmed: event.confirmation_id.is_some(),
+        confirmed: event.confirmation_id.is_some() && event.outcome != "denied",
     };
     let explanation = run.snapshot.policies.explain(&question);
     let hidden = !run.may(false) && (explanation.invisible || unknown(server, target));
@@ -147,7 +145,6 @@ pub(super) async fn confirmation(
     let Some(id) = event.confirmation_id else { return Ok(None) };
     let found = run.governance.store.get_confirmation(id).await.map_err(Refused::store)?;
     Ok(found.map(|found| TracedConfirmation {
-        id: id.to_string(),
         status: found.status_at(run.governance.clock().now()).as_str(),
         approvers: found.approvers.iter().cloned().map(<String as From<Approver>>::from).collect(),
         agreed: found.answers.iter().filter(|a| a.approve).map(|a| a.email.clone()).collect(),
