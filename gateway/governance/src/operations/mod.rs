@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agent_accounts;
+pub mod analytics;
 pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
@@ -18,8 +19,10 @@ pub mod listings;
 pub mod oauth_sessions;
 pub mod policies;
 mod run;
+mod sensitive;
 pub mod servers;
 pub mod sign_in;
+mod table;
 
 use std::sync::Arc;
 
@@ -49,8 +52,9 @@ use agent_accounts::{
     CreateAgentAccount, GetAgentAccount, ListAgentAccounts, RotateAgentAccountSecret,
     SetAgentAccountStatus,
 };
+use analytics::{ExportAnalyticsDataset, ExportServerAnalytics};
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
-use audit::{GetAuditLog, ListAuditLogs};
+use audit::{ExportAuditLogs, GetAuditLog, ListAuditLogs};
 use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
@@ -194,6 +198,9 @@ operations! {
     ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
     ListAuditLogs(ListAuditLogs) -> Page<audit::Entry>: "list_audit_logs" reads everywhere,
     GetAuditLog(GetAuditLog) -> audit::Detail: "get_audit_log" reads everywhere,
+    ExportAuditLogs(ExportAuditLogs) -> audit::Export: "export_audit_logs" reads everywhere,
+    ExportAnalyticsDataset(ExportAnalyticsDataset) -> analytics::Report: "export_analytics_dataset" reads everywhere,
+    ExportServerAnalytics(ExportServerAnalytics) -> analytics::Report: "export_server_analytics" reads everywhere,
     ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" looks everywhere,
     ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" looks everywhere,
     GetPolicy(GetPolicy) -> policies::PolicyDetail: "get_policy" looks everywhere,
@@ -300,7 +307,7 @@ fn answer<T: Serialize>(value: &T) -> Result<Answer, Refused> {
     let value = serde_json::to_value(value).map_err(|e| {
         Refused::new(Reason::Internal, format!("the answer cannot be written: {e}"))
     })?;
-    Ok(Answer { value, note: None })
+    Ok(Answer { value, note: None, file: None })
 }
 
 /// Reads an instant that is called `name`.

@@ -38,7 +38,7 @@ name = "engineering"
 [[users]]
 email = "alice@example.com"
 name = "Alice"
-roles = ["security_admin", "it_admin"]
+roles = ["security_admin", "it_admin", "analytics_admin"]
 [[users]]
 email = "bob@example.com"
 name = "Bob"

@@ -104,6 +104,12 @@ impl Face {
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        path = match name {
+            "export_audit_logs" => format!("{path}?format=json"),
+            "export_analytics_dataset" => path.replace("{dataset}", "top_tools?format=json"),
+            "export_server_analytics" => path.replace("{dataset}", "usage?format=json"),
+            _ => path,
+        };
         if path.contains("{agent}") {
             path = path.replace("{agent}", &self.organisation.agent().await);
         }
@@ -199,6 +205,7 @@ async fn bad_credentials_reach_no_operation() {
             .path
             .replace("{server_id}", "tickets")
             .replace("{id}", "x")
+            .replace("{dataset}", "usage")
             .replace("{agent}", "x")
             .replace("{policy_id}", "x");
         for case in &cases {

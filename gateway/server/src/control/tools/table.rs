@@ -60,6 +60,21 @@ pub const TOOLS: &[Entry] = &[
         "Get an audit entry",
         "One audit entry in full: arguments, result, deciding policies. Its id comes from list_audit_logs.",
     ),
+    reads(
+        "export_audit_logs",
+        "Export audit entries",
+        "Many audit entries as CSV or JSON, up to 10,000 rows a call, error texts included. Filters as list_audit_logs.",
+    ),
+    reads(
+        "export_analytics_dataset",
+        "Export analytics",
+        "Figures on tool calls: top tools, users, servers, clients, calls by hour or day, denials, latency, confirmations, adoption (analytics admins).",
+    ),
+    reads(
+        "export_server_analytics",
+        "Export a server's analytics",
+        "One server: how its tools do (tool_health), or who uses it with what and when (usage). Analytics admins, and its own admins.",
+    ),
     reads("list_policies", "List policies", "The organisation's policies (admins)."),
     reads(
         "list_server_policies",
