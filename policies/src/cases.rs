@@ -297,6 +297,8 @@ impl Connector {
             status: ServerStatus::Active,
             eras: None,
             sensitive: false,
+            icon: None,
+            catalog_entry: None,
             admins: vec![],
             tools: Arc::new(tools.collect()),
         }

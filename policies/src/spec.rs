@@ -6,11 +6,12 @@
 use std::fmt;
 
 use gateway_core::ids::PolicyId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One policy, structured or as Cedar text (`cedar`). The same names as in the desired state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySpec {
     /// Unique name, shown in refusals.
@@ -49,7 +50,7 @@ pub struct PolicySpec {
 }
 
 /// One condition: exactly one of `arg`, `client`, `ip`, `annotation` and `time`, with its companions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionSpec {
     /// Dotted path of an argument; `*` for any element of an array.

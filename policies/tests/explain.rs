@@ -49,6 +49,8 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::new(vec![]),
     };

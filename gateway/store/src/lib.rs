@@ -6,6 +6,7 @@
 //! The audit trail's writer and readers live in [`audit`].
 
 pub mod agent;
+pub mod analytics;
 pub mod api_key;
 pub mod audit;
 pub mod browser_session;
@@ -30,6 +31,7 @@ pub mod pool;
 pub mod private_postgres;
 pub mod scim;
 pub mod server;
+pub mod server_health;
 pub mod signing_key;
 #[cfg(test)]
 mod testing;

@@ -95,6 +95,22 @@ impl<'a> Reference<'a> {
         })
     }
 
+    /// What could be done at best: 0 nothing, 1 once people agree, 2 everything.
+    pub(crate) fn level(&self, ask: &Ask) -> u8 {
+        let could = |effect: &str| {
+            (0..self.world.specs.len()).any(|p| {
+                self.effect(p) == effect
+                    && self.is_about(p, ask)
+                    && self.holds(p, ask, Know::Nothing)
+            })
+        };
+        match (could("allow") && !could("deny"), could("confirm")) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => 2,
+        }
+    }
+
     fn ids(&self, policies: &[usize]) -> Vec<PolicyId> {
         policies.iter().map(|p| World::id(*p)).collect()
     }

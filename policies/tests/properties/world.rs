@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::random::Random;
 
-const NAMES: [&str; 8] = ["a", "ab", "abc", "b", "get_a", "get_b", "*", "x/y"];
+pub(crate) const NAMES: [&str; 8] = ["a", "ab", "abc", "b", "get_a", "get_b", "*", "x/y"];
 const PATTERNS: [&str; 9] = ["*", "a*", "*a", "get_*", "a", "ab", "*b*", "get_a", "a*c"];
 const PATHS: [&str; 10] = ["n", "s", "b", "o.n", "o.s", "l.*", "l.0", "l.*.n", "o.*", "o.l.*.s"];
 const OPERATORS: [&str; 14] = [
@@ -214,6 +214,21 @@ impl World {
         self.raw.push(None);
     }
 
+    /// One more policy of any kind.
+    pub(crate) fn add(&mut self, random: &mut Random) {
+        if random.once_in(4) {
+            let form = RawForm::ALL[random.below(RawForm::ALL.len())];
+            let (name, cedar) = (format!("more {form:?}"), Some(form.cedar().to_owned()));
+            self.specs.push(PolicySpec { name, cedar, ..PolicySpec::default() });
+            return self.raw.push(Some(form));
+        }
+        let effect = random.pick(&["allow", "allow", "deny", "confirm"]);
+        let mut spec = policy(self.specs.len(), effect, random);
+        spec.when = (0..random.below(2)).map(|_| condition(random)).collect();
+        self.specs.push(spec);
+        self.raw.push(None);
+    }
+
     fn empty(random: &mut Random) -> World {
         let people = (0..4).map(|n| user(n, random));
         let mut users: Vec<User> = people.collect();
@@ -301,6 +316,8 @@ fn server(number: usize, random: &mut Random) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::new(tools.collect()),
     }

@@ -59,6 +59,8 @@ fn server(id: u128, slug: &str) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::default(),
     }

@@ -67,6 +67,41 @@ pub const TOOLS: &[Entry] = &[
         "The policies that apply to one server (admins).",
     ),
     reads(
+        "get_policy",
+        "Get a policy",
+        "One policy in full: as written, as Cedar text, version, who changed it, servers it is about (admins).",
+    ),
+    changes(
+        "create_policy",
+        "Create a policy",
+        "Add a policy. Without confirm=true: its Cedar text and who gains or loses which tools (security admins).",
+    ),
+    changes(
+        "update_policy",
+        "Update a policy",
+        "Write a policy anew, whole. Without confirm=true: who gains or loses which tools (security admins).",
+    ),
+    changes(
+        "delete_policy",
+        "Delete a policy",
+        "Remove a policy; it can be restored. Without confirm=true: who gains or loses which tools (security admins).",
+    ),
+    reads(
+        "list_policy_versions",
+        "List versions of policies",
+        "What policies were, newest first, deleted ones too: what changed, when, by whom (admins).",
+    ),
+    changes(
+        "restore_policy",
+        "Restore a policy",
+        "Bring back an earlier version, or a deleted policy. Without confirm=true: a preview (security admins).",
+    ),
+    reads(
+        "replay_policy",
+        "Replay calls against a draft",
+        "Try a policy on recorded calls (default: the last day): how many verdicts would change, which (security admins).",
+    ),
+    reads(
         "explain_access",
         "Explain access",
         "May this person use this tool, resource or prompt, and which policies say so? For yourself; admins may ask for others.",

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::super::rest::routes::{Access, Does, ROUTES};
-use super::super::testing::{Organisation, Person};
+use super::super::testing::{Organisation, Person, a_policy};
 use super::*;
 
 const MODERN: &str = "2026-07-28";
@@ -235,6 +235,15 @@ async fn example(server: &Server, operation: &str) -> Value {
         "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
         "set_server_status" => example["status"] = json!("active"),
         "decide_confirmation" => example["approve"] = json!(true),
+        "create_policy" | "replay_policy" => example["spec"] = a_policy(),
+        "get_policy" | "update_policy" | "delete_policy" | "restore_policy" => {
+            example["policy_id"] = json!(server.organisation.policy(a_policy()).await);
+            match operation {
+                "update_policy" => example["spec"] = a_policy(),
+                "restore_policy" => example["version"] = json!(1),
+                _ => {}
+            }
+        }
         "create_agent_account" => {
             example["name"] = json!(format!("agent-{}", uuid::Uuid::new_v4()));
         }
