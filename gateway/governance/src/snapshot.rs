@@ -91,9 +91,10 @@ impl Snapshot {
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
         let mut agents = catalogue.agents;
         for agent in &mut agents {
-            // Somebody must answer for a program.
-            agent.principal.active &=
-                users.iter().any(|user| user.id == agent.owner && user.active);
+            // Somebody must answer for a program, which is never more than they are.
+            let owner = users.iter().find(|user| user.id == agent.owner && user.active);
+            agent.principal.active &= owner.is_some();
+            agent.principal.roles.retain(|role| owner.is_some_and(|owner| owner.lends(*role)));
         }
         Ok(Snapshot {
             version: catalogue.version,

@@ -17,6 +17,7 @@ use gateway_governance::confirmations::NewConfirmation;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
+use gateway_governance::operations::groups::CreateGroup;
 use gateway_governance::operations::policies::CreatePolicy;
 use gateway_governance::{
     Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
@@ -153,11 +154,29 @@ impl Organisation {
 
     /// A new API key of that person.
     pub(crate) async fn key(&self, person: Person) -> String {
+        self.new_key(person).await["key"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of another.
+    pub(crate) async fn key_id(&self, person: Person) -> String {
+        self.new_key(person).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The name of a new group.
+    pub(crate) async fn group(&self) -> String {
+        let name = format!("group-{}", Uuid::new_v4());
+        let create = CreateGroup { name: name.clone(), confirm: Some(true), ..Default::default() };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreateGroup(create);
+        self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        name
+    }
+
+    async fn new_key(&self, person: Person) -> serde_json::Value {
         let create = CreateApiKey { user: Some(person.email().into()), ..CreateApiKey::default() };
         let origin = self.governance.command_line_origin();
         let operation = Operation::CreateApiKey(CreateApiKey { confirm: Some(true), ..create });
-        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
-        made.value["key"].as_str().unwrap().to_owned()
+        self.governance.perform(&command_line(), &origin, operation).await.unwrap().value
     }
 
     /// That person, signed in.
