@@ -250,7 +250,8 @@ impl PolicySet {
         let statement = self.statement(number);
         match &statement.body {
             Body::Structured(structured) => {
-                let when = structured.when.iter().map(|n| self.compiled.conditions[*n].key.as_str());
+                let when =
+                    structured.when.iter().map(|n| self.compiled.conditions[*n].key.as_str());
                 format!("{:?} {:?}", statement.effect, when.collect::<Vec<_>>())
             }
             Body::Raw(_) => statement.cedar.to_string(),
@@ -270,13 +271,7 @@ impl PolicySet {
     }
 
     /// True when every call that could pass waits for people's agreement.
-    fn always_asks(
-        &self,
-        user: &User,
-        slice: &Slice,
-        server: &Server,
-        target: Target<'_>,
-    ) -> bool {
+    fn always_asks(&self, user: &User, slice: &Slice, server: &Server, target: Target<'_>) -> bool {
         let (arguments, circumstances) = (Arguments::new(None), nowhere());
         let view = View { server, target, arguments: &arguments, circumstances: &circumstances };
         slice.statements.iter().any(|number| {
@@ -303,7 +298,8 @@ fn patterns(statement: &Statement, slug: &str, kind: TargetKind) -> Vec<String> 
         },
         Body::Raw(_) => {
             let literals = statement.cedar.entity_literals();
-            let own = literals.iter().filter(|uid| uid.type_name().basename() == kind.entity_type());
+            let own =
+                literals.iter().filter(|uid| uid.type_name().basename() == kind.entity_type());
             let named: Vec<String> = own
                 .filter_map(|uid| uid.id().unescaped().split_once('/'))
                 .filter(|(server, _)| *server == slug)

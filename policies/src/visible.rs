@@ -34,7 +34,13 @@ impl PolicySet {
 
     /// True when the target could be allowed to this person with some arguments, in some
     /// circumstances, once people agree.
-    pub(crate) fn is_open(&self, user: &User, slice: &Slice, server: &Server, target: Target<'_>) -> bool {
+    pub(crate) fn is_open(
+        &self,
+        user: &User,
+        slice: &Slice,
+        server: &Server,
+        target: Target<'_>,
+    ) -> bool {
         let arguments = Arguments::new(None);
         let circumstances = nowhere();
         let view = View { server, target, arguments: &arguments, circumstances: &circumstances };

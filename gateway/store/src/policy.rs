@@ -247,10 +247,7 @@ pub(crate) async fn act_as(
 }
 
 /// Writers come one after the other, so that the name stays free until the transaction ends.
-async fn is_taken(
-    transaction: &mut PgConnection,
-    policy: &PolicyText,
-) -> Result<bool, StoreError> {
+async fn is_taken(transaction: &mut PgConnection, policy: &PolicyText) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select exists (select from policy where name = $1 and id <> $2) as "taken!""#,
         policy.name,

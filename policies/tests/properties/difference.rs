@@ -81,7 +81,11 @@ fn shifts_are_what_happens_to_calls() {
     assert!(told.len() == 6 && told.values().all(|times| *times > 50), "{told:?}");
 }
 
-fn calls(world: &World, (user, server, name): (usize, usize, &str), random: &mut Random) -> Vec<Ask> {
+fn calls(
+    world: &World,
+    (user, server, name): (usize, usize, &str),
+    random: &mut Random,
+) -> Vec<Ask> {
     let bare = Ask::bare(user, server, Kind::Tool, name);
     let mut asks = vec![bare.clone()];
     asks.extend((0..CALLS).map(|_| Ask { confirmed: false, ..world.vary(&bare, random) }));

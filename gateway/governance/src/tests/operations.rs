@@ -42,7 +42,11 @@ async fn roles_gate_operations() {
         ("list_server_policies", json!({"server_id": "tickets"}), [yes, yes, yes, yes, no, no]),
         ("get_policy", json!({"policy_id": "not much at once"}), [yes, yes, yes, yes, no, no]),
         ("get_policy", json!({"policy_id": "x"}), [absent, absent, absent, absent, no, no]),
-        ("create_policy", json!({"spec": spec("NEW"), "confirm": true}), [yes, yes, no, no, no, no]),
+        (
+            "create_policy",
+            json!({"spec": spec("NEW"), "confirm": true}),
+            [yes, yes, no, no, no, no],
+        ),
         (
             "update_policy",
             json!({"policy_id": "x", "spec": spec("y"), "confirm": true}),

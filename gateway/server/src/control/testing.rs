@@ -172,10 +172,8 @@ impl Organisation {
 
     /// The id of a new policy.
     pub(crate) async fn policy(&self, spec: Value) -> String {
-        let create = CreatePolicy {
-            spec: serde_json::from_value(spec).unwrap(),
-            confirm: Some(true),
-        };
+        let create =
+            CreatePolicy { spec: serde_json::from_value(spec).unwrap(), confirm: Some(true) };
         let origin = self.governance.command_line_origin();
         let operation = Operation::CreatePolicy(create);
         let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();

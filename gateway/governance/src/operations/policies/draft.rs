@@ -9,8 +9,8 @@ use gateway_core::reason::Reason;
 use gateway_store::policy::StoredPolicy;
 use policies::{PolicySet, PolicySpec, Problem, Source};
 
-use super::absent;
 use super::Run;
+use super::absent;
 use crate::desired_state::check::{Known, Wrong};
 use crate::perform::Refused;
 use crate::snapshot::Snapshot;
@@ -129,11 +129,7 @@ pub(super) fn name_taken() -> Refused {
 }
 
 /// Every name that it mentions must be of something that exists.
-async fn check_names(
-    run: &Run<'_>,
-    snapshot: &Snapshot,
-    spec: &PolicySpec,
-) -> Result<(), Refused> {
+async fn check_names(run: &Run<'_>, snapshot: &Snapshot, spec: &PolicySpec) -> Result<(), Refused> {
     let named = spec.principals.iter().flatten().chain(&spec.by);
     let groups: Vec<String> =
         named.filter_map(|text| text.strip_prefix("group:")).map(str::to_owned).collect();

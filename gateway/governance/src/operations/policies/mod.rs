@@ -20,10 +20,10 @@ use super::{answer, rfc3339};
 use crate::perform::{Answer, Refused};
 use crate::snapshot::Snapshot;
 
-pub(super) use change::write;
 pub(crate) use change::Write;
+pub(super) use change::write;
 pub use change::{CreatePolicy, DeletePolicy, PolicyChanged, RestorePolicy, UpdatePolicy};
-pub use replay::{Replayed, ReplayPolicy};
+pub use replay::{ReplayPolicy, Replayed};
 pub use versions::{ListPolicyVersions, VersionRow};
 
 /// Of `list_policies`.

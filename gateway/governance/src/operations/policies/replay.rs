@@ -2,7 +2,7 @@
 //! present one and the draft, are asked the same question, about the people and the servers as they are now
 //! and the call as it was recorded. No argument is ever shown.
 //!
-//! Bounded: at most [`MOST`] calls a request, read in pages; arguments only where one of the sets looks at
+//! Bounded: a number of calls a request (`replayed_calls` of the settings), read in pages; arguments only where one of the sets looks at
 //! them, a few megabytes at a time.
 
 use std::collections::BTreeMap;
@@ -28,8 +28,6 @@ use super::draft::{Draft, found, latest};
 use crate::perform::{Answer, Refused};
 use crate::snapshot::Snapshot;
 
-/// Most calls that one request looks at.
-pub(crate) const MOST: usize = 20_000;
 /// Calls of a page.
 const PAGE: usize = 500;
 /// Bytes of arguments that are held at a time; one call's may be more.
@@ -129,11 +127,7 @@ impl ReplayPolicy {
             None => None,
         };
         let draft = self.draft(run).await?;
-        let replay = Replay {
-            snapshot: draft.snapshot,
-            draft: draft.set,
-            shown,
-        };
+        let replay = Replay { snapshot: draft.snapshot, draft: draft.set, shown };
         let (tally, next) = replay.all(run, (start, end), after).await?;
         answer(&Replayed {
             start: rfc3339(start),
@@ -153,7 +147,11 @@ impl ReplayPolicy {
         let end = end.unwrap_or_else(|| run.governance.clock().now());
         let start = self.start.as_deref().map(instant("start")).transpose()?;
         let start = start.or_else(|| end.checked_sub(time::Duration::DAY)).unwrap_or(end);
-        if start < end { Ok((start, end)) } else { Err(Refused::params("start: expected before end")) }
+        if start < end {
+            Ok((start, end))
+        } else {
+            Err(Refused::params("start: expected before end"))
+        }
     }
 
     async fn draft(self, run: &Run<'_>) -> Result<Draft, Refused> {
@@ -223,12 +221,16 @@ impl Replay {
     ) -> Result<(Tally, Option<EventCursor>), Refused> {
         let store = &run.governance.store;
         let mut tally = Tally::default();
-        while tally.calls < MOST {
-            let limit = PAGE.min(MOST - tally.calls);
+        let most = run.governance.settings.replayed_calls;
+        while tally.calls < most {
+            let limit = PAGE.min(most - tally.calls);
             let page = store.recorded_calls(span, after, limit).await.map_err(Refused::store)?;
             for calls in in_parts(page.calls) {
-                let kept: Vec<KeptArguments> =
-                    calls.iter().filter(|call| self.needs_arguments(call)).filter_map(kept).collect();
+                let kept: Vec<KeptArguments> = calls
+                    .iter()
+                    .filter(|call| self.needs_arguments(call))
+                    .filter_map(kept)
+                    .collect();
                 let mut bodies = vec![];
                 if !kept.is_empty() {
                     bodies = store.recorded_arguments(&kept).await.map_err(Refused::store)?;
@@ -247,7 +249,12 @@ impl Replay {
     }
 
     /// `bodies` are those of the calls that need some and have some, in order.
-    fn part(&self, calls: Vec<RecordedCall>, bodies: Vec<Option<Payload>>, mut tally: Tally) -> Tally {
+    fn part(
+        &self,
+        calls: Vec<RecordedCall>,
+        bodies: Vec<Option<Payload>>,
+        mut tally: Tally,
+    ) -> Tally {
         let mut bodies = bodies.into_iter();
         for call in calls {
             let body = if self.needs_arguments(&call) && kept(&call).is_some() {
@@ -324,9 +331,9 @@ impl Replay {
     }
 
     fn needs_arguments(&self, call: &RecordedCall) -> bool {
-        self.principals(call).zip(self.server(call)).is_some_and(|(people, server)| {
-            self.looks_at_arguments(&people, server, target(call))
-        })
+        self.principals(call)
+            .zip(self.server(call))
+            .is_some_and(|(people, server)| self.looks_at_arguments(&people, server, target(call)))
     }
 
     fn looks_at_arguments(

@@ -55,9 +55,7 @@ impl ListPolicyVersions {
             None => None,
         };
         let of = match &self.policy_id {
-            Some(name) => {
-                Some(identify(run, &run.snapshot, name).await?.ok_or_else(absent)?)
-            }
+            Some(name) => Some(identify(run, &run.snapshot, name).await?.ok_or_else(absent)?),
             None => None,
         };
         let store = &run.governance.store;
