@@ -4,4 +4,5 @@ mod confirmation;
 mod desired_state;
 mod learned;
 mod opening;
+mod policy;
 mod shared;
