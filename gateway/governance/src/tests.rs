@@ -16,5 +16,6 @@ mod refresh;
 mod replay;
 mod sign_in;
 mod sign_in_provider;
+mod signer;
 mod vault;
 mod world;

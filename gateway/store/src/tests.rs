@@ -1,8 +1,10 @@
 //! The store's promises, on a real Postgres; one file a noun.
 
+mod access_request;
 mod confirmation;
 mod desired_state;
 mod learned;
 mod opening;
 mod policy;
+mod server;
 mod shared;

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use gateway_core::caller::PrincipalKind;
+use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::decision::{Approver, Circumstances};
 use gateway_core::ids::PolicyId;
 use gateway_core::server::Server;
@@ -140,6 +140,10 @@ impl<'a> Reference<'a> {
                 Some(("user", email)) => !agent && user.email == email.to_lowercase(),
                 Some(("group", name)) => !agent && user.groups.iter().any(|group| group == name),
                 Some(("agent", name)) => agent && user.name == name,
+                Some(("attribute", test)) => {
+                    let (name, value) = test.split_once('=').unwrap();
+                    !agent && has(user, name, value)
+                }
                 Some(("role", name)) => user.roles.iter().any(|role| role.as_str() == name),
                 Some(_) => false,
             }
@@ -156,6 +160,13 @@ impl<'a> Reference<'a> {
         }
         let allow = self.effect(policy) == "allow";
         let spec = &self.world.specs[policy];
+        if let Some(until) = &spec.until {
+            let now = ask.circumstances.now;
+            let now = format!("2024-10-04T{:02}:{:02}:00Z", now.hour(), now.minute());
+            if if know == Know::Nothing { !allow } else { now >= *until } {
+                return false;
+            }
+        }
         spec.when.iter().all(|condition| holds(condition, allow, ask, server, know))
     }
 
@@ -170,6 +181,10 @@ impl<'a> Reference<'a> {
             }
             RawForm::AgentsOnly => agent && slug == "s2",
             RawForm::NoAgentG0 => agent && user.name == "g0",
+            RawForm::AttributeOnServer => !agent && has(user, "dept", "a") && slug == "s2",
+            RawForm::AttributeAmongClients => {
+                know == Know::All && !agent && has(user, "dept", &ask.circumstances.client)
+            }
             RawForm::SmallNumbers => {
                 let small = || {
                     let n = ask.arguments.as_ref().and_then(|a| a.get("n"));
@@ -188,6 +203,11 @@ impl<'a> Reference<'a> {
             }
         }
     }
+}
+
+fn has(user: &User, name: &str, value: &str) -> bool {
+    let values = user.attributes.get(name).into_iter().flatten();
+    values.into_iter().any(|known| known == value)
 }
 
 fn covers(spec: &PolicySpec, ask: &Ask) -> bool {

@@ -242,6 +242,7 @@ fn there() -> Catalogue {
         name: String::new(),
         roles: vec![],
         groups: vec!["staff".into()],
+        attributes: Default::default(),
         active: true,
     };
     let server = Server {
@@ -254,6 +255,8 @@ fn there() -> Catalogue {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::default(),
     };

@@ -101,6 +101,14 @@ impl Organisation {
 
     /// One that reaches other hosts that way.
     pub(crate) async fn reaching(fetch: Arc<dyn Fetch>) -> Organisation {
+        Organisation::with(fetch, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(
+        fetch: Arc<dyn Fetch>,
+        change: impl FnOnce(&mut GovernanceSettings),
+    ) -> Organisation {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let store = Store::open(&StoreSettings {
@@ -124,14 +132,16 @@ impl Organisation {
         let root =
             RootKey::new(&std::array::from_fn::<u8, 32, _>(|i| (i * 37 + 11) as u8)).unwrap();
         let url = "https://mcp.example.com".parse().unwrap();
+        let mut settings = GovernanceSettings {
+            scim_token: Some(SCIM_TOKEN.into()),
+            sign_in: SignInSettings { local: true, ..SignInSettings::default() },
+            ..GovernanceSettings::new(root, url)
+        };
+        change(&mut settings);
         let parts = Parts {
             store: store.clone(),
             trail,
-            settings: GovernanceSettings {
-                scim_token: Some(SCIM_TOKEN.into()),
-                sign_in: SignInSettings { local: true, ..SignInSettings::default() },
-                ..GovernanceSettings::new(root, url)
-            },
+            settings,
             upstreams: Arc::new(Fake),
             fetch,
             clock,
