@@ -171,6 +171,8 @@ pub(crate) fn server(id: ServerId, slug: &str) -> Server {
         eras: None,
         sensitive: false,
         admins: vec![],
+        icon: None,
+        catalog_entry: None,
         tools: Arc::default(),
     }
 }
