@@ -31,6 +31,8 @@ pub struct GovernanceSettings {
     pub max_age: Duration,
     /// How long a request for a confirmation lives.
     pub confirmation_lifetime: Duration,
+    /// Most recorded calls that one replay of a draft looks at.
+    pub replayed_calls: usize,
     /// The authorization server.
     pub oauth: OauthSettings,
     /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
@@ -89,6 +91,7 @@ impl GovernanceSettings {
             refresh: Duration::from_secs(60),
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
+            replayed_calls: 20_000,
             oauth: OauthSettings::default(),
             assertion_issuers: Vec::new(),
             scim_token: None,

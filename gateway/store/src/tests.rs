@@ -5,5 +5,6 @@ mod confirmation;
 mod desired_state;
 mod learned;
 mod opening;
+mod policy;
 mod server;
 mod shared;

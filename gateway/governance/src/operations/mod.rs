@@ -362,7 +362,7 @@ fn instant(name: &'static str) -> impl Fn(&str) -> Result<Timestamp, Refused> {
     }
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 
