@@ -10,6 +10,7 @@ pub mod agent_accounts;
 pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
+pub mod catalog_servers;
 pub mod confirmations;
 pub mod connections;
 pub mod delegations;
@@ -18,6 +19,7 @@ pub mod listings;
 pub mod oauth_sessions;
 pub mod policies;
 mod run;
+pub mod server_changes;
 pub mod servers;
 pub mod sign_in;
 
@@ -52,12 +54,14 @@ use agent_accounts::{
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{GetAuditLog, ListAuditLogs};
 use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
+use catalog_servers::ListCatalogServers;
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
+use server_changes::{CreateServer, UpdateServer};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
 
@@ -184,8 +188,8 @@ macro_rules! operations {
 // `looks`: the snapshot has it; `reads`: the database or a server is asked. `changes`: planned from the
 // snapshot; `reads_and_changes`: planned from what the database says.
 operations! {
-    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" looks everywhere,
-    GetServer(GetServer) -> servers::ServerDetail: "get_server" looks everywhere,
+    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
+    GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
     ListServerTools(ListServerTools) -> Page<listings::Item>: "list_server_tools" reads everywhere,
     ListServerResources(ListServerResources) -> Page<listings::Item>: "list_server_resources" reads everywhere,
     ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
@@ -209,6 +213,9 @@ operations! {
     RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
     ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
     DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
+    ListCatalogServers(ListCatalogServers) -> Page<catalog_servers::CatalogRow>: "list_catalog_servers" looks everywhere,
+    CreateServer(CreateServer) -> server_changes::ServerMade: "create_server" reads_and_changes everywhere,
+    UpdateServer(UpdateServer) -> server_changes::ServerMade: "update_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
@@ -223,6 +230,10 @@ operations! {
 pub(crate) enum Change {
     /// Of `set_server_status`.
     ServerStatus { server: Arc<Server>, after: ServerStatus },
+    /// Of `create_server`.
+    NewServer(Box<Server>),
+    /// Of `update_server`.
+    ServerPatch(Box<server_changes::Patched>),
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
     /// Of `create_agent_account`.
@@ -258,6 +269,8 @@ impl Change {
             Change::ServerStatus { server, after } => {
                 servers::set_status(run, &server, after).await
             }
+            Change::NewServer(server) => server_changes::create(run, &server).await,
+            Change::ServerPatch(patched) => server_changes::update(run, &patched).await,
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
             Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
             Change::AgentStatus { id, enabled } => {
