@@ -6,11 +6,12 @@
 use std::fmt;
 
 use gateway_core::ids::PolicyId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One policy, structured or as Cedar text (`cedar`). The same names as in the desired state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySpec {
     /// Unique name, shown in refusals.
@@ -21,7 +22,8 @@ pub struct PolicySpec {
     /// Who agrees, for `confirm`: `caller` (default), `group:NAME` or `user:EMAIL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME` or `everyone`; any of them.
+    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME`, `attribute:NAME=VALUE` or `everyone`; any of
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Vec<String>>,
     /// A server's slug, or `*`.
@@ -48,7 +50,7 @@ pub struct PolicySpec {
 }
 
 /// One condition: exactly one of `arg`, `client`, `ip`, `annotation` and `time`, with its companions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionSpec {
     /// Dotted path of an argument; `*` for any element of an array.

@@ -36,6 +36,7 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         name: "Bob".into(),
         roles: vec![],
         groups: vec![],
+        attributes: Default::default(),
         active: true,
     };
     let server = Server {

@@ -5,7 +5,7 @@
 //! policy that would then be in force, and hands it to the store.
 
 pub(crate) mod auth;
-mod check;
+pub(crate) mod check;
 mod item;
 pub(crate) mod names;
 mod read;

@@ -6,6 +6,7 @@
 //! The audit trail's writer and readers live in [`audit`].
 
 pub mod agent;
+pub mod analytics;
 pub mod api_key;
 pub mod audit;
 pub mod browser_session;

@@ -270,6 +270,7 @@ fn there() -> Catalogue {
         name: String::new(),
         roles: vec![],
         groups: vec!["staff".into()],
+        attributes: Default::default(),
         active: true,
     };
     let server = Server {
@@ -293,6 +294,11 @@ fn there() -> Catalogue {
         position: 0,
         spec_json:
             r#"{"name":"old","effect":"allow","principals":["group:staff"],"server":"wiki"}"#.into(),
+        version: 1,
+        source: "apply".into(),
+        changed_by: None,
+        created_at: gateway_core::Timestamp::UNIX_EPOCH,
+        updated_at: gateway_core::Timestamp::UNIX_EPOCH,
     };
     Catalogue {
         version: 1,

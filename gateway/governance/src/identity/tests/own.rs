@@ -75,6 +75,7 @@ fn agent(id: &str, active: bool) -> StoredAgent {
             name: format!("agent {id}"),
             roles: vec![],
             groups: vec![],
+            attributes: Default::default(),
             active,
         },
         secret_hash: Some([0; 32]),

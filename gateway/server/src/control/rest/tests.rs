@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::super::metadata::Metadata;
-use super::super::testing::{Organisation, Person};
+use super::super::testing::{Organisation, Person, a_policy};
 use super::routes::{Access, Does, ROUTES, Route};
 use super::*;
 use crate::exchange::Early;
@@ -91,6 +91,8 @@ impl Face {
             "set_agent_account_status" => json!({"enabled": true}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
             "disconnect_server" => json!({}),
+            "create_policy" | "update_policy" | "replay_policy" => json!({"spec": a_policy()}),
+            "restore_policy" => json!({"version": 1}),
             _ => Value::Null,
         };
         let id = match name {
@@ -109,6 +111,9 @@ impl Face {
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
         if path.contains("{agent}") {
             path = path.replace("{agent}", &self.organisation.agent().await);
+        }
+        if path.contains("{policy_id}") {
+            path = path.replace("{policy_id}", &self.organisation.policy(a_policy()).await);
         }
         assert!(!path.contains('{') && !path.contains("//"), "{name}: no example for {path}");
         (path, if body.is_null() { "{}".into() } else { body.to_string() })
@@ -199,7 +204,8 @@ async fn bad_credentials_reach_no_operation() {
             .path
             .replace("{server_id}", "tickets")
             .replace("{id}", "x")
-            .replace("{agent}", "x");
+            .replace("{agent}", "x")
+            .replace("{policy_id}", "x");
         for case in &cases {
             let mut headers = HeaderMap::new();
             for (name, value) in case {
