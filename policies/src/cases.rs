@@ -181,8 +181,8 @@ impl Stage {
                 let server = self.server(slug)?;
                 Expected::yes(all(&|user| self.set.may_enter(user, server)))
             }
-            What::Operate { operation, own } => {
-                Expected::yes(all(&|user| self.set.authorize(user, operation, *own)))
+            What::Operate { operation, stance } => {
+                Expected::yes(all(&|user| self.set.authorize_as(user, operation, *stance)))
             }
             What::List(target) => {
                 let server = self.server(&target.server)?;

@@ -1,6 +1,7 @@
 //! From what was written to what is meant: every field of a structured policy is checked here, and all
 //! that is wrong is said at once.
 
+use gateway_core::Timestamp;
 use gateway_core::decision::Approver;
 use gateway_core::ids::Slug;
 use ipnet::IpNet;
@@ -28,6 +29,8 @@ pub(crate) struct Rule {
     /// Patterns for tools, resources and prompts; all three `None`: everything.
     pub(crate) patterns: [Option<Vec<Glob>>; 3],
     pub(crate) when: Vec<Condition>,
+    /// From then on it counts for nothing.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What a statement does.
@@ -98,6 +101,7 @@ pub(crate) fn check_rule(spec: &PolicySpec, problems: &mut Problems<'_>) -> Opti
     let tools = patterns("tools", spec.tools.as_deref(), problems);
     let resources = patterns("resources", spec.resources.as_deref(), problems);
     let prompts = patterns("prompts", spec.prompts.as_deref(), problems);
+    let until = until(spec, problems);
     if spec.when.len() > MAX_CONDITIONS {
         return problems.expect("when", format!("at most {MAX_CONDITIONS} conditions"));
     }
@@ -113,6 +117,7 @@ pub(crate) fn check_rule(spec: &PolicySpec, problems: &mut Problems<'_>) -> Opti
         server: server?,
         patterns: [tools?, resources?, prompts?],
         when: when.into_iter().collect::<Option<_>>()?,
+        until: until?,
     })
 }
 
@@ -195,6 +200,14 @@ fn server(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Option<Slug>
             Err(_) => problems.expect("server", "a server's slug, or \"*\" for every server"),
         },
         None => problems.expect("server", "a server's slug, or \"*\" for every server"),
+    }
+}
+
+fn until(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Option<Timestamp>> {
+    let Some(text) = &spec.until else { return Some(None) };
+    match times::instant(text) {
+        Some(at) => Some(Some(at)),
+        None => problems.expect("until", "an instant, RFC 3339, as 2026-01-31T12:00:00Z"),
     }
 }
 

@@ -34,6 +34,7 @@ pub use cases::{CaseFailure, CaseRun, run_cases};
 pub use compile::RUNLAYER_POLICY;
 pub use difference::{Class, Difference, Shift, Shifted, Thing};
 pub use glob::hidden_character;
+pub use platform::Stance;
 pub use roles::Reach;
 pub use set::PolicySet;
 pub use spec::{ConditionSpec, PolicySpec, Problem, Source};

@@ -58,6 +58,7 @@ fn no_other_fields(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<()>
         ("resources", spec.resources.is_some()),
         ("prompts", spec.prompts.is_some()),
         ("when", !spec.when.is_empty()),
+        ("until", spec.until.is_some()),
     ];
     match others.into_iter().find(|(_, written)| *written) {
         Some((field, _)) => problems.expect(field, "nothing: cedar says it all"),

@@ -8,6 +8,7 @@ use crate::check::{Effect, Principal, Rule};
 use crate::condition::Side;
 use crate::glob::Glob;
 use crate::statement::TargetKind;
+use crate::times;
 
 /// The Cedar text of a rule.
 pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> String {
@@ -47,6 +48,10 @@ pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> Stri
     for condition in &rule.when {
         let key = literal(&held_key(rule.effect.side(), &condition.text()));
         push(&mut text, format_args!("\nwhen {{ context.held.contains({key}) }}"));
+    }
+    if let Some(until) = rule.until {
+        let until = literal(&times::cedar(until));
+        push(&mut text, format_args!("\nwhen {{ context.now < datetime({until}) }}"));
     }
     if matches!(rule.effect, Effect::Confirm(_)) {
         text.push_str("\nunless { context.confirmed }");

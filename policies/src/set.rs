@@ -16,7 +16,7 @@ use crate::condition::{About, Side, View};
 use crate::explain;
 use crate::glob::hidden_character;
 use crate::path::Arguments;
-use crate::platform::Platform;
+use crate::platform::{Platform, Stance};
 use crate::request::{Asked, Engine};
 use crate::slice::{Slice, Slices};
 use crate::spec::{Problem, Source};
@@ -109,7 +109,12 @@ impl PolicySet {
 
     /// Whether the person's roles allow a platform operation; `owns`: the thing is the person's own.
     pub fn authorize(&self, user: &User, operation: &str, owns: bool) -> bool {
-        self.platform.authorize(user, operation, owns)
+        self.authorize_as(user, operation, Stance { owns, about_self: false })
+    }
+
+    /// The same, of somebody who stands like that to the thing.
+    pub fn authorize_as(&self, user: &User, operation: &str, stance: Stance) -> bool {
+        self.platform.authorize(user, operation, stance)
     }
 
     /// How the verdict comes about.
@@ -311,10 +316,12 @@ impl PolicySet {
     /// True when the statement's end may depend on one of `about`.
     pub(crate) fn reads(&self, statement: &Statement, about: &[About]) -> bool {
         match &statement.body {
-            Body::Structured(structured) => structured
-                .when
-                .iter()
-                .any(|n| about.contains(&self.compiled.conditions[*n].condition.about())),
+            Body::Structured(structured) => {
+                let whens = structured.when.iter();
+                let mut abouts = whens.map(|n| self.compiled.conditions[*n].condition.about());
+                abouts.any(|one| about.contains(&one))
+                    || (structured.until.is_some() && about.contains(&About::Circumstances))
+            }
             Body::Raw(raw) => {
                 (about.contains(&About::Arguments) && raw.reads_any(&ARGUMENTS))
                     || (about.contains(&About::Circumstances) && raw.reads_any(&CIRCUMSTANCES))

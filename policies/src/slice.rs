@@ -37,7 +37,7 @@ pub(crate) struct Slice {
     pub(crate) raw: bool,
     /// True when a structured policy among them tests attributes: then entities have those.
     pub(crate) attributes: bool,
-    /// Attributes of the context that raw Cedar reads.
+    /// Attributes of the context that Cedar itself reads.
     pub(crate) reads: HashSet<String>,
     /// Argument paths that raw Cedar names.
     pub(crate) paths: HashSet<String>,
@@ -229,7 +229,10 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
         loose_forbids: loose(false),
         raw: raws().next().is_some(),
         attributes: statements.iter().any(|(_, statement)| statement.tests_attributes()),
-        reads: raws().flat_map(|(_, raw)| raw.reads.iter().cloned()).collect(),
+        reads: raws()
+            .flat_map(|(_, raw)| raw.reads.iter().cloned())
+            .chain(statements.iter().any(|(_, s)| s.ends()).then(|| "now".to_owned()))
+            .collect(),
         paths: raws().flat_map(|(_, raw)| raw.paths.iter().cloned()).collect(),
         statements: statements.iter().map(|(number, _)| *number).collect(),
     }

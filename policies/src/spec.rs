@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use gateway_core::Timestamp;
 use gateway_core::ids::PolicyId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::times;
 
 /// One policy, structured or as Cedar text (`cedar`). The same names as in the desired state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,12 +44,27 @@ pub struct PolicySpec {
     /// Conditions; all of them must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<ConditionSpec>,
+    /// When it is over, RFC 3339: from then on it counts for nothing. Fractions of a second are cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// Shown with a denial or a confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Cedar text, instead of everything above except `name` and `message`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cedar: Option<String>,
+}
+
+impl PolicySpec {
+    /// When it is over, if it is ever and says so readably.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.until.as_deref().and_then(times::instant)
+    }
+
+    /// True once it is over: it may be left out of what is compiled.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.ends_at().is_some_and(|end| end <= now)
+    }
 }
 
 /// One condition: exactly one of `arg`, `client`, `ip`, `annotation` and `time`, with its companions.

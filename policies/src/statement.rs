@@ -1,6 +1,7 @@
 //! One Cedar statement with what the gateway knows about it: whom and what it can concern, what it
 //! reads, and how it looks while only part of a call is known.
 
+use gateway_core::Timestamp;
 use gateway_core::decision::{Approver, Target};
 
 use crate::check::{Effect, Principal};
@@ -87,6 +88,8 @@ pub(crate) struct Structured {
     pub(crate) patterns: [Option<Vec<Glob>>; 3],
     /// Places in the table of conditions.
     pub(crate) when: Vec<usize>,
+    /// From then on it counts for nothing. Cedar itself looks at the time.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What raw Cedar reads, and its looser forms.
@@ -132,6 +135,11 @@ impl Statement {
     /// True when it is about people with some attribute.
     pub(crate) fn tests_attributes(&self) -> bool {
         self.who.iter().any(|who| matches!(who, Principal::Attribute(..)))
+    }
+
+    /// True when it is over some day.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(&self.body, Body::Structured(Structured { until: Some(_), .. }))
     }
 
     /// True when the statement's patterns cover the target. Of raw Cedar: perhaps.

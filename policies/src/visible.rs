@@ -78,7 +78,9 @@ impl PolicySet {
     /// Of a structured permit: true when it could hold. Of a structured forbid: true when it always does.
     pub(crate) fn may_hold(&self, statement: &Statement, view: &View<'_>) -> bool {
         let Body::Structured(structured) = &statement.body else { return false };
+        // An end is a circumstance: a permit may still hold, a forbid does not always.
         structured.covers(view.target)
+            && (structured.until.is_none() || statement.effect == Effect::Allow)
             && structured.when.iter().all(|number| self.condition_may_hold(*number, view))
     }
 

@@ -56,6 +56,13 @@ fn fields_are_named() {
         (with(json!({"effect": "alow"})), "effect: expected allow, deny or confirm"),
         (with(json!({"effect": null})), "effect: expected allow, deny or confirm"),
         (with(json!({"effect": "Allow"})), "effect: expected allow, deny or confirm"),
+        (with(json!({"until": "tomorrow"})), "until: expected an instant, RFC 3339"),
+        (with(json!({"until": "2026-01-31"})), "until: expected an instant, RFC 3339"),
+        (with(json!({"until": "2026-01-31T12:00:00"})), "until: expected an instant, RFC 3339"),
+        (
+            json!({"name": "p", "cedar": "permit (principal, action, resource);", "until": "2026-01-31T12:00:00Z"}),
+            "until: expected nothing: cedar says it all",
+        ),
         (with(json!({"by": "caller"})), "by: expected nothing: only effect = \"confirm\""),
         (with(json!({"effect": "confirm", "by": "boss"})), "by: expected caller, group:NAME"),
         (with(json!({"principals": null})), "principals: expected a list of user:EMAIL"),

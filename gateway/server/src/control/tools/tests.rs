@@ -4,7 +4,7 @@ use gateway_core::decision::Approver;
 use gateway_governance::Face;
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::rest::routes::{Access, Does, ROUTES};
 use super::super::testing::{Organisation, Person, a_policy};
