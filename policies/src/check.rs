@@ -154,7 +154,8 @@ fn principals(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Vec<Prin
     Some(read)
 }
 
-fn principal(text: &str) -> Result<Principal, String> {
+/// Reads one entry of `principals`, or says what was expected.
+pub(crate) fn principal(text: &str) -> Result<Principal, String> {
     use gateway_core::caller::Role;
     if let Some(c) = hidden_character(text) {
         return Err(format!("a name without the invisible character {}", code(c)));

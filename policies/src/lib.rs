@@ -26,6 +26,7 @@ mod spec;
 mod statement;
 mod times;
 mod visible;
+mod who;
 
 pub use answer::{Considered, Decided, Explanation, Listed};
 pub use cases::{CaseFailure, CaseRun, run_cases};
@@ -33,3 +34,4 @@ pub use compile::RUNLAYER_POLICY;
 pub use glob::hidden_character;
 pub use set::PolicySet;
 pub use spec::{ConditionSpec, PolicySpec, Problem, Source};
+pub use who::{Names, Who};

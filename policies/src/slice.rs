@@ -167,19 +167,23 @@ fn groups(user: &User) -> &[String] {
     }
 }
 
-fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
+/// Whether a principal means that user.
+pub(crate) fn meant(user: &User) -> impl Fn(&Principal) -> bool {
     let is = |kind: PrincipalKind| user.kind == kind;
-    let about = |principal: &Principal| match principal {
+    move |principal: &Principal| match principal {
         Principal::Everyone => true,
         Principal::User(name) => is(PrincipalKind::Person) && *name == *email(user),
         Principal::Group(name) => groups(user).contains(name),
         Principal::Role(name) => user.roles.iter().any(|role| role.as_str() == name),
         Principal::Agent(name) => is(PrincipalKind::Agent) && *name == user.name,
-    };
+    }
+}
+
+fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
     let concerned = |s: &Statement| {
         s.kinds[kind as usize]
             && s.server.as_deref().is_none_or(|slug| slug == server.slug.as_str())
-            && s.who.iter().any(about)
+            && s.who.iter().any(meant(user))
     };
     let all = compiled.statements.iter().enumerate();
     let statements: Vec<(usize, &Statement)> = all.filter(|(_, s)| concerned(s)).collect();

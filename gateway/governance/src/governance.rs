@@ -22,6 +22,7 @@ use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::limits::Limits;
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
@@ -73,6 +74,7 @@ pub struct Governance {
     learner: Arc<Learner>,
     confirmations: Confirmations,
     connections: Arc<Connections>,
+    limits: Arc<Limits>,
     oauth: Arc<AuthorizationServer>,
     sign_in: SignIn,
     clock: Arc<dyn Clock>,
@@ -132,6 +134,7 @@ impl Governance {
             Arc::clone(&current),
             settings.confirmation_lifetime,
         );
+        let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
             decider: Decider::new(),
@@ -145,6 +148,7 @@ impl Governance {
             learner,
             confirmations,
             connections,
+            limits,
             oauth,
             sign_in,
             clock,
@@ -162,12 +166,14 @@ impl Governance {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
         let oauth = Arc::clone(&self.oauth);
-        let [following, learning, keeping] = [(); 3].map(|()| shutdown.clone());
+        let limits = Arc::clone(&self.limits);
+        let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
         let again = self.settings.refresh;
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
+            tokio::spawn(async move { limits.follow(counting).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
@@ -267,6 +273,11 @@ impl Governance {
     /// People's agreements to calls.
     pub fn confirmations(&self) -> &Confirmations {
         &self.confirmations
+    }
+
+    /// Limits on calls.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The authorization server.

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod desired_state;
 pub mod error;
 pub mod identity_link;
+pub mod limit;
 pub mod local_password;
 pub mod notify;
 pub mod oauth_client;

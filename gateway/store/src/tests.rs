@@ -3,5 +3,6 @@
 mod confirmation;
 mod desired_state;
 mod learned;
+mod limit;
 mod opening;
 mod shared;

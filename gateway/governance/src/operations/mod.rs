@@ -14,6 +14,7 @@ pub mod confirmations;
 pub mod connections;
 pub mod delegations;
 mod install;
+pub mod limits;
 pub mod listings;
 pub mod oauth_sessions;
 pub mod policies;
@@ -25,12 +26,13 @@ use std::sync::Arc;
 
 use gateway_core::Timestamp;
 use gateway_core::caller::User;
-use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
+use gateway_core::ids::{ConfirmationId, KeyId, LimitId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::connection::StoredConnection;
+use gateway_store::limit::StoredLimit;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
 use secrecy::{ExposeSecret, SecretString};
@@ -55,6 +57,7 @@ use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
+use limits::{DeleteLimit, ListLimits, SetLimit};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{ListPolicies, ListServerPolicies};
@@ -210,6 +213,9 @@ operations! {
     ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
     DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
+    ListLimits(ListLimits) -> Page<limits::LimitRow>: "list_limits" reads everywhere,
+    SetLimit(SetLimit) -> limits::LimitRow: "set_limit" changes everywhere,
+    DeleteLimit(DeleteLimit) -> limits::LimitDeleted: "delete_limit" changes everywhere,
     CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
     ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
     RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
@@ -239,6 +245,10 @@ pub(crate) enum Change {
     EndSession { id: SessionId, row: Box<SessionRow> },
     /// Of `disconnect_server`.
     Disconnect { server: Arc<Server>, found: StoredConnection },
+    /// Of `set_limit`.
+    SetLimit(StoredLimit),
+    /// Of `delete_limit`.
+    DeleteLimit { id: LimitId, name: String },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
@@ -270,6 +280,8 @@ impl Change {
             Change::Disconnect { server, found } => {
                 connections::disconnect(run, &server, &found).await
             }
+            Change::SetLimit(limit) => limits::set(run, limit).await,
+            Change::DeleteLimit { id, name } => limits::delete(run, id, name).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

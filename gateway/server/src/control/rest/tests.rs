@@ -86,6 +86,9 @@ impl Face {
             "set_agent_account_status" => json!({"enabled": true}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
             "disconnect_server" => json!({}),
+            "set_limit" => {
+                json!({"principals": ["everyone"], "server": "*", "budget": {"calls": 10_000}})
+            }
             _ => Value::Null,
         };
         let id = match name {
@@ -102,6 +105,7 @@ impl Face {
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        path = path.replace("{name}", "some%20limit");
         if path.contains("{agent}") {
             path = path.replace("{agent}", &self.organisation.agent().await);
         }
