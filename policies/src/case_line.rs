@@ -5,7 +5,7 @@
 //! | `call SERVER/TOOL`, `read SERVER/URI`, `prompt SERVER/NAME` | `allow`, `deny`, `not found`, `confirm` |
 //! | `list tool SERVER/TOOL` (`resource`, `prompt` likewise) | `listed`, `hidden` |
 //! | `enter SERVER` | `yes`, `no` |
-//! | `operate OPERATION`, `operate OPERATION own` | `yes`, `no` |
+//! | `operate OPERATION`, then `own` where it is theirs and `self` where they asked for it | `yes`, `no` |
 //!
 //! After a target may follow `with "CLIENT"`, `from ADDRESS`, `at TIME` (RFC 3339), `confirmed`, and
 //! last the arguments as a JSON object. After a verdict may follow `of caller, group:NAME` (who must
@@ -19,6 +19,7 @@ use gateway_core::Timestamp;
 use gateway_core::decision::{Approver, Circumstances, Target};
 use time::format_description::well_known::Rfc3339;
 
+use crate::platform::Stance;
 use crate::statement::TargetKind;
 
 /// A case.
@@ -35,7 +36,7 @@ pub(crate) enum What {
     Call { target: Aim, arguments: Option<String>, confirmed: bool },
     List(Aim),
     Enter(String),
-    Operate { operation: String, own: bool },
+    Operate { operation: String, stance: Stance },
 }
 
 /// A target and how it is reached.
@@ -90,9 +91,16 @@ fn what_of(text: &str) -> Result<What, String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["enter", slug] => Ok(What::Enter((*slug).into())),
-        ["operate", operation] => Ok(What::Operate { operation: (*operation).into(), own: false }),
-        ["operate", operation, "own"] => {
-            Ok(What::Operate { operation: (*operation).into(), own: true })
+        ["operate", operation, rest @ ..] => {
+            let (owns, about_self) = match rest {
+                [] => (false, false),
+                ["own"] => (true, false),
+                ["self"] => (false, true),
+                ["own", "self"] => (true, true),
+                _ => return Err("expected nothing, own, self or own self".into()),
+            };
+            let stance = Stance { owns, about_self };
+            Ok(What::Operate { operation: (*operation).into(), stance })
         }
         ["list", kind, target, rest @ ..] => {
             let kind = match *kind {

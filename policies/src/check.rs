@@ -1,6 +1,7 @@
 //! From what was written to what is meant: every field of a structured policy is checked here, and all
 //! that is wrong is said at once.
 
+use gateway_core::Timestamp;
 use gateway_core::decision::Approver;
 use gateway_core::ids::Slug;
 use ipnet::IpNet;
@@ -15,6 +16,8 @@ const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2000;
 const MAX_PATTERNS: usize = 1000;
 const MAX_CONDITIONS: usize = 50;
+const PRINCIPALS: &str =
+    "user:EMAIL, group:NAME, role:NAME, agent:NAME, attribute:NAME=VALUE or everyone";
 
 /// A structured policy, checked.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub(crate) struct Rule {
     /// Patterns for tools, resources and prompts; all three `None`: everything.
     pub(crate) patterns: [Option<Vec<Glob>>; 3],
     pub(crate) when: Vec<Condition>,
+    /// From then on it counts for nothing.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What a statement does.
@@ -44,6 +49,8 @@ pub(crate) enum Principal {
     Group(String),
     Role(String),
     Agent(String),
+    /// A person's attribute, and a value that is among its own.
+    Attribute(String, String),
 }
 
 /// Collects what is wrong with one policy.
@@ -94,6 +101,7 @@ pub(crate) fn check_rule(spec: &PolicySpec, problems: &mut Problems<'_>) -> Opti
     let tools = patterns("tools", spec.tools.as_deref(), problems);
     let resources = patterns("resources", spec.resources.as_deref(), problems);
     let prompts = patterns("prompts", spec.prompts.as_deref(), problems);
+    let until = until(spec, problems);
     if spec.when.len() > MAX_CONDITIONS {
         return problems.expect("when", format!("at most {MAX_CONDITIONS} conditions"));
     }
@@ -109,6 +117,7 @@ pub(crate) fn check_rule(spec: &PolicySpec, problems: &mut Problems<'_>) -> Opti
         server: server?,
         patterns: [tools?, resources?, prompts?],
         when: when.into_iter().collect::<Option<_>>()?,
+        until: until?,
     })
 }
 
@@ -134,8 +143,7 @@ fn effect(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Effect> {
 fn principals(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Vec<Principal>> {
     let written = spec.principals.as_deref().unwrap_or_default();
     if written.is_empty() || written.len() > MAX_PATTERNS {
-        let expected = "a list of user:EMAIL, group:NAME, role:NAME, agent:NAME or everyone";
-        return problems.expect("principals", expected);
+        return problems.expect("principals", format!("a list of {PRINCIPALS}"));
     }
     let read: Vec<Option<Principal>> = written
         .iter()
@@ -169,7 +177,18 @@ pub(crate) fn principal(text: &str) -> Result<Principal, String> {
             Err(format!("role: and one of {}", Role::ALL.map(Role::as_str).join(", ")))
         }
         Some(("agent", name)) if !name.is_empty() => Ok(Principal::Agent(name.into())),
-        _ => Err("user:EMAIL, group:NAME, role:NAME, agent:NAME or everyone".into()),
+        Some(("attribute", test)) => attribute(test),
+        _ => Err(PRINCIPALS.into()),
+    }
+}
+
+/// The first `=` parts name and value: names have none.
+fn attribute(test: &str) -> Result<Principal, String> {
+    match test.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok(Principal::Attribute(name.into(), value.into()))
+        }
+        _ => Err("attribute:NAME=VALUE, for instance attribute:department=finance".into()),
     }
 }
 
@@ -181,6 +200,14 @@ fn server(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Option<Slug>
             Err(_) => problems.expect("server", "a server's slug, or \"*\" for every server"),
         },
         None => problems.expect("server", "a server's slug, or \"*\" for every server"),
+    }
+}
+
+fn until(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Option<Timestamp>> {
+    let Some(text) = &spec.until else { return Some(None) };
+    match times::instant(text) {
+        Some(at) => Some(Some(at)),
+        None => problems.expect("until", "an instant, RFC 3339, as 2026-01-31T12:00:00Z"),
     }
 }
 

@@ -125,7 +125,7 @@ impl Compiled {
             server: rule.server.map(String::from),
             kinds,
             cedar,
-            body: Body::Structured(Structured { patterns: rule.patterns, when }),
+            body: Body::Structured(Structured { patterns: rule.patterns, when, until: rule.until }),
         }
     }
 

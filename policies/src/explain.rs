@@ -10,6 +10,7 @@ use crate::condition::View;
 use crate::set::{Mode, Outcome, PolicySet, arguments_of, is_readable};
 use crate::slice::Slice;
 use crate::statement::{Body, Structured};
+use crate::times;
 
 /// Decides and tells how.
 pub(crate) fn explain(set: &PolicySet, question: &Question<'_>) -> Explanation {
@@ -68,6 +69,9 @@ fn considered(
 fn structured_part(set: &PolicySet, structured: &Structured, view: &View<'_>) -> (bool, String) {
     if !structured.covers(view.target) {
         return (false, format!("is not about this {}", view.target.kind()));
+    }
+    if let Some(until) = structured.until.filter(|until| *until <= view.circumstances.now) {
+        return (false, format!("is over since {}", times::cedar(until)));
     }
     let conditions = structured.when.iter().map(|number| &set.compiled.conditions[*number]);
     let failed: Vec<&str> = conditions

@@ -27,6 +27,15 @@ pub(crate) struct Platform {
     gateway: EntityUid,
 }
 
+/// How a caller stands to what an operation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stance {
+    /// It is theirs: their row, a server that they may enter, for server admins a server that they administer.
+    pub owns: bool,
+    /// It was asked for by them or for them: nobody decides on that.
+    pub about_self: bool,
+}
+
 /// Read once a process.
 static PLATFORM: LazyLock<Result<Platform, String>> = LazyLock::new(Platform::new);
 
@@ -57,13 +66,20 @@ impl Platform {
         })
     }
 
-    /// An operation that the schema does not know is denied to everyone.
-    pub(crate) fn authorize(&self, user: &User, operation: &str, owns: bool) -> bool {
-        let Some(action) = self.operations.get(operation) else { return false };
-        self.ask(user, action, owns).unwrap_or(false)
+    /// Every operation, by name.
+    pub(crate) fn operations(&'static self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self.operations.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
-    fn ask(&self, user: &User, action: &EntityUid, owns: bool) -> Option<bool> {
+    /// An operation that the schema does not know is denied to everyone.
+    pub(crate) fn authorize(&self, user: &User, operation: &str, stance: Stance) -> bool {
+        let Some(action) = self.operations.get(operation) else { return false };
+        self.ask(user, action, stance).unwrap_or(false)
+    }
+
+    fn ask(&self, user: &User, action: &EntityUid, stance: Stance) -> Option<bool> {
         let uid = |name: &EntityTypeName, id: &str| {
             EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
         };
@@ -74,8 +90,10 @@ impl Platform {
         let roles: HashSet<EntityUid> =
             user.roles.iter().map(|role| uid(&self.role, role.as_str())).collect();
         let entity = Entity::new_no_attrs(principal.clone(), roles);
-        let owns = ("owns".to_owned(), RestrictedExpression::new_bool(owns));
-        let context = Context::from_pairs([owns]).ok()?;
+        let Stance { owns, about_self } = stance;
+        let facts = [("owns", owns), ("about_self", about_self)];
+        let facts = facts.map(|(name, is)| (name.to_owned(), RestrictedExpression::new_bool(is)));
+        let context = Context::from_pairs(facts).ok()?;
         let gateway = self.gateway.clone();
         let request = Request::new(principal, action.clone(), gateway, context, None).ok()?;
         let entities = Entities::from_entities([entity], None).ok()?;

@@ -8,6 +8,7 @@ use crate::check::{Effect, Principal, Rule};
 use crate::condition::Side;
 use crate::glob::Glob;
 use crate::statement::TargetKind;
+use crate::times;
 
 /// The Cedar text of a rule.
 pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> String {
@@ -37,7 +38,7 @@ pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> Stri
             resource(rule)
         ),
     );
-    if let [_, _, ..] = rule.principals.as_slice() {
+    if !fits_scope(&rule.principals) {
         let any: Vec<_> = rule.principals.iter().map(principal_test).collect();
         push(&mut text, format_args!("\nwhen {{ {} }}", any.join(" || ")));
     }
@@ -47,6 +48,10 @@ pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> Stri
     for condition in &rule.when {
         let key = literal(&held_key(rule.effect.side(), &condition.text()));
         push(&mut text, format_args!("\nwhen {{ context.held.contains({key}) }}"));
+    }
+    if let Some(until) = rule.until {
+        let until = literal(&times::cedar(until));
+        push(&mut text, format_args!("\nwhen {{ context.now < datetime({until}) }}"));
     }
     if matches!(rule.effect, Effect::Confirm(_)) {
         text.push_str("\nunless { context.confirmed }");
@@ -98,9 +103,15 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
 
 fn principal(rule: &Rule) -> String {
     match rule.principals.as_slice() {
-        [one] if *one != Principal::Everyone => principal_test(one),
+        [Principal::Everyone] => "principal".into(),
+        [one] if fits_scope(&rule.principals) => principal_test(one),
         _ => "principal".into(),
     }
+}
+
+/// A scope holds one name; several, and attributes, are tested for.
+fn fits_scope(principals: &[Principal]) -> bool {
+    matches!(principals, [one] if !matches!(one, Principal::Attribute(..)))
 }
 
 fn principal_test(principal: &Principal) -> String {
@@ -110,6 +121,13 @@ fn principal_test(principal: &Principal) -> String {
         Principal::Group(name) => format!("principal in Group::{}", literal(name)),
         Principal::Role(name) => format!("principal in Role::{}", literal(name)),
         Principal::Agent(name) => format!("principal == Agent::{}", literal(name)),
+        Principal::Attribute(name, value) => {
+            let (name, value) = (literal(name), literal(value));
+            format!(
+                "(principal.attributes.hasTag({name}) && \
+                 principal.attributes.getTag({name}).contains({value}))"
+            )
+        }
     }
 }
 

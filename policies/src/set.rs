@@ -10,13 +10,13 @@ use gateway_core::ids::PolicyId;
 use gateway_core::server::Server;
 
 use crate::answer::{Decided, Explanation, Listed};
-use crate::check::Effect;
+use crate::check::{self, Effect};
 use crate::compile::{Compiled, compile};
 use crate::condition::{About, Side, View};
 use crate::explain;
 use crate::glob::hidden_character;
 use crate::path::Arguments;
-use crate::platform::Platform;
+use crate::platform::{Platform, Stance};
 use crate::request::{Asked, Engine};
 use crate::slice::{Slice, Slices};
 use crate::spec::{Problem, Source};
@@ -31,7 +31,7 @@ pub struct PolicySet {
     pub(crate) compiled: Compiled,
     pub(crate) slices: Slices,
     engine: Engine,
-    platform: &'static Platform,
+    pub(crate) platform: &'static Platform,
 }
 
 /// How much of a call is known.
@@ -109,12 +109,25 @@ impl PolicySet {
 
     /// Whether the person's roles allow a platform operation; `owns`: the thing is the person's own.
     pub fn authorize(&self, user: &User, operation: &str, owns: bool) -> bool {
-        self.platform.authorize(user, operation, owns)
+        self.authorize_as(user, operation, Stance { owns, about_self: false })
+    }
+
+    /// The same, of somebody who stands like that to the thing.
+    pub fn authorize_as(&self, user: &User, operation: &str, stance: Stance) -> bool {
+        self.platform.authorize(user, operation, stance)
     }
 
     /// How the verdict comes about.
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
         explain::explain(self, question)
+    }
+
+    /// The policies that name a principal, in whatever place: `group:NAME`, `user:EMAIL` and so on.
+    pub fn naming(&self, principal: &str) -> Vec<PolicyId> {
+        let Ok(named) = check::principal(principal) else { return vec![] };
+        let statements = self.compiled.statements.iter().enumerate();
+        let naming = statements.filter(|(_, statement)| statement.names(&named));
+        self.policies(&naming.map(|(number, _)| number).collect::<Vec<_>>())
     }
 
     /// The Cedar text that a policy was compiled to.
@@ -303,10 +316,12 @@ impl PolicySet {
     /// True when the statement's end may depend on one of `about`.
     pub(crate) fn reads(&self, statement: &Statement, about: &[About]) -> bool {
         match &statement.body {
-            Body::Structured(structured) => structured
-                .when
-                .iter()
-                .any(|n| about.contains(&self.compiled.conditions[*n].condition.about())),
+            Body::Structured(structured) => {
+                let whens = structured.when.iter();
+                let mut abouts = whens.map(|n| self.compiled.conditions[*n].condition.about());
+                abouts.any(|one| about.contains(&one))
+                    || (structured.until.is_some() && about.contains(&About::Circumstances))
+            }
             Body::Raw(raw) => {
                 (about.contains(&About::Arguments) && raw.reads_any(&ARGUMENTS))
                     || (about.contains(&About::Circumstances) && raw.reads_any(&CIRCUMSTANCES))

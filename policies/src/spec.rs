@@ -5,12 +5,16 @@
 
 use std::fmt;
 
+use gateway_core::Timestamp;
 use gateway_core::ids::PolicyId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::times;
+
 /// One policy, structured or as Cedar text (`cedar`). The same names as in the desired state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySpec {
     /// Unique name, shown in refusals.
@@ -21,7 +25,8 @@ pub struct PolicySpec {
     /// Who agrees, for `confirm`: `caller` (default), `group:NAME` or `user:EMAIL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME` or `everyone`; any of them.
+    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME`, `attribute:NAME=VALUE` or `everyone`; any of
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Vec<String>>,
     /// A server's slug, or `*`.
@@ -39,6 +44,9 @@ pub struct PolicySpec {
     /// Conditions; all of them must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<ConditionSpec>,
+    /// When it is over, RFC 3339: from then on it counts for nothing. Fractions of a second are cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// Shown with a denial or a confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -47,8 +55,20 @@ pub struct PolicySpec {
     pub cedar: Option<String>,
 }
 
+impl PolicySpec {
+    /// When it is over, if it is ever and says so readably.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.until.as_deref().and_then(times::instant)
+    }
+
+    /// True once it is over: it may be left out of what is compiled.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.ends_at().is_some_and(|end| end <= now)
+    }
+}
+
 /// One condition: exactly one of `arg`, `client`, `ip`, `annotation` and `time`, with its companions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionSpec {
     /// Dotted path of an argument; `*` for any element of an array.

@@ -1,10 +1,12 @@
 //! One Cedar statement with what the gateway knows about it: whom and what it can concern, what it
 //! reads, and how it looks while only part of a call is known.
 
-use gateway_core::decision::Target;
+use gateway_core::Timestamp;
+use gateway_core::decision::{Approver, Target};
 
 use crate::check::{Effect, Principal};
 use crate::glob::Glob;
+use crate::raw;
 
 /// The three kinds of targets; the value is their place in arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +88,8 @@ pub(crate) struct Structured {
     pub(crate) patterns: [Option<Vec<Glob>>; 3],
     /// Places in the table of conditions.
     pub(crate) when: Vec<usize>,
+    /// From then on it counts for nothing. Cedar itself looks at the time.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What raw Cedar reads, and its looser forms.
@@ -115,6 +119,29 @@ impl Raw {
 }
 
 impl Statement {
+    /// True when it speaks of the principal: in its scope, in its conditions, or as who must agree.
+    pub(crate) fn names(&self, principal: &Principal) -> bool {
+        let asked = self.effect.approver().and_then(|approver| match approver {
+            Approver::Caller => None,
+            Approver::Group(name) => Some(Principal::Group(name.clone())),
+            Approver::User(email) => Some(Principal::User(email.clone())),
+        });
+        let literals = self.cedar.entity_literals();
+        self.who.contains(principal)
+            || asked.as_ref() == Some(principal)
+            || literals.iter().any(|uid| raw::principal(uid).as_ref() == Some(principal))
+    }
+
+    /// True when it is about people with some attribute.
+    pub(crate) fn tests_attributes(&self) -> bool {
+        self.who.iter().any(|who| matches!(who, Principal::Attribute(..)))
+    }
+
+    /// True when it is over some day.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(&self.body, Body::Structured(Structured { until: Some(_), .. }))
+    }
+
     /// True when the statement's patterns cover the target. Of raw Cedar: perhaps.
     pub(crate) fn covers(&self, target: Target<'_>) -> bool {
         match &self.body {

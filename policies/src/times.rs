@@ -1,6 +1,8 @@
-//! Times of day as they are written.
+//! Times of day and instants as they are written.
 
+use gateway_core::Timestamp;
 use time::UtcOffset;
+use time::format_description::well_known::Rfc3339;
 
 use crate::condition::Span;
 
@@ -19,6 +21,18 @@ pub(crate) fn span(text: &str, offset: Option<&str>) -> Result<Span, Unexpected>
     let offset = offset.map_or(Some(UtcOffset::UTC), utc_offset);
     let offset = offset.ok_or_else(|| ("offset", "an offset from UTC such as +02:00".into()))?;
     Ok(Span { from, to, offset })
+}
+
+/// Reads an instant, RFC 3339, to the second: the clock that policies see has no fractions either.
+pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+    let at = Timestamp::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC);
+    // What Cedar's datetime can be written with.
+    (1..=9999).contains(&at.year()).then(|| at.replace_nanosecond(0).ok()).flatten()
+}
+
+/// An instant of [`instant`] as Cedar reads it.
+pub(crate) fn cedar(at: Timestamp) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
 }
 
 fn minutes(text: &str) -> Option<u16> {

@@ -6,7 +6,7 @@ use crate::check::{self, Principal};
 use crate::glob::Glob;
 use crate::slice;
 
-/// Whom a list of principals means: `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME`, `everyone`.
+/// Whom a list of principals means, in the forms that policies have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Who(Vec<Principal>);
 

@@ -22,6 +22,10 @@ mod identity;
 #[cfg(test)]
 mod others;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
+mod prompts;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod rig_itself;

@@ -1,5 +1,6 @@
 //! Who is calling: a person or an agent account whose credential has been verified, and for whom an agent acts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
@@ -133,6 +134,13 @@ impl Caller {
     }
 }
 
+impl User {
+    /// Whether an agent account of this person's may hold the role: nobody's program is more than they are.
+    pub fn lends(&self, role: Role) -> bool {
+        role == Role::User || self.roles.contains(&role) || self.roles.contains(&Role::SuperAdmin)
+    }
+}
+
 /// What a principal is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,6 +162,9 @@ impl PrincipalKind {
     }
 }
 
+/// What an identity provider says of a person beside name and groups: each attribute's values, sorted.
+pub type Attributes = BTreeMap<String, Vec<String>>;
+
 /// A principal as the catalogue knows it: a person or an agent account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
@@ -169,6 +180,8 @@ pub struct User {
     pub roles: Vec<Role>,
     /// Names of the groups, sorted.
     pub groups: Vec<String>,
+    /// Of people only.
+    pub attributes: Attributes,
     /// False once deactivated: no credential of theirs works.
     pub active: bool,
 }

@@ -51,6 +51,10 @@ id! {
     DelegationId,
     /// A person's account at an upstream server.
     ConnectionId,
+    /// A request for access; also the id of the policy that an approval makes.
+    AccessRequestId,
+    /// Something to be told to somebody outside, once.
+    NoticeId,
     /// A data key of the vault.
     VaultKeyId,
 }

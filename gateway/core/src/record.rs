@@ -52,7 +52,7 @@ pub struct Subject {
     pub resource_name: Option<String>,
     /// The deciding policies.
     pub policy_ids: Vec<String>,
-    /// The confirmation that let it pass.
+    /// The confirmation that let it pass, or that it waits for.
     pub confirmation_id: Option<ConfirmationId>,
     /// What the scanners saw.
     pub findings: Vec<Finding>,
@@ -218,7 +218,9 @@ action_types! {
     AccessRequestCreated = "access_request_created",
     AccessRequestApproved = "access_request_approved",
     AccessRequestRejected = "access_request_rejected",
+    AccessRequestCancelled = "access_request_cancelled",
     AccessRequestExpired = "access_request_expired",
+    NoticeFailed = "notice_failed",
     LimitCreated = "limit_created",
     LimitUpdated = "limit_updated",
     LimitDeleted = "limit_deleted",

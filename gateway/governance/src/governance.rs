@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
+use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
 use crate::limits::Limits;
@@ -72,6 +73,7 @@ pub struct Governance {
     identity: Arc<Identity>,
     decider: Decider,
     learner: Arc<Learner>,
+    pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
@@ -127,6 +129,13 @@ impl Governance {
             Arc::clone(&current),
         );
         let learner = Arc::new(learner);
+        let watcher = Arc::new(Watcher::new(
+            (store.clone(), trail.clone()),
+            Arc::clone(&upstreams),
+            (Arc::clone(&connections), Arc::clone(&learner), Arc::clone(&current)),
+            (Arc::clone(&clock), Arc::clone(&random)),
+            &settings,
+        ));
         let confirmations = Confirmations::new(
             store.clone(),
             trail.clone(),
@@ -146,6 +155,7 @@ impl Governance {
             trail,
             identity,
             learner,
+            watcher,
             confirmations,
             connections,
             limits,
@@ -165,13 +175,13 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let oauth = Arc::clone(&self.oauth);
+        let (oauth, watcher) = (Arc::clone(&self.oauth), Arc::clone(&self.watcher));
         let limits = Arc::clone(&self.limits);
-        let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
-        let again = self.settings.refresh;
+        let [following, learning, keeping, watching, counting] = [(); 5].map(|()| shutdown.clone());
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
-            tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
+            tokio::spawn(async move { learner.follow(suspects, learning).await }),
+            tokio::spawn(async move { watcher.follow(watching).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
             tokio::spawn(async move { limits.follow(counting).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
@@ -347,6 +357,7 @@ pub fn command_line() -> Caller {
         name: "command line".into(),
         roles: vec![Role::SuperAdmin],
         groups: vec![],
+        attributes: Default::default(),
         active: true,
     };
     Caller::new(Arc::new(user), AuthMethod::CommandLine, "operator")

@@ -114,9 +114,10 @@ impl Snapshot {
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
         let mut agents = catalogue.agents;
         for agent in &mut agents {
-            // Somebody must answer for a program.
-            agent.principal.active &=
-                users.iter().any(|user| user.id == agent.owner && user.active);
+            // Somebody must answer for a program, which is never more than they are.
+            let owner = users.iter().find(|user| user.id == agent.owner && user.active);
+            agent.principal.active &= owner.is_some();
+            agent.principal.roles.retain(|role| owner.is_some_and(|owner| owner.lends(*role)));
         }
         Ok(Snapshot {
             version: catalogue.version,
@@ -267,9 +268,21 @@ impl Snapshot {
         self.keys.get(hash)
     }
 
+    /// The policy of that id or name, as it is stored.
+    pub fn stored_policy(&self, id_or_name: &str) -> Option<&StoredPolicy> {
+        let id = id_or_name.parse().ok();
+        let by_id = self.stored_policies.iter().find(|policy| Some(policy.id) == id);
+        by_id.or_else(|| self.stored_policies.iter().find(|policy| policy.name == id_or_name))
+    }
+
     /// The policy's name and place, for explanations.
     pub fn policy(&self, id: gateway_core::ids::PolicyId) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)
+    }
+
+    /// The policies as stored, in order.
+    pub(crate) fn stored_policies(&self) -> &[StoredPolicy] {
+        &self.stored_policies
     }
 
     /// True when an upstream secret reads differently now than when this snapshot was built.

@@ -5,7 +5,9 @@
 //! replicas share is read at once as a [`catalogue::Catalogue`], and [`notify`] says when it changed.
 //! The audit trail's writer and readers live in [`audit`].
 
+pub mod access_request;
 pub mod agent;
+pub mod analytics;
 pub mod api_key;
 pub mod audit;
 pub mod browser_session;
@@ -14,9 +16,11 @@ pub mod confirmation;
 pub mod connection;
 pub mod desired_state;
 pub mod error;
+pub mod group;
 pub mod identity_link;
 pub mod limit;
 pub mod local_password;
+pub mod notice;
 pub mod notify;
 pub mod oauth_client;
 pub mod oauth_device;
@@ -24,11 +28,13 @@ pub mod oauth_listing;
 pub mod oauth_refresh;
 pub mod oauth_session;
 mod oauth_sweep;
+pub mod people;
 pub mod policy;
 pub mod pool;
 pub mod private_postgres;
 pub mod scim;
 pub mod server;
+pub mod server_health;
 pub mod signing_key;
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,11 @@
 //! The store's promises, on a real Postgres; one file a noun.
 
+mod access_request;
 mod confirmation;
 mod desired_state;
 mod learned;
 mod limit;
 mod opening;
+mod policy;
+mod server;
 mod shared;

@@ -25,7 +25,7 @@ const MOST_ENTRIES: usize = 500;
 pub struct LimitSpec {
     /// Unique; shown in refusals.
     pub name: String,
-    /// Whose calls: `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME` or `everyone`.
+    /// Whose calls, in the forms of policies: `user:EMAIL`, `group:NAME`, `everyone`, ...
     pub principals: Vec<String>,
     /// For each of them, or for all together.
     #[serde(default)]
@@ -180,7 +180,7 @@ impl Limit {
         }
         if !(1..=MOST_ENTRIES).contains(&spec.principals.len()) {
             let expected =
-                "a list of user:EMAIL, group:NAME, role:NAME, agent:NAME or everyone".to_owned();
+                "a list of user:EMAIL, group:NAME, role:NAME, agent:NAME, attribute:NAME=VALUE or everyone".to_owned();
             return Err(wrong("principals", expected));
         }
         let at = |field: &'static str| {

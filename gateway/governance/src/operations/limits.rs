@@ -41,7 +41,7 @@ pub struct ListLimits {
 pub struct SetLimit {
     /// A limit of that name is replaced.
     pub name: String,
-    /// user:EMAIL group:NAME role:NAME agent:NAME everyone
+    /// user:EMAIL group:NAME role:NAME agent:NAME attribute:N=V everyone
     pub principals: Vec<String>,
     /// For each of them (if absent) or all together.
     #[serde(default)]

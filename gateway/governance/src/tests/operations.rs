@@ -20,6 +20,8 @@ async fn roles_gate_operations() {
     let no = Some(RoleMissing);
     let gone = Some(ServerNotFound);
     let absent = Some(EntityNotFound);
+    let bad = Some(Reason::InvalidParams);
+    let taken = Some(Reason::Conflict);
     let status = json!({"server_id": "tickets", "status": "active", "confirm": true});
     let other = json!({"principal": "bob@example.com", "server": "tickets", "tool": "list"});
     let own = json!({"server": "tickets", "tool": "list"});
@@ -29,6 +31,7 @@ async fn roles_gate_operations() {
     let password =
         json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
     let link = json!({"user": "bob@example.com", "confirm": true});
+    let spec = |name: &str| json!({"name": name, "effect": "deny", "principals": ["everyone"], "server": "vault"});
     let cases: &[(&str, Value, [Option<Reason>; 6])] = &[
         ("list_servers", json!({}), [yes, yes, yes, yes, yes, yes]),
         ("list_servers", json!({"scope": "all"}), [yes, yes, yes, yes, no, no]),
@@ -41,6 +44,30 @@ async fn roles_gate_operations() {
         ("list_server_prompts", json!({"server_id": "tickets"}), [yes, yes, yes, yes, yes, gone]),
         ("list_policies", json!({}), [yes, yes, yes, yes, no, no]),
         ("list_server_policies", json!({"server_id": "tickets"}), [yes, yes, yes, yes, no, no]),
+        ("get_policy", json!({"policy_id": "not much at once"}), [yes, yes, yes, yes, no, no]),
+        ("get_policy", json!({"policy_id": "x"}), [absent, absent, absent, absent, no, no]),
+        (
+            "create_policy",
+            json!({"spec": spec("NEW"), "confirm": true}),
+            [yes, yes, no, no, no, no],
+        ),
+        (
+            "update_policy",
+            json!({"policy_id": "x", "spec": spec("y"), "confirm": true}),
+            [absent, absent, no, no, no, no],
+        ),
+        (
+            "delete_policy",
+            json!({"policy_id": "x", "confirm": true}),
+            [absent, absent, no, no, no, no],
+        ),
+        ("list_policy_versions", json!({}), [yes, yes, yes, yes, no, no]),
+        (
+            "restore_policy",
+            json!({"policy_id": "x", "version": 1, "confirm": true}),
+            [absent, absent, no, no, no, no],
+        ),
+        ("replay_policy", json!({"spec": spec("z")}), [yes, yes, no, no, no, no]),
         ("explain_access", other, [yes, yes, yes, yes, yes, no]),
         ("explain_access", own, [yes, yes, yes, yes, yes, gone]),
         ("list_audit_logs", json!({}), [yes; 6]),
@@ -87,6 +114,49 @@ async fn roles_gate_operations() {
             json!({"id": "x", "confirm": true}),
             [absent, absent, absent, absent, absent, absent],
         ),
+        ("list_api_keys", json!({}), [yes; 6]),
+        ("list_roles", json!({}), [yes; 6]),
+        ("list_users", json!({}), [yes, yes, yes, yes, no, no]),
+        ("get_user", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, absent]),
+        ("get_user", json!({"user": "nobody@example.com"}), [absent; 6]),
+        (
+            "create_user",
+            json!({"email": "new@example.com", "roles": ["king"], "confirm": true}),
+            [bad, no, bad, no, no, no],
+        ),
+        (
+            "update_user",
+            json!({"user": "bob@example.com", "name": "Bob", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_user",
+            json!({"user": "sec@example.com", "name": "Sec", "confirm": true}),
+            [yes, no, no, no, no, no],
+        ),
+        ("list_groups", json!({}), [yes, yes, yes, yes, no, no]),
+        ("get_group", json!({"group": "engineering"}), [yes, yes, yes, yes, no, no]),
+        ("get_group", json!({"group": "nothing"}), [absent, absent, absent, absent, no, no]),
+        (
+            "create_group",
+            json!({"name": "engineering", "confirm": true}),
+            [taken, no, taken, no, no, no],
+        ),
+        (
+            "update_group",
+            json!({"group": "engineering", "remove": ["carol@example.com"], "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "delete_group",
+            json!({"group": "nothing", "confirm": true}),
+            [absent, no, absent, no, no, no],
+        ),
+        (
+            "update_agent_account",
+            json!({"agent": "x", "confirm": true}),
+            [absent, absent, absent, no, no, no],
+        ),
         ("list_browser_sessions", json!({}), [yes; 6]),
         ("revoke_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("set_local_password", password, [yes, no, no, no, no, no]),
@@ -101,6 +171,9 @@ async fn roles_gate_operations() {
                 let mut arguments = arguments.clone();
                 if arguments["name"] == "NEW" {
                     arguments["name"] = json!(format!("{person}-{face:?}"));
+                }
+                if arguments["spec"]["name"] == "NEW" {
+                    arguments["spec"]["name"] = json!(format!("{person}-{face:?}"));
                 }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);

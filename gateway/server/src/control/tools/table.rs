@@ -60,11 +60,61 @@ pub const TOOLS: &[Entry] = &[
         "Get an audit entry",
         "One audit entry in full: arguments, result, deciding policies. Its id comes from list_audit_logs.",
     ),
+    reads(
+        "export_audit_logs",
+        "Export audit entries",
+        "Many audit entries as CSV or JSON, up to 10,000 rows a call, error texts included. Filters as list_audit_logs.",
+    ),
+    reads(
+        "export_analytics_dataset",
+        "Export analytics",
+        "Figures on tool calls: top tools, users, servers, clients, calls by hour or day, denials, latency, confirmations, adoption (analytics admins).",
+    ),
+    reads(
+        "export_server_analytics",
+        "Export a server's analytics",
+        "One server: how its tools do (tool_health), or who uses it with what and when (usage). Analytics admins, and its own admins.",
+    ),
     reads("list_policies", "List policies", "The organisation's policies (admins)."),
     reads(
         "list_server_policies",
         "List a server's policies",
         "The policies that apply to one server (admins).",
+    ),
+    reads(
+        "get_policy",
+        "Get a policy",
+        "One policy in full: as written, as Cedar text, version, who changed it, servers it is about (admins).",
+    ),
+    changes(
+        "create_policy",
+        "Create a policy",
+        "Add a policy. Without confirm=true: its Cedar text and who gains or loses which tools (security admins).",
+    ),
+    changes(
+        "update_policy",
+        "Update a policy",
+        "Write a policy anew, whole. Without confirm=true: who gains or loses which tools (security admins).",
+    ),
+    changes(
+        "delete_policy",
+        "Delete a policy",
+        "Remove a policy; it can be restored. Without confirm=true: who gains or loses which tools (security admins).",
+    ),
+    reads(
+        "list_policy_versions",
+        "List versions of policies",
+        "What policies were, newest first, deleted ones too: what changed, when, by whom (admins).",
+    ),
+    changes(
+        "restore_policy",
+        "Restore a policy",
+        "Bring back an earlier version, or a deleted policy. Without confirm=true: a preview (security admins).",
+    ),
+    reads(
+        "replay_policy",
+        "Replay calls against a draft",
+        "Try a policy on recorded calls (default: the last day): how many verdicts would change, which (security admins).",
     ),
     reads(
         "explain_access",
@@ -106,6 +156,11 @@ pub const TOOLS: &[Entry] = &[
         "Enable or disable an agent account",
         "Switch an agent account of yours on or off; off ends its tokens at once.",
     ),
+    changes(
+        "update_agent_account",
+        "Change an agent account",
+        "Give an agent account another owner or other roles, none that its owner lacks (admins). Needs confirm=true.",
+    ),
     reads(
         "list_delegations",
         "List delegations",
@@ -132,6 +187,58 @@ pub const TOOLS: &[Entry] = &[
         "Sign one of your MCP clients out: its tokens work nowhere any more.",
     ),
     reads(
+        "list_users",
+        "List users",
+        "People with roles, groups and attributes (admins). Filter by query, role, group, active.",
+    ),
+    reads(
+        "get_user",
+        "Get a user",
+        "One person: also agent accounts, servers they administer, when last seen. Yourself, or anybody for admins.",
+    ),
+    changes(
+        "create_user",
+        "Create a user",
+        "Let a person in by address; they sign in as configured (admins). Only roles that reach no further than yours. Needs confirm=true.",
+    ),
+    changes(
+        "update_user",
+        "Change a user",
+        "Set a person's name, roles, attributes, or active=false to end all access at once (admins). Needs confirm=true.",
+    ),
+    reads("list_groups", "List groups", "Groups of people, with how many are in each (admins)."),
+    reads("get_group", "Get a group", "A group's members and the policies that name it (admins)."),
+    changes(
+        "create_group",
+        "Create a group",
+        "Make a group of people for policies to name (admins). Needs confirm=true.",
+    ),
+    changes(
+        "update_group",
+        "Change a group",
+        "Rename a group, add or remove people (admins). The preview says which policies name it. Needs confirm=true.",
+    ),
+    changes(
+        "delete_group",
+        "Delete a group",
+        "Remove a group (admins). The preview says which policies name it. Needs confirm=true.",
+    ),
+    reads(
+        "list_roles",
+        "List roles",
+        "What each role may do, on everybody's or one's own, and who may give it. Narrow by role or operation.",
+    ),
+    reads(
+        "list_api_keys",
+        "List API keys",
+        "Your API keys, without the keys themselves; admins see everybody's. New ones are made at /account.",
+    ),
+    changes(
+        "revoke_api_key",
+        "Revoke an API key",
+        "End one of your API keys at once; admins, anybody's. Needs confirm=true.",
+    ),
+    reads(
         "list_connections",
         "List connections",
         "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
@@ -155,6 +262,21 @@ pub const TOOLS: &[Entry] = &[
         "delete_limit",
         "Delete a limit",
         "Remove a limit on calls (admins). Needs confirm=true.",
+    ),
+    reads(
+        "list_catalog_servers",
+        "List well-known servers",
+        "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
+    ),
+    changes(
+        "create_server",
+        "Add a server",
+        "Put an MCP server behind the gateway (admins). Policies decide who may use it. Needs confirm=true; without it: a preview.",
+    ),
+    changes(
+        "update_server",
+        "Change a server",
+        "Change fields of a server (admins; its own admins some). Needs confirm=true; without it: before, after and consequences.",
     ),
     changes(
         "set_server_status",

@@ -4,10 +4,10 @@ use gateway_core::decision::Approver;
 use gateway_governance::Face;
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::rest::routes::{Access, Does, ROUTES};
-use super::super::testing::{Organisation, Person};
+use super::super::testing::{Organisation, Person, a_policy};
 use super::*;
 
 const MODERN: &str = "2026-07-28";
@@ -234,7 +234,21 @@ async fn example(server: &Server, operation: &str) -> Value {
     match operation {
         "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
         "set_server_status" => example["status"] = json!("active"),
+        "create_server" => {
+            let slug = format!("server-{}", uuid::Uuid::new_v4());
+            example = json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"});
+        }
+        "update_server" => example["title"] = json!("Tickets"),
         "decide_confirmation" => example["approve"] = json!(true),
+        "create_policy" | "replay_policy" => example["spec"] = a_policy(),
+        "get_policy" | "update_policy" | "delete_policy" | "restore_policy" => {
+            example["policy_id"] = json!(server.organisation.policy(a_policy()).await);
+            match operation {
+                "update_policy" => example["spec"] = a_policy(),
+                "restore_policy" => example["version"] = json!(1),
+                _ => {}
+            }
+        }
         "create_agent_account" => {
             example["name"] = json!(format!("agent-{}", uuid::Uuid::new_v4()));
         }
