@@ -249,6 +249,21 @@ pub const TOOLS: &[Entry] = &[
         "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
     ),
     reads(
+        "list_limits",
+        "List limits",
+        "Rates and daily budgets of calls, and what is used of budgets today (admins).",
+    ),
+    changes(
+        "set_limit",
+        "Set a limit on calls",
+        "Make or replace a rate or daily budget of calls (admins). The preview shows whom it is about. Needs confirm=true.",
+    ),
+    changes(
+        "delete_limit",
+        "Delete a limit",
+        "Remove a limit on calls (admins). Needs confirm=true.",
+    ),
+    reads(
         "list_catalog_servers",
         "List well-known servers",
         "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
