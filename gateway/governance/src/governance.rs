@@ -20,11 +20,13 @@ use uuid::Uuid;
 use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
+use crate::grants::Grants;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::notices::{Notices, Ways};
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
-use crate::ports::{Fetch, Random, Upstreams, uuid7};
+use crate::ports::{Fetch, Mail, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub upstreams: Arc<dyn Upstreams>,
     /// The way to issuers of tokens.
     pub fetch: Arc<dyn Fetch>,
+    /// The way to people's mailboxes, if there is one.
+    pub mail: Option<Arc<dyn Mail>>,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -72,6 +76,7 @@ pub struct Governance {
     decider: Decider,
     learner: Arc<Learner>,
     confirmations: Confirmations,
+    pub(crate) notices: Arc<Notices>,
     connections: Arc<Connections>,
     oauth: Arc<AuthorizationServer>,
     sign_in: SignIn,
@@ -86,7 +91,7 @@ impl Governance {
         parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<Arc<Governance>, StartError> {
-        let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
+        let Parts { store, trail, settings, upstreams, fetch, mail, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
         let sign_in = SignIn::new(
@@ -103,6 +108,12 @@ impl Governance {
             (Arc::clone(&current), Arc::clone(identity.own())),
             Arc::clone(&fetch),
             time_and_chance.clone(),
+        ));
+        let notices = Arc::new(Notices::new(
+            (store.clone(), trail.clone()),
+            Ways { fetch: Arc::clone(&fetch), mail },
+            time_and_chance.clone(),
+            &settings,
         ));
         let vault = Vault::open(store.clone(), &settings.vault, time_and_chance).await?;
         let connections = Arc::new(Connections::new(Ground {
@@ -129,7 +140,7 @@ impl Governance {
             store.clone(),
             trail.clone(),
             (Arc::clone(&clock), Arc::clone(&random)),
-            Arc::clone(&current),
+            (Arc::clone(&current), Arc::clone(&notices)),
             settings.confirmation_lifetime,
         );
         let governance = Arc::new(Governance {
@@ -144,6 +155,7 @@ impl Governance {
             identity,
             learner,
             confirmations,
+            notices,
             connections,
             oauth,
             sign_in,
@@ -162,14 +174,28 @@ impl Governance {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
         let oauth = Arc::clone(&self.oauth);
-        let [following, learning, keeping] = [(); 3].map(|()| shutdown.clone());
+        let notices = Arc::clone(&self.notices);
+        let grants = Grants {
+            store: self.store.clone(),
+            trail: self.trail.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            current: Arc::clone(&self.current),
+            notices: Arc::clone(&self.notices),
+        };
+        let [following, learning, keeping, telling, ending] = [(); 5].map(|()| shutdown.clone());
+        let poll = self.settings.poll;
         let again = self.settings.refresh;
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
+        if self.settings.serves {
+            tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
+            tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
+        }
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
 

@@ -10,8 +10,10 @@ pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
+mod grants;
 mod identity;
 mod learn;
+mod notices;
 pub mod oauth;
 pub mod operations;
 pub mod perform;
@@ -34,9 +36,13 @@ pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
-pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams};
+pub use ports::{
+    Fetch, Letter, Mail, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams,
+};
 pub use refresh::RefreshError;
-pub use settings::{GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings};
+pub use settings::{
+    GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings, WebhookSettings,
+};
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use vault::{VaultError, WrappingKeys};

@@ -39,6 +39,19 @@ pub struct GovernanceSettings {
     pub scim_token: Option<SecretString>,
     /// How people sign in.
     pub sign_in: SignInSettings,
+    /// False for a command: it tells nobody anything and ends nobody's access while it runs.
+    pub serves: bool,
+    /// Where notices go besides mail.
+    pub webhook: Option<WebhookSettings>,
+}
+
+/// Where signed notices go.
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    /// The receiver.
+    pub url: Url,
+    /// What they are signed with: `whsec_` and base64, or any text.
+    pub secret: SecretString,
 }
 
 /// What the authorization server is told.
@@ -93,6 +106,8 @@ impl GovernanceSettings {
             assertion_issuers: Vec::new(),
             scim_token: None,
             sign_in: SignInSettings::default(),
+            serves: true,
+            webhook: None,
         }
     }
 }

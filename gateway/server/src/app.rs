@@ -16,7 +16,8 @@ use gateway_core::Clock;
 use gateway_core::keys::RootKey;
 use gateway_core::located::Problem;
 use gateway_governance::{
-    Fetch, Governance, Offline, Parts, Random, SystemClock, SystemRandom, Upstreams,
+    Fetch, Governance, GovernanceSettings, Mail, Offline, Parts, Random, SystemClock, SystemRandom,
+    Upstreams,
 };
 use gateway_store::audit::Trail;
 use gateway_store::{Store, StoreError};
@@ -73,20 +74,35 @@ pub struct Base {
     shutdown: CancellationToken,
 }
 
+/// How far it reaches.
+struct Reach {
+    upstreams: Arc<dyn Upstreams>,
+    fetch: Arc<dyn Fetch>,
+    mail: Option<Arc<dyn Mail>>,
+    serves: bool,
+}
+
 impl Base {
     /// Opens everything for a command that reaches no upstream.
     pub async fn offline(config: &Config) -> Result<Base, AppError> {
         let root = root_key(config)?;
         let public_url = config.server.public_url.clone();
-        Base::open(config, root, public_url, (Arc::new(Offline), Arc::new(Offline))).await
+        let reach = Reach {
+            upstreams: Arc::new(Offline),
+            fetch: Arc::new(Offline),
+            mail: None,
+            serves: false,
+        };
+        Base::open(config, root, public_url, reach).await
     }
 
     async fn open(
         config: &Config,
         root: RootKey,
         public_url: Url,
-        (upstreams, fetch): (Arc<dyn Upstreams>, Arc<dyn Fetch>),
+        reach: Reach,
     ) -> Result<Base, AppError> {
+        let Reach { upstreams, fetch, mail, serves } = reach;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let vault = read_vault_keys(&config.keys, &root)?;
@@ -97,9 +113,13 @@ impl Base {
         let parts = Parts {
             store: store.clone(),
             trail: trail.clone(),
-            settings: settings::governance(config, root, vault, public_url),
+            settings: GovernanceSettings {
+                serves,
+                ..settings::governance(config, root, vault, public_url)
+            },
             upstreams,
             fetch,
+            mail,
             clock,
             random,
         };
@@ -149,8 +169,13 @@ impl App {
         guard.forbid(plumbing.address());
         settings::forbid_database(&config, &guard).await;
         let leg = Arc::new(Leg::new(guard.clone(), settings::leg(&config)));
-        let base =
-            Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone())).await?;
+        let reach = Reach {
+            upstreams: leg.clone(),
+            fetch: leg.clone(),
+            mail: settings::mail(&config, &guard),
+            serves: true,
+        };
+        let base = Base::open(&config, root, public_url.clone(), reach).await?;
         leg.set_local(tools::local(base.governance.clone()));
         dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
         if config.sign_in.local {

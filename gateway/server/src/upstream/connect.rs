@@ -125,7 +125,11 @@ impl Service<Uri> for Guarded {
 }
 
 impl Guarded {
-    async fn connect(&self, uri: &Uri) -> Result<TcpStream, NotConnected> {
+    pub(super) fn new(guard: Arc<Guard>, resolver: Arc<dyn Resolve>, within: Duration) -> Guarded {
+        Guarded { guard, resolver, within }
+    }
+
+    pub(super) async fn connect(&self, uri: &Uri) -> Result<TcpStream, NotConnected> {
         let deadline = Instant::now() + self.within;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port =

@@ -86,12 +86,18 @@ impl Face {
             "set_agent_account_status" => json!({"enabled": true}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
             "disconnect_server" => json!({}),
+            "request_access" => json!({"server_id": "vault", "reason": "on call"}),
+            "decide_access_request" => json!({"decision": "approve"}),
+            "cancel_access_request" => json!({}),
             _ => Value::Null,
         };
         let id = match name {
             "get_audit_log" => self.entry_of_user().await,
             "get_confirmation" | "decide_confirmation" => {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
+            }
+            "cancel_access_request" | "decide_access_request" => {
+                self.organisation.access_request().await
             }
             "revoke_delegation" => self.organisation.delegation().await,
             "revoke_oauth_session" => self.organisation.session().await,
@@ -126,6 +132,7 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
         Access::User => (401, 200, 200, 200),
         Access::Concerned => (401, 404, 200, 200),
         Access::Asked | Access::Owner => (401, 404, 404, 200),
+        Access::OthersDecide => (401, 404, 200, 403),
         Access::Admin => (401, 403, 200, 403),
     };
     // Whoever may decide comes last: it can be done once.

@@ -196,6 +196,7 @@ async fn each_tool_lets_through_whom_its_address_declares() {
             Access::Asked if entry.effect == Effect::Changes => ("not_found", "", "role_missing"),
             Access::Asked => ("not_found", "", ""),
             Access::Owner => ("not_found", "not_found", ""),
+            Access::OthersDecide => ("not_found", "", "role_missing"),
             Access::Admin => ("role_missing", "", "role_missing"),
         };
         let people = [(Person::Other, other), (Person::User, user), (Person::Admin, admin)];
@@ -222,6 +223,15 @@ async fn example(server: &Server, operation: &str) -> Value {
         "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
         "set_server_status" => example["status"] = json!("active"),
         "decide_confirmation" => example["approve"] = json!(true),
+        "request_access" => {
+            example = json!({"server_id": "vault", "reason": "on call"});
+        }
+        "decide_access_request" | "cancel_access_request" => {
+            example["id"] = json!(server.organisation.access_request().await);
+            if operation == "decide_access_request" {
+                example["decision"] = json!("approve");
+            }
+        }
         "create_agent_account" => {
             example["name"] = json!(format!("agent-{}", uuid::Uuid::new_v4()));
         }
