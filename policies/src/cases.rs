@@ -1,12 +1,12 @@
 //! Case files: who does what, and what must come of it. Written and read without Rust.
 //!
 //! A file has two parts, parted by a line `---`. First the setting in TOML: `[[policies]]` exactly as in
-//! the desired state, `[[users]]` with `email`, `roles`, `groups`, `[[agents]]` with `name`, `roles` (in a
+//! the desired state, `[[users]]` with `email`, `roles`, `groups`, `attributes`, `[[agents]]` with `name`, `roles` (in a
 //! case: `agent:NAME`, or `agent:NAME for EMAIL` on a person's behalf), and `[[servers]]` with `slug` and
 //! `tools = [{ name = "pay", annotations = ["destructiveHint"] }]`. Then a case a line, `who | what |
 //! expected`; `#` starts a comment line. `case_line.rs` has the words that a case is made of.
 
-use gateway_core::caller::{PrincipalKind, Role, User};
+use gateway_core::caller::{Attributes, PrincipalKind, Role, User};
 use gateway_core::decision::{Question, Verdict};
 use gateway_core::ids::{PolicyId, ServerId, Slug, UserId};
 use gateway_core::json::Json;
@@ -69,6 +69,9 @@ struct Person {
     roles: Vec<Role>,
     #[serde(default)]
     groups: Vec<String>,
+    /// `{ department = ["finance"] }`.
+    #[serde(default)]
+    attributes: Attributes,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +85,8 @@ struct Program {
     /// Nothing should come of these.
     #[serde(default)]
     groups: Vec<String>,
+    #[serde(default)]
+    attributes: Attributes,
 }
 
 #[derive(Debug, Deserialize)]
@@ -246,7 +251,7 @@ impl Stage {
 
 impl Person {
     fn user(self) -> User {
-        let Person { email, roles, groups } = self;
+        let Person { email, roles, groups, attributes } = self;
         User {
             kind: PrincipalKind::Person,
             id: UserId(Uuid::nil()),
@@ -254,6 +259,7 @@ impl Person {
             email,
             roles,
             groups,
+            attributes,
             active: true,
         }
     }
@@ -261,7 +267,7 @@ impl Person {
 
 impl Program {
     fn user(self) -> User {
-        let Program { name, client_id, roles, groups } = self;
+        let Program { name, client_id, roles, groups, attributes } = self;
         User {
             kind: PrincipalKind::Agent,
             id: UserId(Uuid::nil()),
@@ -269,6 +275,7 @@ impl Program {
             name,
             roles,
             groups,
+            attributes,
             active: true,
         }
     }
@@ -290,6 +297,8 @@ impl Connector {
             status: ServerStatus::Active,
             eras: None,
             sensitive: false,
+            icon: None,
+            catalog_entry: None,
             admins: vec![],
             tools: Arc::new(tools.collect()),
         }

@@ -16,6 +16,8 @@ const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2000;
 const MAX_PATTERNS: usize = 1000;
 const MAX_CONDITIONS: usize = 50;
+const PRINCIPALS: &str =
+    "user:EMAIL, group:NAME, role:NAME, agent:NAME, attribute:NAME=VALUE or everyone";
 
 /// A structured policy, checked.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ pub(crate) enum Principal {
     Group(String),
     Role(String),
     Agent(String),
+    /// A person's attribute, and a value that is among its own.
+    Attribute(String, String),
 }
 
 /// Collects what is wrong with one policy.
@@ -139,8 +143,7 @@ fn effect(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Effect> {
 fn principals(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Vec<Principal>> {
     let written = spec.principals.as_deref().unwrap_or_default();
     if written.is_empty() || written.len() > MAX_PATTERNS {
-        let expected = "a list of user:EMAIL, group:NAME, role:NAME, agent:NAME or everyone";
-        return problems.expect("principals", expected);
+        return problems.expect("principals", format!("a list of {PRINCIPALS}"));
     }
     let read: Vec<Option<Principal>> = written
         .iter()
@@ -159,7 +162,8 @@ fn principals(spec: &PolicySpec, problems: &mut Problems<'_>) -> Option<Vec<Prin
     Some(read)
 }
 
-fn principal(text: &str) -> Result<Principal, String> {
+/// Reads one entry of `principals`, or says what was expected.
+pub(crate) fn principal(text: &str) -> Result<Principal, String> {
     use gateway_core::caller::Role;
     if let Some(c) = hidden_character(text) {
         return Err(format!("a name without the invisible character {}", code(c)));
@@ -173,7 +177,18 @@ fn principal(text: &str) -> Result<Principal, String> {
             Err(format!("role: and one of {}", Role::ALL.map(Role::as_str).join(", ")))
         }
         Some(("agent", name)) if !name.is_empty() => Ok(Principal::Agent(name.into())),
-        _ => Err("user:EMAIL, group:NAME, role:NAME, agent:NAME or everyone".into()),
+        Some(("attribute", test)) => attribute(test),
+        _ => Err(PRINCIPALS.into()),
+    }
+}
+
+/// The first `=` parts name and value: names have none.
+fn attribute(test: &str) -> Result<Principal, String> {
+    match test.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok(Principal::Attribute(name.into(), value.into()))
+        }
+        _ => Err("attribute:NAME=VALUE, for instance attribute:department=finance".into()),
     }
 }
 

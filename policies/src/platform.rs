@@ -66,6 +66,13 @@ impl Platform {
         })
     }
 
+    /// Every operation, by name.
+    pub(crate) fn operations(&'static self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self.operations.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// An operation that the schema does not know is denied to everyone.
     pub(crate) fn authorize(&self, user: &User, operation: &str, stance: Stance) -> bool {
         let Some(action) = self.operations.get(operation) else { return false };

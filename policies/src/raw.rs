@@ -262,11 +262,12 @@ impl Reads {
                 self.wrong.push("one attribute of the context, not the whole of it".into());
             }
             ("hasTag" | "getTag", _) => {
+                let of_person = value["left"]["."]["attr"] == "attributes";
+                let what = if of_person { "an attribute's name" } else { "an argument path" };
                 match value["right"]["Value"].as_str() {
+                    Some(_) if of_person => {}
                     Some(path) => self.paths.push(path.into()),
-                    None => {
-                        self.wrong.push("an argument path as a plain text in hasTag, getTag".into())
-                    }
+                    None => self.wrong.push(format!("{what} as a plain text in hasTag, getTag")),
                 }
                 self.walk(value);
             }

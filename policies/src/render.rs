@@ -38,7 +38,7 @@ pub(crate) fn cedar_text(name: &str, message: Option<&str>, rule: &Rule) -> Stri
             resource(rule)
         ),
     );
-    if let [_, _, ..] = rule.principals.as_slice() {
+    if !fits_scope(&rule.principals) {
         let any: Vec<_> = rule.principals.iter().map(principal_test).collect();
         push(&mut text, format_args!("\nwhen {{ {} }}", any.join(" || ")));
     }
@@ -103,9 +103,15 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
 
 fn principal(rule: &Rule) -> String {
     match rule.principals.as_slice() {
-        [one] if *one != Principal::Everyone => principal_test(one),
+        [Principal::Everyone] => "principal".into(),
+        [one] if fits_scope(&rule.principals) => principal_test(one),
         _ => "principal".into(),
     }
+}
+
+/// A scope holds one name; several, and attributes, are tested for.
+fn fits_scope(principals: &[Principal]) -> bool {
+    matches!(principals, [one] if !matches!(one, Principal::Attribute(..)))
 }
 
 fn principal_test(principal: &Principal) -> String {
@@ -115,6 +121,13 @@ fn principal_test(principal: &Principal) -> String {
         Principal::Group(name) => format!("principal in Group::{}", literal(name)),
         Principal::Role(name) => format!("principal in Role::{}", literal(name)),
         Principal::Agent(name) => format!("principal == Agent::{}", literal(name)),
+        Principal::Attribute(name, value) => {
+            let (name, value) = (literal(name), literal(value));
+            format!(
+                "(principal.attributes.hasTag({name}) && \
+                 principal.attributes.getTag({name}).contains({value}))"
+            )
+        }
     }
 }
 

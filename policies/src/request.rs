@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::condition::View;
 use crate::number::Decimal;
 use crate::path::{Leaf, Path};
-use crate::slice::{Slice, Slices, email};
+use crate::slice::{Slice, Slices, attributes, email};
 use crate::statement::{ARGUMENTS, TargetKind};
 
 /// Cedar's engine and the names of our entities, parsed once.
@@ -30,6 +30,7 @@ pub(crate) struct Engine {
     targets: [EntityTypeName; 3],
     actions: [EntityUid; 3],
     carriers: [EntityUid; 4],
+    attributes: EntityUid,
 }
 
 /// What a question is about.
@@ -71,6 +72,7 @@ impl Engine {
                 uid("Truth", "arguments")?,
                 uid("Kind", "arguments")?,
             ],
+            attributes: uid("Attributes", "principal")?,
         })
     }
 
@@ -85,6 +87,9 @@ impl Engine {
             self.principal(principal.clone(), &asked)?,
             self.target(target.clone(), slug, &asked)?,
         ];
+        if asked.slice.raw || asked.slice.attributes {
+            entities.push(self.attributes(asked.user)?);
+        }
         let mut context = vec![
             ("held".to_owned(), Value::new_set(asked.held)),
             ("confirmed".to_owned(), Value::new_bool(asked.confirmed)),
@@ -115,14 +120,23 @@ impl Engine {
         let groups = asked.slices.groups(asked.user).map(|name| entity_uid(&self.group, name));
         let roles = asked.slices.roles(asked.user).map(|name| entity_uid(&self.role, name));
         let parents: HashSet<EntityUid> = groups.chain(roles).collect();
-        if !asked.slice.raw {
+        if !asked.slice.raw && !asked.slice.attributes {
             return Some(Entity::new_no_attrs(uid, parents));
         }
         let attributes = HashMap::from([
             ("email".to_owned(), Value::new_string(email(asked.user).into_owned())),
             ("name".to_owned(), Value::new_string(asked.user.name.clone())),
+            ("attributes".to_owned(), Value::new_entity_uid(self.attributes.clone())),
         ]);
         Entity::new(uid, attributes, parents).ok()
+    }
+
+    /// The person's attributes, as tags.
+    fn attributes(&self, user: &User) -> Option<Entity> {
+        let set =
+            |values: &Vec<String>| Value::new_set(values.iter().cloned().map(Value::new_string));
+        let tags = attributes(user).map(|(name, values)| (name.clone(), set(values)));
+        Entity::new_with_tags(self.attributes.clone(), [], [], tags).ok()
     }
 
     fn target(&self, uid: EntityUid, slug: &str, asked: &Asked<'_, '_>) -> Option<Entity> {

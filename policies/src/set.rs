@@ -10,7 +10,7 @@ use gateway_core::ids::PolicyId;
 use gateway_core::server::Server;
 
 use crate::answer::{Decided, Explanation, Listed};
-use crate::check::Effect;
+use crate::check::{self, Effect};
 use crate::compile::{Compiled, compile};
 use crate::condition::{About, Side, View};
 use crate::explain;
@@ -31,7 +31,7 @@ pub struct PolicySet {
     pub(crate) compiled: Compiled,
     pub(crate) slices: Slices,
     engine: Engine,
-    platform: &'static Platform,
+    pub(crate) platform: &'static Platform,
 }
 
 /// How much of a call is known.
@@ -120,6 +120,14 @@ impl PolicySet {
     /// How the verdict comes about.
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
         explain::explain(self, question)
+    }
+
+    /// The policies that name a principal, in whatever place: `group:NAME`, `user:EMAIL` and so on.
+    pub fn naming(&self, principal: &str) -> Vec<PolicyId> {
+        let Ok(named) = check::principal(principal) else { return vec![] };
+        let statements = self.compiled.statements.iter().enumerate();
+        let naming = statements.filter(|(_, statement)| statement.names(&named));
+        self.policies(&naming.map(|(number, _)| number).collect::<Vec<_>>())
     }
 
     /// The Cedar text that a policy was compiled to.

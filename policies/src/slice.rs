@@ -35,6 +35,8 @@ pub(crate) struct Slice {
     pub(crate) loose_forbids: PolicySet,
     /// True when raw Cedar is among them: then entities have all their attributes.
     pub(crate) raw: bool,
+    /// True when a structured policy among them tests attributes: then entities have those.
+    pub(crate) attributes: bool,
     /// Attributes of the context that Cedar itself reads.
     pub(crate) reads: HashSet<String>,
     /// Argument paths that raw Cedar names.
@@ -55,19 +57,22 @@ impl Slice {
             loose_permits: PolicySet::new(),
             loose_forbids: PolicySet::new(),
             raw: self.raw,
+            attributes: self.attributes,
             reads: self.reads.clone(),
             paths: self.paths.clone(),
         }
     }
 }
 
-/// Groups, roles, people and agents that the policies tell apart, and the slices made so far.
+/// Groups, roles, attributes, people and agents that the policies tell apart, and the slices made so far.
 #[derive(Debug)]
 pub(crate) struct Slices {
     users: HashMap<String, u32>,
     agents: HashMap<String, u32>,
     groups: HashMap<String, u32>,
     roles: HashMap<String, u32>,
+    /// By name, then by value.
+    attributes: HashMap<String, HashMap<String, u32>>,
     servers: HashMap<String, u32>,
     made: RwLock<Made>,
 }
@@ -80,7 +85,7 @@ struct Made {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// Which of the people, agents, groups and roles that policies name this principal is.
+    /// Which of the people, agents, groups, roles and attributes that policies name this principal is.
     class: Vec<u32>,
     /// `None`: one that no policy names.
     server: Option<u32>,
@@ -91,6 +96,7 @@ impl Slices {
     pub(crate) fn of(compiled: &Compiled) -> Slices {
         let (mut users, mut agents) = (HashMap::new(), HashMap::new());
         let (mut groups, mut roles) = (HashMap::new(), HashMap::new());
+        let mut attributes: HashMap<String, HashMap<String, u32>> = HashMap::new();
         let mentioned: HashSet<Principal> = compiled.mentioned();
         for (number, principal) in (0u32..).zip(mentioned) {
             match principal {
@@ -98,13 +104,16 @@ impl Slices {
                 Principal::Group(name) => groups.insert(name, number),
                 Principal::Role(name) => roles.insert(name, number),
                 Principal::Agent(name) => agents.insert(name, number),
+                Principal::Attribute(name, value) => {
+                    attributes.entry(name).or_insert_with(HashMap::new).insert(value, number)
+                }
                 Principal::Everyone => None,
             };
         }
         let servers: HashSet<String> =
             compiled.statements.iter().filter_map(|s| s.server.clone()).collect();
         let servers = servers.into_iter().zip(0..).collect();
-        Slices { users, agents, groups, roles, servers, made: RwLock::default() }
+        Slices { users, agents, groups, roles, attributes, servers, made: RwLock::default() }
     }
 
     /// Those of the person's groups that any policy speaks of. An agent has none.
@@ -132,6 +141,10 @@ impl Slices {
         let mut class: Vec<u32> = named.into_iter().copied().collect();
         class.extend(groups(user).iter().filter_map(|name| self.groups.get(name)));
         class.extend(user.roles.iter().filter_map(|role| self.roles.get(role.as_str())));
+        for (name, values) in attributes(user) {
+            let known = self.attributes.get(name);
+            class.extend(values.iter().filter_map(|value| known?.get(value)));
+        }
         class.sort_unstable();
         let key = Key { class, server: self.servers.get(server.slug.as_str()).copied(), kind };
         let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
@@ -167,6 +180,12 @@ fn groups(user: &User) -> &[String] {
     }
 }
 
+/// Neither has an agent account attributes.
+pub(crate) fn attributes(user: &User) -> impl Iterator<Item = (&String, &Vec<String>)> {
+    let of_person = (user.kind == PrincipalKind::Person).then_some(&user.attributes);
+    of_person.into_iter().flatten()
+}
+
 fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
     let is = |kind: PrincipalKind| user.kind == kind;
     let about = |principal: &Principal| match principal {
@@ -175,6 +194,9 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
         Principal::Group(name) => groups(user).contains(name),
         Principal::Role(name) => user.roles.iter().any(|role| role.as_str() == name),
         Principal::Agent(name) => is(PrincipalKind::Agent) && *name == user.name,
+        Principal::Attribute(name, value) => {
+            attributes(user).any(|(known, values)| known == name && values.contains(value))
+        }
     };
     let concerned = |s: &Statement| {
         s.kinds[kind as usize]
@@ -206,6 +228,7 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
         loose_permits: loose(true),
         loose_forbids: loose(false),
         raw: raws().next().is_some(),
+        attributes: statements.iter().any(|(_, statement)| statement.tests_attributes()),
         reads: raws()
             .flat_map(|(_, raw)| raw.reads.iter().cloned())
             .chain(statements.iter().any(|(_, s)| s.ends()).then(|| "now".to_owned()))

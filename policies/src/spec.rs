@@ -7,13 +7,14 @@ use std::fmt;
 
 use gateway_core::Timestamp;
 use gateway_core::ids::PolicyId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::times;
 
 /// One policy, structured or as Cedar text (`cedar`). The same names as in the desired state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySpec {
     /// Unique name, shown in refusals.
@@ -24,7 +25,8 @@ pub struct PolicySpec {
     /// Who agrees, for `confirm`: `caller` (default), `group:NAME` or `user:EMAIL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME` or `everyone`; any of them.
+    /// `user:EMAIL`, `group:NAME`, `role:NAME`, `agent:NAME`, `attribute:NAME=VALUE` or `everyone`; any of
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Vec<String>>,
     /// A server's slug, or `*`.
@@ -66,7 +68,7 @@ impl PolicySpec {
 }
 
 /// One condition: exactly one of `arg`, `client`, `ip`, `annotation` and `time`, with its companions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionSpec {
     /// Dotted path of an argument; `*` for any element of an array.

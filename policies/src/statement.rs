@@ -2,10 +2,11 @@
 //! reads, and how it looks while only part of a call is known.
 
 use gateway_core::Timestamp;
-use gateway_core::decision::Target;
+use gateway_core::decision::{Approver, Target};
 
 use crate::check::{Effect, Principal};
 use crate::glob::Glob;
+use crate::raw;
 
 /// The three kinds of targets; the value is their place in arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +119,24 @@ impl Raw {
 }
 
 impl Statement {
+    /// True when it speaks of the principal: in its scope, in its conditions, or as who must agree.
+    pub(crate) fn names(&self, principal: &Principal) -> bool {
+        let asked = self.effect.approver().and_then(|approver| match approver {
+            Approver::Caller => None,
+            Approver::Group(name) => Some(Principal::Group(name.clone())),
+            Approver::User(email) => Some(Principal::User(email.clone())),
+        });
+        let literals = self.cedar.entity_literals();
+        self.who.contains(principal)
+            || asked.as_ref() == Some(principal)
+            || literals.iter().any(|uid| raw::principal(uid).as_ref() == Some(principal))
+    }
+
+    /// True when it is about people with some attribute.
+    pub(crate) fn tests_attributes(&self) -> bool {
+        self.who.iter().any(|who| matches!(who, Principal::Attribute(..)))
+    }
+
     /// True when it is over some day.
     pub(crate) fn ends(&self) -> bool {
         matches!(&self.body, Body::Structured(Structured { until: Some(_), .. }))

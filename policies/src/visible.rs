@@ -34,7 +34,13 @@ impl PolicySet {
 
     /// True when the target could be allowed to this person with some arguments, in some
     /// circumstances, once people agree.
-    fn is_open(&self, user: &User, slice: &Slice, server: &Server, target: Target<'_>) -> bool {
+    pub(crate) fn is_open(
+        &self,
+        user: &User,
+        slice: &Slice,
+        server: &Server,
+        target: Target<'_>,
+    ) -> bool {
         let arguments = Arguments::new(None);
         let circumstances = nowhere();
         let view = View { server, target, arguments: &arguments, circumstances: &circumstances };
@@ -70,7 +76,7 @@ impl PolicySet {
     }
 
     /// Of a structured permit: true when it could hold. Of a structured forbid: true when it always does.
-    fn may_hold(&self, statement: &Statement, view: &View<'_>) -> bool {
+    pub(crate) fn may_hold(&self, statement: &Statement, view: &View<'_>) -> bool {
         let Body::Structured(structured) = &statement.body else { return false };
         // An end is a circumstance: a permit may still hold, a forbid does not always.
         structured.covers(view.target)
@@ -102,7 +108,7 @@ fn witnesses(permit: &Statement, kind: TargetKind) -> Vec<String> {
 }
 
 /// Circumstances that are not looked at.
-fn nowhere() -> Circumstances {
+pub(crate) fn nowhere() -> Circumstances {
     Circumstances {
         client: String::new(),
         ip: std::net::Ipv4Addr::UNSPECIFIED.into(),

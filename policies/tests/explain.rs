@@ -36,6 +36,7 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         name: "Bob".into(),
         roles: vec![],
         groups: vec![],
+        attributes: Default::default(),
         active: true,
     };
     let server = Server {
@@ -48,6 +49,8 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::new(vec![]),
     };

@@ -74,6 +74,15 @@ fn fields_are_named() {
             "principals[0]: expected role: and one of super_admin",
         ),
         (with(json!({"principals": ["group:"]})), "principals[0]: expected user:EMAIL"),
+        (with(json!({"principals": ["attribute:"]})), "principals[0]: expected attribute:NAME="),
+        (with(json!({"principals": ["attribute:a"]})), "principals[0]: expected attribute:NAME="),
+        (with(json!({"principals": ["attribute:=b"]})), "principals[0]: expected attribute:NAME="),
+        (with(json!({"principals": ["attribute:a="]})), "principals[0]: expected attribute:NAME="),
+        (with(json!({"principals": ["attribute: = "]})), "principals[0]: expected attribute:NAME="),
+        (
+            with(json!({"principals": ["attribute:a=b\u{200b}"]})),
+            "principals[0]: expected a name without the invisible character U+200B",
+        ),
         (
             with(json!({"principals": ["group:a\u{feff}"]})),
             "principals[0]: expected a name without the invisible character U+FEFF",
@@ -240,6 +249,24 @@ fn raw_cedar_is_checked() {
                 "permit (principal, action, resource) when { context.text.hasTag(principal.name) };",
             ),
             "cedar: expected an argument path as a plain text",
+        ),
+        (
+            cedar(
+                "permit (principal, action, resource) when { principal.attributes.hasTag(context.client) };",
+            ),
+            "cedar: expected an attribute's name as a plain text",
+        ),
+        (
+            cedar(
+                "permit (principal, action, resource) when { principal.attributes.getTag(\"a\").contains(\"b\") };",
+            ),
+            "cedar: expected what policies/schema.cedarschema allows",
+        ),
+        (
+            cedar(
+                "permit (principal, action, resource) when { principal.attributes.hasTag(\"a\") && principal.attributes.getTag(\"a\") == \"b\" };",
+            ),
+            "cedar: expected what policies/schema.cedarschema allows",
         ),
         (
             cedar("permit (principal, action, resource) when { context == context };"),

@@ -28,10 +28,10 @@ use uuid::Uuid;
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Random numbers from a seed that can be given again (SplitMix64).
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn new(test: &str) -> Dice {
+    pub(crate) fn new(test: &str) -> Dice {
         let given = std::env::var("GATEWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
         println!("{test}: GATEWAY_TEST_SEED={seed}");
@@ -39,7 +39,7 @@ impl Dice {
     }
 
     /// Less than `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -20,6 +20,10 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod others;
+#[cfg(test)]
+mod prompts;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod rig_itself;

@@ -1,5 +1,6 @@
 //! Who is calling: a person or an agent account whose credential has been verified, and for whom an agent acts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
@@ -154,6 +155,9 @@ impl PrincipalKind {
     }
 }
 
+/// What an identity provider says of a person beside name and groups: each attribute's values, sorted.
+pub type Attributes = BTreeMap<String, Vec<String>>;
+
 /// A principal as the catalogue knows it: a person or an agent account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
@@ -169,6 +173,8 @@ pub struct User {
     pub roles: Vec<Role>,
     /// Names of the groups, sorted.
     pub groups: Vec<String>,
+    /// Of people only.
+    pub attributes: Attributes,
     /// False once deactivated: no credential of theirs works.
     pub active: bool,
 }

@@ -52,7 +52,7 @@ pub struct Subject {
     pub resource_name: Option<String>,
     /// The deciding policies.
     pub policy_ids: Vec<String>,
-    /// The confirmation that let it pass.
+    /// The confirmation that let it pass, or that it waits for.
     pub confirmation_id: Option<ConfirmationId>,
     /// What the scanners saw.
     pub findings: Vec<Finding>,

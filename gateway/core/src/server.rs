@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
+use crate::Timestamp;
 use crate::ids::{ServerId, Slug, UserId};
 
 /// The Runlayer MCP's fixed id.
@@ -34,6 +35,10 @@ pub struct Server {
     pub eras: Option<Eras>,
     /// True: what calls say and give is withheld from readers of the audit trail who have no role for it.
     pub sensitive: bool,
+    /// An https URL or a `data:image/...` of at most 8 KiB.
+    pub icon: Option<String>,
+    /// The name of the entry in the catalogue of well-known servers that it was made from.
+    pub catalog_entry: Option<String>,
     /// Those who administer this server without a role that administers all.
     pub admins: Vec<UserId>,
     /// Its tools as last read; empty until then.
@@ -209,6 +214,47 @@ impl ServerStatus {
     /// The status of that name.
     pub fn parse(name: &str) -> Option<ServerStatus> {
         ServerStatus::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// How a server was when the gateway last looked. Measured: nobody sets it, and it decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it answers.
+    pub status: HealthStatus,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// When it was asked last.
+    pub checked_at: Timestamp,
+    /// When it last answered.
+    pub last_ok: Option<Timestamp>,
+    /// Why it does not answer: the name of a [`crate::reason::Reason`].
+    pub reason: Option<String>,
+    /// The same in words, for operators; holds no secret.
+    pub detail: Option<String>,
+    /// How long the last answer took, microseconds.
+    pub latency_us: Option<i64>,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// Whether a server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// It answered, if only that it wants to know who calls.
+    Ok,
+    /// It did not, or not as MCP.
+    Failing,
+}
+
+impl HealthStatus {
+    /// The name in rows and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthStatus::Ok => "ok",
+            HealthStatus::Failing => "failing",
+        }
     }
 }
 

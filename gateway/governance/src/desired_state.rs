@@ -5,7 +5,7 @@
 //! policy that would then be in force, and hands it to the store.
 
 mod auth;
-mod check;
+pub(crate) mod check;
 mod item;
 mod names;
 mod read;

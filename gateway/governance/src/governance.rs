@@ -362,6 +362,7 @@ pub fn command_line() -> Caller {
         name: "command line".into(),
         roles: vec![Role::SuperAdmin],
         groups: vec![],
+        attributes: Default::default(),
         active: true,
     };
     Caller::new(Arc::new(user), AuthMethod::CommandLine, "operator")

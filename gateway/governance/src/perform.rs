@@ -4,7 +4,7 @@
 //! asked of the policies; what an operation does stands under [`crate::operations`].
 //!
 //! Records: in the tools' face the call itself travels the governed line, which writes its intent and its
-//! event; here only a change's own event is added. In the other faces this is the only record.
+//! event, with the reason of a refusal; here only a change's own event is added. In the other faces this is the only record.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -132,7 +132,6 @@ impl Governance {
             caller,
             origin,
             operation: operation.name(),
-            mutates: operation.mutates(),
             started: Instant::now(),
         };
         let run = match Run::new(self, caller, origin, operation.name()) {
@@ -156,7 +155,6 @@ struct Record<'a> {
     caller: &'a Caller,
     origin: &'a Origin,
     operation: &'static str,
-    mutates: bool,
     started: Instant,
 }
 
@@ -184,6 +182,7 @@ impl Record<'_> {
                 self.governance.trail().conclude(event);
                 Ok(answer)
             }
+            Err(refused) if self.origin.face == Face::Tools => Err(refused),
             Err(refused) => {
                 let mut event = self.event(about, action, Outcome::Error);
                 event.concludes_intent = intent;
@@ -220,9 +219,9 @@ impl Record<'_> {
         }
     }
 
-    /// In the tools' face the line records a failed tool call; only a refused change is worth a row more.
+    /// In the tools' face the line's own row says that the call was refused, and why.
     fn refused(&self, about: About, refused: Refused) -> Result<Answer, Refused> {
-        if self.origin.face != Face::Tools || self.mutates {
+        if self.origin.face != Face::Tools {
             let denied = matches!(
                 refused.reason,
                 Reason::RoleMissing | Reason::EntityNotFound | Reason::ServerNotFound

@@ -254,6 +254,13 @@ impl Snapshot {
         self.keys.get(hash)
     }
 
+    /// The policy of that id or name, as it is stored.
+    pub fn stored_policy(&self, id_or_name: &str) -> Option<&StoredPolicy> {
+        let id = id_or_name.parse().ok();
+        let by_id = self.stored_policies.iter().find(|policy| Some(policy.id) == id);
+        by_id.or_else(|| self.stored_policies.iter().find(|policy| policy.name == id_or_name))
+    }
+
     /// The policy's name and place, for explanations.
     pub fn policy(&self, id: gateway_core::ids::PolicyId) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)

@@ -77,7 +77,10 @@ impl Fetch for FakeNet {
         // Others get a chance to ask at the same time.
         tokio::task::yield_now().await;
         match self.pages.lock().unwrap().get(&url) {
-            Some(body) if body.len() <= limit => Ok(http::Response::new(Bytes::from(body.clone()))),
+            Some(body) if body.len() <= limit => {
+                let answer = http::Response::builder().header("content-type", "application/json");
+                Ok(answer.body(Bytes::from(body.clone())).unwrap())
+            }
             Some(_) => Err("too large".into()),
             None => Err("status 404".into()),
         }
@@ -104,6 +107,7 @@ pub(crate) fn user(number: u128, email: &str) -> User {
         name: email.split('@').next().unwrap_or_default().into(),
         roles: vec![Role::User],
         groups: vec![],
+        attributes: Default::default(),
         active: true,
     }
 }

@@ -14,5 +14,6 @@ mod provisioning;
 mod refresh;
 mod sign_in;
 mod sign_in_provider;
+mod signer;
 mod vault;
 mod world;

@@ -272,6 +272,7 @@ pub(crate) async fn load(connection: &mut PgConnection) -> Result<Vec<StoredAgen
                     email: row.client_id,
                     name: row.name,
                     groups: Vec::new(),
+                    attributes: Default::default(),
                     active: row.enabled,
                 },
                 secret_hash: row.secret_hash.as_deref().map(crate::catalogue::hash).transpose()?,

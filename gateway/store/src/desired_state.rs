@@ -69,6 +69,13 @@ pub struct DesiredServer {
     pub auth: UpstreamAuth,
     /// Whether calls may go there; `None` leaves it as it is, a new server is active.
     pub status: Option<ServerStatus>,
+    /// An https URL or a small data URI; `None` leaves it as it is, the empty text takes it away.
+    pub icon: Option<String>,
+    /// Whether what calls say and give is withheld from most readers; `None` leaves it as it is.
+    pub sensitive: Option<bool>,
+    /// E-mail addresses of those who administer it, who must be in the file or the catalogue; `None` leaves
+    /// them as they are.
+    pub admins: Option<Vec<String>>,
 }
 
 /// A policy.
@@ -229,6 +236,18 @@ impl Diff {
         let (before, after) = (before.into(), after.into());
         if before != after {
             self.0.push(FieldChange { field, before, after });
+        }
+    }
+
+    /// The same of values that are not shown as they are.
+    fn shown<T: PartialEq>(
+        &mut self,
+        field: &'static str,
+        (before, after): (T, T),
+        show: impl Fn(T) -> String,
+    ) {
+        if before != after {
+            self.0.push(FieldChange { field, before: show(before), after: show(after) });
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Identified<'a> {
     pub name: &'a str,
     /// The groups that it names; `None`: it says nothing of groups.
     pub groups: Option<&'a [String]>,
-    /// A JSON object of texts.
+    /// A JSON object of texts and lists of texts.
     pub attributes: &'a str,
     /// Makes a person of whoever is not known.
     pub create: bool,

@@ -7,6 +7,7 @@
 
 pub mod access_request;
 pub mod agent;
+pub mod analytics;
 pub mod api_key;
 pub mod audit;
 pub mod browser_session;
@@ -30,6 +31,7 @@ pub mod pool;
 pub mod private_postgres;
 pub mod scim;
 pub mod server;
+pub mod server_health;
 pub mod signing_key;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,7 @@
 //! Servers and how the gateway signs in there; never a secret value, only where it comes from.
-//! Written by [`crate::desired_state`]; what was learned from a server itself is in [`crate::tool`].
+//! Written by [`crate::desired_state`] and one by one in `change`; what was learned from a server itself is in [`crate::tool`].
+
+mod change;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::pool::Store;
+
+pub use change::{PolicyText, ServerChange, ServerPatch};
+pub(crate) use change::{forget_what_was_learned, set_admins};
 
 impl Store {
     /// Every server with its tools, by slug.
@@ -153,7 +158,7 @@ pub(crate) async fn load(connection: &mut PgConnection) -> Result<Vec<Server>, S
     let mut tools = load_tools(&mut *connection).await?;
     let rows = sqlx::query_as!(
         Row,
-        r#"select id, slug, title, description, url, auth::text as "auth!", status, legacy, modern, sensitive,
+        r#"select id, slug, title, description, url, auth::text as "auth!", status, legacy, modern, sensitive, icon, catalog_entry,
                   array(select user_id from server_admin where server_id = server.id order by user_id) as "admins!"
              from server order by slug"#
     )
@@ -182,6 +187,8 @@ struct Row {
     legacy: Option<bool>,
     modern: Option<bool>,
     sensitive: bool,
+    icon: Option<String>,
+    catalog_entry: Option<String>,
     admins: Vec<Uuid>,
 }
 
@@ -197,6 +204,8 @@ impl Row {
             status: parse_status(&self.status)?,
             eras: self.legacy.zip(self.modern).map(|(legacy, modern)| Eras { legacy, modern }),
             sensitive: self.sensitive,
+            icon: self.icon,
+            catalog_entry: self.catalog_entry,
             admins: self.admins.into_iter().map(UserId).collect(),
             tools: Arc::new(tools),
         })

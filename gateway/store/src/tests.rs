@@ -5,4 +5,5 @@ mod confirmation;
 mod desired_state;
 mod learned;
 mod opening;
+mod server;
 mod shared;

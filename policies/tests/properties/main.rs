@@ -2,6 +2,7 @@
 //! Every round is fixed by its number, which a failure names.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod difference;
 mod random;
 mod reference;
 mod world;

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use gateway_core::caller::PrincipalKind;
+use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::decision::{Approver, Circumstances};
 use gateway_core::ids::PolicyId;
 use gateway_core::server::Server;
@@ -95,6 +95,22 @@ impl<'a> Reference<'a> {
         })
     }
 
+    /// What could be done at best: 0 nothing, 1 once people agree, 2 everything.
+    pub(crate) fn level(&self, ask: &Ask) -> u8 {
+        let could = |effect: &str| {
+            (0..self.world.specs.len()).any(|p| {
+                self.effect(p) == effect
+                    && self.is_about(p, ask)
+                    && self.holds(p, ask, Know::Nothing)
+            })
+        };
+        match (could("allow") && !could("deny"), could("confirm")) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => 2,
+        }
+    }
+
     fn ids(&self, policies: &[usize]) -> Vec<PolicyId> {
         policies.iter().map(|p| World::id(*p)).collect()
     }
@@ -124,6 +140,10 @@ impl<'a> Reference<'a> {
                 Some(("user", email)) => !agent && user.email == email.to_lowercase(),
                 Some(("group", name)) => !agent && user.groups.iter().any(|group| group == name),
                 Some(("agent", name)) => agent && user.name == name,
+                Some(("attribute", test)) => {
+                    let (name, value) = test.split_once('=').unwrap();
+                    !agent && has(user, name, value)
+                }
                 Some(("role", name)) => user.roles.iter().any(|role| role.as_str() == name),
                 Some(_) => false,
             }
@@ -161,6 +181,10 @@ impl<'a> Reference<'a> {
             }
             RawForm::AgentsOnly => agent && slug == "s2",
             RawForm::NoAgentG0 => agent && user.name == "g0",
+            RawForm::AttributeOnServer => !agent && has(user, "dept", "a") && slug == "s2",
+            RawForm::AttributeAmongClients => {
+                know == Know::All && !agent && has(user, "dept", &ask.circumstances.client)
+            }
             RawForm::SmallNumbers => {
                 let small = || {
                     let n = ask.arguments.as_ref().and_then(|a| a.get("n"));
@@ -179,6 +203,11 @@ impl<'a> Reference<'a> {
             }
         }
     }
+}
+
+fn has(user: &User, name: &str, value: &str) -> bool {
+    let values = user.attributes.get(name).into_iter().flatten();
+    values.into_iter().any(|known| known == value)
 }
 
 fn covers(spec: &PolicySpec, ask: &Ask) -> bool {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::random::Random;
 
-const NAMES: [&str; 8] = ["a", "ab", "abc", "b", "get_a", "get_b", "*", "x/y"];
+pub(crate) const NAMES: [&str; 8] = ["a", "ab", "abc", "b", "get_a", "get_b", "*", "x/y"];
 const PATTERNS: [&str; 9] = ["*", "a*", "*a", "get_*", "a", "ab", "*b*", "get_a", "a*c"];
 const PATHS: [&str; 10] = ["n", "s", "b", "o.n", "o.s", "l.*", "l.0", "l.*.n", "o.*", "o.l.*.s"];
 const OPERATORS: [&str; 14] = [
@@ -44,10 +44,12 @@ pub(crate) enum RawForm {
     TextIsNotOwner,
     AgentsOnly,
     NoAgentG0,
+    AttributeOnServer,
+    AttributeAmongClients,
 }
 
 impl RawForm {
-    const ALL: [RawForm; 7] = [
+    const ALL: [RawForm; 9] = [
         RawForm::GroupOnServer,
         RawForm::SmallNumbers,
         RawForm::NoClientToy,
@@ -55,12 +57,20 @@ impl RawForm {
         RawForm::TextIsNotOwner,
         RawForm::AgentsOnly,
         RawForm::NoAgentG0,
+        RawForm::AttributeOnServer,
+        RawForm::AttributeAmongClients,
     ];
 
     pub(crate) fn effect(self) -> &'static str {
         match self {
-            RawForm::GroupOnServer | RawForm::SmallNumbers | RawForm::AgentsOnly => "allow",
-            RawForm::NoClientToy | RawForm::TextIsNotOwner | RawForm::NoAgentG0 => "deny",
+            RawForm::GroupOnServer
+            | RawForm::SmallNumbers
+            | RawForm::AgentsOnly
+            | RawForm::AttributeOnServer => "allow",
+            RawForm::NoClientToy
+            | RawForm::TextIsNotOwner
+            | RawForm::NoAgentG0
+            | RawForm::AttributeAmongClients => "deny",
             RawForm::NamesWithB => "confirm",
         }
     }
@@ -89,6 +99,16 @@ impl RawForm {
                 r#"permit (principal is Agent, action, resource in Server::"s2");"#
             }
             RawForm::NoAgentG0 => r#"forbid (principal == Agent::"g0", action, resource);"#,
+            RawForm::AttributeOnServer => {
+                r#"permit (principal, action, resource in Server::"s2")
+                   when { principal.attributes.hasTag("dept") &&
+                          principal.attributes.getTag("dept").contains("a") };"#
+            }
+            RawForm::AttributeAmongClients => {
+                r#"forbid (principal, action, resource)
+                   when { principal.attributes.hasTag("dept") &&
+                          principal.attributes.getTag("dept").contains(context.client) };"#
+            }
         }
     }
 }
@@ -194,6 +214,21 @@ impl World {
         self.raw.push(None);
     }
 
+    /// One more policy of any kind.
+    pub(crate) fn add(&mut self, random: &mut Random) {
+        if random.once_in(4) {
+            let form = RawForm::ALL[random.below(RawForm::ALL.len())];
+            let (name, cedar) = (format!("more {form:?}"), Some(form.cedar().to_owned()));
+            self.specs.push(PolicySpec { name, cedar, ..PolicySpec::default() });
+            return self.raw.push(Some(form));
+        }
+        let effect = random.pick(&["allow", "allow", "deny", "confirm"]);
+        let mut spec = policy(self.specs.len(), effect, random);
+        spec.when = (0..random.below(2)).map(|_| condition(random)).collect();
+        self.specs.push(spec);
+        self.raw.push(None);
+    }
+
     fn empty(random: &mut Random) -> World {
         let people = (0..4).map(|n| user(n, random));
         let mut users: Vec<User> = people.collect();
@@ -242,8 +277,15 @@ fn user(number: usize, random: &mut Random) -> User {
         name: format!("U{number}"),
         roles: roles.into_iter().filter(|_| random.once_in(2)).collect(),
         groups: random.some(&["g0", "g1", "g2"]),
+        attributes: ["dept", "x"].into_iter().filter_map(|name| attribute(name, random)).collect(),
         active: true,
     }
+}
+
+/// Of agents nothing comes of them.
+fn attribute(name: &str, random: &mut Random) -> Option<(String, Vec<String>)> {
+    let values = random.some(&["Toy", "a", "b"]);
+    random.once_in(2).then(|| (name.to_owned(), values))
 }
 
 /// Agents that are called like people, groups and each other's client ids, to be mistaken for them.
@@ -274,6 +316,8 @@ fn server(number: usize, random: &mut Random) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::new(tools.collect()),
     }
@@ -294,6 +338,10 @@ fn policy(number: usize, effect: &str, random: &mut Random) -> PolicySpec {
         "agent:a",
         "agent:u0@example.com",
         "agent:b",
+        "attribute:dept=a",
+        "attribute:dept=b",
+        "attribute:x=a",
+        "attribute:none=a",
     ];
     let mut patterns = |one_in| {
         let count = 1 + random.below(2);

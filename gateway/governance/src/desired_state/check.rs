@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::{ApplyError, Desired};
 
-type Wrong = Vec<(String, String)>;
+/// Where something is wrong, and what.
+pub(crate) type Wrong = Vec<(String, String)>;
 
 /// Reads what is there and checks against it.
 pub(super) async fn check(store: &Store, desired: &Desired, prune: bool) -> Result<(), ApplyError> {
@@ -36,11 +37,11 @@ pub(super) fn against(desired: &Desired, there: &Catalogue, prune: bool) -> Resu
     if wrong.is_empty() { Ok(()) } else { Err(ApplyError::Refused(desired.problems(wrong))) }
 }
 
-/// What exists once the file is applied.
-struct Known {
-    groups: HashSet<String>,
-    users: HashSet<String>,
-    servers: HashSet<String>,
+/// What exists, of all that policies may name: once a file is applied, or now.
+pub(crate) struct Known {
+    pub(crate) groups: HashSet<String>,
+    pub(crate) users: HashSet<String>,
+    pub(crate) servers: HashSet<String>,
 }
 
 impl Known {
@@ -65,7 +66,8 @@ impl Known {
         expect(&self.groups, "group", name, path, wrong);
     }
 
-    fn policy(&self, spec: &PolicySpec, path: &str, wrong: &mut Wrong) {
+    /// Notes every name in `spec`, which stands at `path`, of something that does not exist.
+    pub(crate) fn policy(&self, spec: &PolicySpec, path: &str, wrong: &mut Wrong) {
         if let Some(server) = spec.server.as_deref().filter(|server| *server != "*") {
             expect(&self.servers, "server", server, format!("{path}.server"), wrong);
         }

@@ -247,7 +247,17 @@ impl Reading<'_> {
         }
         let status = status.and_then(|(_, status)| status);
         let (title, description) = (item.title, item.description);
-        Some(DesiredServer { slug: slug.ok()?, title, description, url, auth, status })
+        Some(DesiredServer {
+            slug: slug.ok()?,
+            title,
+            description,
+            url,
+            auth,
+            status,
+            icon: None,
+            sensitive: None,
+            admins: None,
+        })
     }
 
     /// One canonical spelling: the store compares policies as text.

@@ -242,6 +242,7 @@ fn there() -> Catalogue {
         name: String::new(),
         roles: vec![],
         groups: vec!["staff".into()],
+        attributes: Default::default(),
         active: true,
     };
     let server = Server {
@@ -254,6 +255,8 @@ fn there() -> Catalogue {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::default(),
     };
@@ -263,6 +266,11 @@ fn there() -> Catalogue {
         position: 0,
         spec_json:
             r#"{"name":"old","effect":"allow","principals":["group:staff"],"server":"wiki"}"#.into(),
+        version: 1,
+        source: "apply".into(),
+        changed_by: None,
+        created_at: gateway_core::Timestamp::UNIX_EPOCH,
+        updated_at: gateway_core::Timestamp::UNIX_EPOCH,
     };
     Catalogue {
         version: 1,

@@ -1,7 +1,15 @@
 //! Signed assertions (RFC 7523) that are no access tokens: with which a client proves itself, or an identity
 //! provider vouches for a person. As strict as access tokens; each is good once, which the store sees to.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use gateway_core::Timestamp;
+use http::{Request, Response};
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+use url::Url;
 
 use super::jwks::{self, IssuerKeys};
 use super::jwt;
@@ -12,6 +20,13 @@ use crate::settings::{GovernanceSettings, Issuer};
 const OF_CLIENTS: [&str; 2] = ["jwt", "client-authentication+jwt"];
 /// The type of an identity assertion (ID-JAG).
 const ID_JAG: &str = "oauth-id-jag+jwt";
+
+/// Published key sets that are remembered.
+const REMEMBERED: u64 = 1_000;
+/// Published key sets that are read at once.
+const AT_ONCE: usize = 16;
+/// The longest published key set, in bytes.
+const LONGEST_SET: usize = 32 * 1024;
 
 /// What an assertion with a good signature says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +66,64 @@ pub(crate) fn of_client(token: &str, jwks: &str, now: Timestamp) -> Result<Asser
         return Err("the assertion's signature does not verify".into());
     }
     checked(&read, now)
+}
+
+/// Whether a client may prove itself with these keys: at least one that is usable, and nothing that is secret.
+pub(crate) fn check_client_keys(jwks: &str) -> Result<(), String> {
+    jwks::check(jwks.as_bytes())
+}
+
+/// The keys of clients that publish them at an address of their own, read when an assertion needs them.
+pub(crate) struct PublishedKeys {
+    settings: GovernanceSettings,
+    known: Cache<String, Arc<IssuerKeys>>,
+    few: Few,
+}
+
+impl PublishedKeys {
+    pub(crate) fn new(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> PublishedKeys {
+        PublishedKeys {
+            settings: settings.clone(),
+            known: Cache::new(REMEMBERED),
+            few: Few { fetch, reading: Semaphore::new(AT_ONCE) },
+        }
+    }
+
+    /// The assertion of `client`, signed with one of the keys at `url`.
+    pub(crate) async fn verify(
+        &self,
+        (client, url): (&str, &Url),
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Assertion, String> {
+        let read = jwt::read_typed(token, &OF_CLIENTS)?;
+        let keys = self.known.get_with(format!("{client} {url}"), || {
+            let issuer = Issuer { jwks_url: Some(url.clone()), ..Issuer::new(client, "") };
+            Arc::new(IssuerKeys::new(issuer, &self.settings))
+        });
+        keys.keep_current(&self.few, now).await;
+        let found = keys.find(read.kid.as_deref(), read.algorithm, &self.few, now).await?;
+        if !found.verify(&read) {
+            return Err("the assertion's signature does not verify".into());
+        }
+        checked(&read, now)
+    }
+}
+
+/// The way out for what anybody may ask for: little of it at once, and nothing long.
+struct Few {
+    fetch: Arc<dyn Fetch>,
+    reading: Semaphore,
+}
+
+#[async_trait]
+impl Fetch for Few {
+    async fn send(&self, request: Request<Bytes>, limit: usize) -> Result<Response<Bytes>, String> {
+        let Ok(_reading) = self.reading.try_acquire() else {
+            return Err("too many key sets are being read at once".into());
+        };
+        self.fetch.send(request, limit.min(LONGEST_SET)).await
+    }
 }
 
 /// The issuers whose identity assertions are taken.

@@ -30,6 +30,9 @@ const LARGEST_DOCUMENT: usize = 512 * 1024;
 /// Most keys that are kept of a set.
 const MOST_KEYS: usize = 100;
 
+/// Members of a JWK that only private and symmetric keys have.
+const SECRET_MEMBERS: [&str; 3] = ["d", "k", "p"];
+
 /// One issuer and its keys as last read.
 pub(super) struct IssuerKeys {
     issuer: Issuer,
@@ -240,6 +243,16 @@ pub(super) fn signed_by(jwks: &str, token: &Unverified<'_>) -> bool {
     let body = Bytes::new();
     let set = Arc::new(KeySet { generation: 0, read_at: Timestamp::UNIX_EPOCH, keys, body });
     candidates(&set, token.kid.as_deref(), token.algorithm).is_some_and(|found| found.verify(token))
+}
+
+/// Whether a JWK set has a usable key and holds nothing secret.
+pub(super) fn check(body: &[u8]) -> Result<(), String> {
+    let secret = |key: Json<'_>| SECRET_MEMBERS.iter().any(|name| key.get(name).is_some());
+    let document = Json::parse(body).map_err(|e| e.to_string())?;
+    if document.get("keys").is_some_and(|keys| keys.elements().any(secret)) {
+        return Err("a key of the set is not public".into());
+    }
+    read_keys(body).map(drop)
 }
 
 /// With a key id: the keys of that id. Without: the only key for the algorithm, if there is just one.

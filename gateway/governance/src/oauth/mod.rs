@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::identity::OwnTokens;
-use crate::identity::assertion::AssertionIssuers;
+use crate::identity::assertion::{AssertionIssuers, PublishedKeys};
 use crate::ports::{Fetch, Random, uuid7};
 use crate::refresh::Current;
 use crate::settings::GovernanceSettings;
@@ -89,6 +89,7 @@ pub struct AuthorizationServer {
     hashing: [u8; 32],
     documents: client::document::Documents,
     assertion_issuers: AssertionIssuers,
+    published_keys: PublishedKeys,
     registrations: limits::Limiter,
     devices: limits::Limiter,
 }
@@ -110,6 +111,7 @@ impl AuthorizationServer {
             hashing: root.derive(Purpose::Oauth),
             documents: client::document::Documents::new(),
             assertion_issuers: AssertionIssuers::new(&settings),
+            published_keys: PublishedKeys::new(&settings, Arc::clone(&fetch)),
             registrations: limits::Limiter::per_hour(settings.oauth.registrations_per_hour),
             devices: limits::Limiter::per_hour(settings.oauth.registrations_per_hour),
             settings,

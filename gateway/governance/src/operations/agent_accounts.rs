@@ -156,6 +156,7 @@ impl CreateAgentAccount {
                 name: self.name,
                 roles,
                 groups: vec![],
+                attributes: Default::default(),
                 active: true,
             },
             secret_hash: secret.as_ref().map(hash),

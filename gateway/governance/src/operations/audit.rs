@@ -162,7 +162,7 @@ pub struct Detail {
     pub request_id: Option<String>,
     /// `legacy` or `modern`.
     pub era: Option<String>,
-    /// The confirmation that let it pass.
+    /// The confirmation that let it pass, or that it waits for.
     pub confirmation_id: Option<String>,
     /// The W3C trace id.
     pub trace_id: Option<String>,

@@ -62,7 +62,10 @@ use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
-use policies::{ListPolicies, ListServerPolicies};
+use policies::{
+    CreatePolicy, DeletePolicy, GetPolicy, ListPolicies, ListPolicyVersions, ListServerPolicies,
+    ReplayPolicy, RestorePolicy, UpdatePolicy,
+};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
 
@@ -201,6 +204,13 @@ operations! {
     GetAuditLog(GetAuditLog) -> audit::Detail: "get_audit_log" reads everywhere,
     ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" looks everywhere,
     ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" looks everywhere,
+    GetPolicy(GetPolicy) -> policies::PolicyDetail: "get_policy" looks everywhere,
+    CreatePolicy(CreatePolicy) -> policies::PolicyChanged: "create_policy" reads_and_changes everywhere,
+    UpdatePolicy(UpdatePolicy) -> policies::PolicyChanged: "update_policy" reads_and_changes everywhere,
+    DeletePolicy(DeletePolicy) -> policies::PolicyChanged: "delete_policy" reads_and_changes everywhere,
+    ListPolicyVersions(ListPolicyVersions) -> Page<policies::VersionRow>: "list_policy_versions" reads everywhere,
+    RestorePolicy(RestorePolicy) -> policies::PolicyChanged: "restore_policy" reads_and_changes everywhere,
+    ReplayPolicy(ReplayPolicy) -> policies::Replayed: "replay_policy" reads everywhere,
     ExplainAccess(ExplainAccess) -> access::Explained: "explain_access" looks everywhere,
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
@@ -235,6 +245,8 @@ operations! {
 pub(crate) enum Change {
     /// Of `set_server_status`.
     ServerStatus { server: Arc<Server>, after: ServerStatus },
+    /// Of `create_policy`, `update_policy`, `delete_policy` and `restore_policy`.
+    Policy(Box<policies::Write>),
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
     /// Of `request_access`.
@@ -276,6 +288,7 @@ impl Change {
             Change::ServerStatus { server, after } => {
                 servers::set_status(run, &server, after).await
             }
+            Change::Policy(write) => policies::write(run, *write).await,
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
             Change::NewAccessRequest(new) => access_requests::open(run, *new).await,
             Change::CancelAccessRequest(found) => access_requests::cancel(run, *found).await,

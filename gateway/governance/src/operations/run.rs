@@ -182,6 +182,6 @@ pub(crate) fn page_limit(limit: Option<u32>) -> Result<u32, Refused> {
     }
 }
 
-fn wrong_cursor() -> Refused {
+pub(crate) fn wrong_cursor() -> Refused {
     Refused::params("cursor: expected next_cursor of the page before, unchanged")
 }

@@ -19,7 +19,7 @@ pub(super) struct Claimed {
     pub(super) name: String,
     /// `None`: nothing was said of groups.
     pub(super) groups: Option<Vec<String>>,
-    /// A JSON object of texts.
+    /// A JSON object of texts and lists of texts.
     pub(super) attributes: String,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn read(
     let attributes: Map<String, Value> = provider
         .attributes
         .iter()
-        .filter_map(|name| Some((name.clone(), Value::String(scalar(&claims, name)?))))
+        .filter_map(|name| Some((name.clone(), texts(&claims, name)?)))
         .collect();
     Ok(Claimed {
         subject,
@@ -89,8 +89,19 @@ fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
 }
 
-fn scalar(claims: &[&Map<String, Value>; 2], name: &str) -> Option<String> {
+/// One text, or of a list those of its values that are texts.
+fn texts(claims: &[&Map<String, Value>; 2], name: &str) -> Option<Value> {
     let value = claims.iter().find_map(|claims| claims.get(name))?;
+    match value.as_array() {
+        Some(list) => {
+            let texts = list.iter().filter_map(scalar).take(MOST).map(Value::String);
+            Some(texts.collect()).filter(|texts| *texts != Value::Array(Vec::new()))
+        }
+        None => scalar(value).map(Value::String),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Bool(flag) => flag.to_string(),
@@ -157,15 +168,18 @@ mod tests {
 
     #[test]
     fn groups_and_attributes_are_texts_of_a_sensible_size() {
-        let provider =
-            Provider { attributes: vec!["dept".into(), "level".into(), "x".into()], ..provider() };
+        let provider = Provider {
+            attributes: ["dept", "level", "x", "teams", "none"].map(String::from).to_vec(),
+            ..provider()
+        };
         let token = object(json!({
             "sub": "s", "groups": ["b", "a", "a", 7, "", "x\ny", "l".repeat(201)],
-            "dept": "sales", "level": 3, "x": {"not": "kept"}
+            "dept": "sales", "level": 3, "x": {"not": "kept"},
+            "teams": ["red", 7, null, {"not": "kept"}, "l".repeat(201)], "none": [[]],
         }));
         let claimed = read(&provider, token, Map::new()).unwrap();
         assert_eq!(claimed.groups, Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(claimed.attributes, r#"{"dept":"sales","level":"3"}"#);
+        assert_eq!(claimed.attributes, r#"{"dept":"sales","level":"3","teams":["red","7"]}"#);
         let silent = read(&provider, object(json!({"sub": "s"})), Map::new()).unwrap();
         assert_eq!(silent.groups, None, "nothing said of groups changes nothing");
         assert!(read(&provider, object(json!({"name": "no subject"})), Map::new()).is_err());

@@ -1,17 +1,17 @@
 //! Tokens for agents: by secret, by assertion, on a person's behalf, and by an identity provider's word. What a
 //! thief tries besides.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gateway_core::caller::Caller;
-use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
 use super::agents::{POLICIES, enters};
 use super::house::{House, Replica, STATE, eventually};
 use super::oauth::{Flow, form, register, text};
+use super::signer::{FOREIGN, OURS};
 use crate::oauth::{ErrorCode, Form, OauthError, TokenRequest};
 use crate::testing::{FakeNet, settings};
 use crate::{Face, Issuer};
@@ -28,31 +28,6 @@ type Pairs<'a> = [(&'a str, &'a str)];
 
 struct World {
     flow: Flow,
-}
-
-/// A key that signs what a test wants.
-struct Signer(Ed25519KeyPair);
-
-static OURS: LazyLock<Signer> = LazyLock::new(Signer::new);
-static FOREIGN: LazyLock<Signer> = LazyLock::new(Signer::new);
-
-impl Signer {
-    fn new() -> Signer {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
-        Signer(Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap())
-    }
-
-    fn jwks(&self) -> Value {
-        let x = URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref());
-        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x}]})
-    }
-
-    fn sign(&self, header: &Value, claims: &Value) -> String {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(header), part(claims));
-        let signature = self.0.sign(message.as_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
-    }
 }
 
 /// An agent's credentials.

@@ -27,6 +27,7 @@ async fn roles_gate_operations() {
     let password =
         json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
     let link = json!({"user": "bob@example.com", "confirm": true});
+    let spec = |name: &str| json!({"name": name, "effect": "deny", "principals": ["everyone"], "server": "vault"});
     let cases: &[(&str, Value, [Option<Reason>; 6])] = &[
         ("list_servers", json!({}), [yes, yes, yes, yes, yes, yes]),
         ("list_servers", json!({"scope": "all"}), [yes, yes, yes, yes, no, no]),
@@ -39,6 +40,30 @@ async fn roles_gate_operations() {
         ("list_server_prompts", json!({"server_id": "tickets"}), [yes, yes, yes, yes, yes, gone]),
         ("list_policies", json!({}), [yes, yes, yes, yes, no, no]),
         ("list_server_policies", json!({"server_id": "tickets"}), [yes, yes, yes, yes, no, no]),
+        ("get_policy", json!({"policy_id": "not much at once"}), [yes, yes, yes, yes, no, no]),
+        ("get_policy", json!({"policy_id": "x"}), [absent, absent, absent, absent, no, no]),
+        (
+            "create_policy",
+            json!({"spec": spec("NEW"), "confirm": true}),
+            [yes, yes, no, no, no, no],
+        ),
+        (
+            "update_policy",
+            json!({"policy_id": "x", "spec": spec("y"), "confirm": true}),
+            [absent, absent, no, no, no, no],
+        ),
+        (
+            "delete_policy",
+            json!({"policy_id": "x", "confirm": true}),
+            [absent, absent, no, no, no, no],
+        ),
+        ("list_policy_versions", json!({}), [yes, yes, yes, yes, no, no]),
+        (
+            "restore_policy",
+            json!({"policy_id": "x", "version": 1, "confirm": true}),
+            [absent, absent, no, no, no, no],
+        ),
+        ("replay_policy", json!({"spec": spec("z")}), [yes, yes, no, no, no, no]),
         ("explain_access", other, [yes, yes, yes, yes, yes, no]),
         ("explain_access", own, [yes, yes, yes, yes, yes, gone]),
         ("list_audit_logs", json!({}), [yes; 6]),
@@ -95,6 +120,9 @@ async fn roles_gate_operations() {
                 let mut arguments = arguments.clone();
                 if arguments["name"] == "NEW" {
                     arguments["name"] = json!(format!("{person}-{face:?}"));
+                }
+                if arguments["spec"]["name"] == "NEW" {
+                    arguments["spec"]["name"] = json!(format!("{person}-{face:?}"));
                 }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::house::{House, STATE};
+use super::house::{House, STATE, eventually};
 use super::provider::{Idp, Providers};
 use crate::sign_in::{NotSignedIn, Opened};
 use crate::testing::{provider, settings};
@@ -126,6 +126,44 @@ async fn a_sign_in_takes_back_only_the_groups_that_a_sign_in_gave() {
     assert_eq!(groups(Value::Null).await, ["engineering", "new", "security"], "nothing was said");
     assert_eq!(groups(json!(["new"])).await, ["engineering", "new"]);
     assert_eq!(groups(json!([])).await, ["engineering"], "the file's stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_says_of_people_decides_what_they_may() {
+    let keeps = ["department", "teams"].map(String::from).to_vec();
+    let (house, idp) = with(Provider { attributes: keeps, ..provider() }).await;
+    let vault = r#"
+[[policies]]
+name = "finance and red"
+effect = "allow"
+principals = ["attribute:department=finance", "attribute:teams=red"]
+server = "vault"
+"#;
+    house.apply(&format!("{STATE}{vault}")).await;
+    let b = &house.b.governance;
+    let enters = |name: &str| {
+        let snapshot = b.snapshot();
+        let user = snapshot.user_by_email(&format!("{name}@example.com")).unwrap();
+        snapshot.policies.may_enter(user, snapshot.server("vault").unwrap())
+    };
+    assert!(!enters("bob"));
+    let said = [
+        (json!({"department": "finance"}), true),
+        (json!({"department": "Finance"}), false),
+        (json!({"teams": ["blue", "red"]}), true),
+        (json!({"teams": [["red"]], "color": "red"}), false),
+        (json!({"department": ["finance"]}), true),
+        (json!({}), false),
+    ];
+    for (claims, may) in said {
+        let mut all =
+            json!({"sub": "bob-at-idp", "email": "bob@example.com", "email_verified": true});
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        idp.says(all);
+        journey(&house, &idp).await.unwrap();
+        eventually(&format!("{claims}"), async || enters("bob") == may).await;
+        assert!(!enters("carol"), "{claims}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

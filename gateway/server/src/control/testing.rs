@@ -18,6 +18,7 @@ use gateway_governance::operations::access_requests::RequestAccess;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
+use gateway_governance::operations::policies::CreatePolicy;
 use gateway_governance::{
     Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
     SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line, desired_state,
@@ -28,6 +29,7 @@ use gateway_store::oauth_session::StoredSession;
 use gateway_store::private_postgres::PrivatePostgres;
 use gateway_store::vault::{Sealed, StoredVaultKey};
 use gateway_store::{Store, StoreSettings};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -84,6 +86,14 @@ impl Person {
     }
 }
 
+/// A policy under a name of its own.
+pub(crate) fn a_policy() -> Value {
+    json!({
+        "name": format!("policy {}", Uuid::new_v4()), "effect": "deny", "principals": ["everyone"],
+        "server": "tickets", "tools": ["drop_*"]
+    })
+}
+
 impl Organisation {
     /// A new one, on a Postgres of its own.
     pub(crate) async fn start() -> Organisation {
@@ -92,6 +102,14 @@ impl Organisation {
 
     /// One that reaches other hosts that way.
     pub(crate) async fn reaching(fetch: Arc<dyn Fetch>) -> Organisation {
+        Organisation::with(fetch, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(
+        fetch: Arc<dyn Fetch>,
+        change: impl FnOnce(&mut GovernanceSettings),
+    ) -> Organisation {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let store = Store::open(&StoreSettings {
@@ -115,14 +133,16 @@ impl Organisation {
         let root =
             RootKey::new(&std::array::from_fn::<u8, 32, _>(|i| (i * 37 + 11) as u8)).unwrap();
         let url = "https://mcp.example.com".parse().unwrap();
+        let mut settings = GovernanceSettings {
+            scim_token: Some(SCIM_TOKEN.into()),
+            sign_in: SignInSettings { local: true, ..SignInSettings::default() },
+            ..GovernanceSettings::new(root, url)
+        };
+        change(&mut settings);
         let parts = Parts {
             store: store.clone(),
             trail,
-            settings: GovernanceSettings {
-                scim_token: Some(SCIM_TOKEN.into()),
-                sign_in: SignInSettings { local: true, ..SignInSettings::default() },
-                ..GovernanceSettings::new(root, url)
-            },
+            settings,
             upstreams: Arc::new(Fake),
             fetch,
             mail: None,
@@ -160,6 +180,16 @@ impl Organisation {
         let operation = Operation::CreateAgentAccount(create);
         let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
         made.value["name"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new policy.
+    pub(crate) async fn policy(&self, spec: Value) -> String {
+        let create =
+            CreatePolicy { spec: serde_json::from_value(spec).unwrap(), confirm: Some(true) };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreatePolicy(create);
+        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        made.value["id"].as_str().unwrap().to_owned()
     }
 
     /// The id of a new delegation of Bob's.

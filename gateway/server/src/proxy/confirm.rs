@@ -132,7 +132,7 @@ struct Request {
 impl Request {
     async fn ask(
         self,
-        routed: Routed,
+        mut routed: Routed,
         target: Target<'_>,
         proxy: &Proxy,
     ) -> Result<Agreed, Refusal> {
@@ -154,6 +154,8 @@ impl Request {
             Ok(pending) => pending,
             Err(error) => return Err(unavailable(routed, &error)),
         };
+        let receipt = &mut routed.understood.identified.received.receipt;
+        receipt.subject.confirmation_id = Some(pending.id);
         // An agent's client is no human, and the person's own is not asked through it.
         let human = routed.understood.identified.caller.agent().is_none();
         let in_band =

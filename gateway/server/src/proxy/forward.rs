@@ -95,6 +95,9 @@ async fn once(
         }
     };
     let (head, body) = response.into_parts();
+    if let Some(reason) = head.extensions.get::<Reason>() {
+        routed.understood.identified.received.receipt.refused_behind(*reason);
+    }
     match Box::pin(connect::refusing(&routed, (head.status, &head.headers), proxy)).await {
         Refusing::Nothing => Ok(Replied { routed, response: Response::from_parts(head, body) }),
         Refusing::Again(unconnected) => Err(Unsent::Stale(Box::new(routed), unconnected)),

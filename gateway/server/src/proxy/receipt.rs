@@ -26,6 +26,8 @@ pub(super) struct Receipt {
     at: Timestamp,
     started: Instant,
     sent: Option<Instant>,
+    /// Why a server in this process refused the call.
+    behind: Option<Reason>,
     intent: bool,
     owed: bool,
 }
@@ -98,6 +100,7 @@ impl Receipt {
             at,
             started: Instant::now(),
             sent: None,
+            behind: None,
             intent: false,
             owed: true,
         }
@@ -142,6 +145,11 @@ impl Receipt {
         self.sent = Some(Instant::now());
     }
 
+    /// A server in this process refused the call.
+    pub(super) fn refused_behind(&mut self, reason: Reason) {
+        self.behind = Some(reason);
+    }
+
     /// Writes the event. Never waits, never fails.
     pub(super) fn conclude(mut self, ended: Ended) {
         self.write(ended);
@@ -152,9 +160,14 @@ impl Receipt {
         self.owed = false;
     }
 
-    fn write(&mut self, ended: Ended) {
+    fn write(&mut self, mut ended: Ended) {
         if !std::mem::take(&mut self.owed) {
             return;
+        }
+        if let (Some(reason), Outcome::Error, None) = (self.behind, ended.outcome, ended.reason) {
+            let denied = !is_failure(reason);
+            ended.outcome = if denied { Outcome::Denied } else { Outcome::Error };
+            ended.reason = Some(reason);
         }
         let now = self.governance.clock().now();
         let event = Event {
@@ -211,6 +224,8 @@ fn refused(reason: Reason) -> Option<ActionType> {
         Reason::PolicyDenied,
         Reason::TargetNotFound,
         Reason::ServerNotFound,
+        Reason::RoleMissing,
+        Reason::EntityNotFound,
         Reason::ConfirmationDeclined,
         Reason::ConfirmationExpired,
     ];

@@ -104,6 +104,7 @@ mod tests {
             name: String::new(),
             roles: vec![],
             groups: vec![],
+            attributes: Default::default(),
             active: true,
         };
         Caller::new(Arc::new(user), AuthMethod::ApiKey, "k")

@@ -39,7 +39,8 @@ pub type LegBody = Body;
 /// A server inside this process.
 #[async_trait]
 pub trait Local: Send + Sync + 'static {
-    /// Answers one request; the caller is in its extensions as `gateway_core::caller::Caller`.
+    /// Answers one request; the caller is in its extensions as `gateway_core::caller::Caller`. An answer whose
+    /// extensions hold a [`Reason`](gateway_core::reason::Reason) says that the call was refused, and why.
     async fn handle(&self, request: Request<Bytes>) -> Response<Body>;
 }
 

@@ -3,13 +3,15 @@
 //! A [`Trail`] takes an intent before a call leaves ([`Trail::record`] returns once it is committed) and
 //! an event for what came of it ([`Trail::conclude`] never waits). One writer commits what queued in one
 //! transaction and chains it ([`verify`] walks the chains); what cannot be written while Postgres is away
-//! waits in a spool on disk. `read.rs` answers listings. This module decides nothing about calls.
+//! waits in a spool on disk. `read.rs` answers listings, `recorded.rs` gives calls to ask about
+//! again. This module decides nothing about calls.
 
 mod batch;
 mod chain;
 mod flood;
 mod payload;
 mod read;
+mod recorded;
 mod row;
 mod session;
 mod settings;
@@ -30,6 +32,7 @@ pub use payload::Payload;
 pub use read::{
     EXPORT_LIMIT, EventCursor, EventDetail, EventEntry, EventFilter, EventPage, Only, PAGE_LIMIT,
 };
+pub use recorded::{KeptArguments, RecordedCall, RecordedPage};
 pub use settings::TrailSettings;
 pub use trail::{Durable, Trail, TrailError, TrailHealth};
 pub use verify::{Broken, Verdict, Verified, verify};

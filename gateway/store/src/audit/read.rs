@@ -60,8 +60,8 @@ pub struct Only {
 /// Where a page ended. Its text is not secret and not authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
-    ts: Timestamp,
-    id: Uuid,
+    pub(super) ts: Timestamp,
+    pub(super) id: Uuid,
 }
 
 /// A page of entries, newest first.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use gateway_core::ids::{ServerId, UserId};
 use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
 use sqlx::PgConnection;
 
 use super::{Change, ChangeKind, DesiredPolicy, DesiredServer, Diff, Noun, whole};
 use crate::error::StoreError;
 use crate::policy::StoredPolicy;
-use crate::server::StoredAuth;
+use crate::server::{StoredAuth, forget_what_was_learned, set_admins};
 
 pub(super) async fn servers(
     connection: &mut PgConnection,
@@ -67,39 +68,40 @@ async fn update_server(
     diff.field("url", old_url, url);
     diff.field("auth", auth_json(&before.auth)?, auth_json(&server.auth)?);
     diff.field("status", before.status.as_str(), status.as_str());
+    let icon = server.icon.clone().map_or_else(|| before.icon.clone(), none_if_empty);
+    let (old_icon, new_icon) = (before.icon.as_deref(), icon.as_deref());
+    diff.shown("icon", (old_icon, new_icon), |icon| shown_icon(icon.unwrap_or_default()));
+    let sensitive = server.sensitive.unwrap_or(before.sensitive);
+    diff.field("sensitive", before.sensitive.to_string(), sensitive.to_string());
     // The seeded row stays 'seed': pruning must never take it.
     sqlx::query!(
         "update server
             set title = $2, description = $3, url = $4, auth = $5::text::jsonb, status = $6,
+                icon = $7, sensitive = $8,
                 source = case source when 'seed' then 'seed' else 'apply' end, updated_at = now()
           where id = $1
-            and ((title, description, auth, status) is distinct from ($2, $3, $5::text::jsonb, $6)
-                 or url is distinct from $4 or source = 'api')",
+            and ((title, description, auth, status, sensitive)
+                     is distinct from ($2, $3, $5::text::jsonb, $6, $8)
+                 or url is distinct from $4 or icon is distinct from $7 or source = 'api')",
         before.id.0,
         title,
         description,
         server.url,
         auth_json(&server.auth)?,
-        status.as_str()
+        status.as_str(),
+        icon,
+        sensitive
     )
     .execute(&mut *connection)
     .await?;
+    if let Some(admins) = &server.admins {
+        let (was, is) = administered(&mut *connection, before.id, server, admins).await?;
+        diff.field("admins", was, is);
+    }
     if moved {
-        forget_what_was_learned(connection, before).await?;
+        forget_what_was_learned(connection, before.id).await?;
     }
     Ok(diff.into_change(Noun::Server, server.slug.as_str(), before.id.0))
-}
-
-/// Another address may be another server: what the old one told counts no more.
-async fn forget_what_was_learned(
-    connection: &mut PgConnection,
-    server: &Server,
-) -> Result<(), StoreError> {
-    sqlx::query!("update server set legacy = null, modern = null where id = $1", server.id.0)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!("delete from tool where server_id = $1", server.id.0).execute(connection).await?;
-    Ok(())
 }
 
 async fn create_server(
@@ -110,18 +112,67 @@ async fn create_server(
         return Err(StoreError::Invalid(format!("server \"{}\" needs a url", server.slug)));
     };
     let id = sqlx::query_scalar!(
-        "insert into server (slug, title, description, url, auth, status)
-         values ($1, $2, $3, $4, $5::text::jsonb, $6) returning id",
+        "insert into server (slug, title, description, url, auth, status, icon, sensitive)
+         values ($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8) returning id",
         server.slug.as_str(),
         server.title.as_deref().unwrap_or(server.slug.as_str()),
         server.description.as_deref().unwrap_or_default(),
         url,
         auth_json(&server.auth)?,
-        server.status.unwrap_or(ServerStatus::Active).as_str()
+        server.status.unwrap_or(ServerStatus::Active).as_str(),
+        server.icon.clone().and_then(none_if_empty),
+        server.sensitive.unwrap_or_default()
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
+    if let Some(admins) = &server.admins {
+        administered(connection, ServerId(id), server, admins).await?;
+    }
     Ok(whole(ChangeKind::Created, Noun::Server, server.slug.as_str(), id))
+}
+
+/// Gives the server these admins; who they were and are.
+async fn administered(
+    connection: &mut PgConnection,
+    id: ServerId,
+    server: &DesiredServer,
+    admins: &[String],
+) -> Result<(String, String), StoreError> {
+    let lower: Vec<String> = admins.iter().map(|email| email.to_lowercase()).collect();
+    let known = sqlx::query!("select id, email from gateway_user where email = any($1)", &lower)
+        .fetch_all(&mut *connection)
+        .await?;
+    if let Some(absent) = lower.iter().find(|email| known.iter().all(|row| row.email != **email)) {
+        let slug = &server.slug;
+        let wrong = format!("server \"{slug}\": admins: there is no user \"{absent}\"");
+        return Err(StoreError::Invalid(wrong));
+    }
+    let names = async |connection: &mut PgConnection| -> Result<String, StoreError> {
+        let names = sqlx::query_scalar!(
+            "select email from gateway_user where id in
+                 (select user_id from server_admin where server_id = $1) order by email",
+            id.0
+        );
+        Ok(names.fetch_all(connection).await?.join(", "))
+    };
+    let before = names(&mut *connection).await?;
+    let ids: Vec<UserId> = known.into_iter().map(|row| UserId(row.id)).collect();
+    set_admins(&mut *connection, id, &ids).await?;
+    Ok((before, names(connection).await?))
+}
+
+fn none_if_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// An icon that is in the text itself is nothing to read.
+fn shown_icon(icon: &str) -> String {
+    match icon.split_once(',') {
+        Some((head, body)) if icon.starts_with("data:") => {
+            format!("{head},... ({} characters)", body.len())
+        }
+        Some(_) | None => icon.to_owned(),
+    }
 }
 
 fn auth_json(auth: &UpstreamAuth) -> Result<String, StoreError> {

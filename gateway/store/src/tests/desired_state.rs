@@ -18,8 +18,13 @@ fn server(slug: &str, url: Option<&str>) -> DesiredServer {
         url: url.map(str::to_owned),
         auth: UpstreamAuth::None,
         status: None,
+        icon: None,
+        sensitive: None,
+        admins: None,
     }
 }
+
+const ICON: &str = "data:image/png;base64,iVBORw0KGgo=";
 
 fn policy(name: &str, spec: &str) -> DesiredPolicy {
     DesiredPolicy { name: name.into(), spec_json: spec.into() }
@@ -131,7 +136,7 @@ async fn every_field_is_followed() {
     let ids = |changes: Vec<Change>| changes.into_iter().map(|c| c.id).collect::<Vec<_>>();
     let before = ids(store.plan(&organisation(), false).await.unwrap());
     type Edit = fn(&mut DesiredState);
-    let edits: [(Edit, &str); 10] = [
+    let edits: [(Edit, &str); 17] = [
         (|s| s.users[1].name = "Bob".into(), "~ user bob@x.test: name"),
         (|s| s.users[1].roles.push(Role::Helpdesk), "~ user bob@x.test: roles"),
         (|s| s.users[1].groups.truncate(1), "~ user bob@x.test: groups"),
@@ -141,6 +146,16 @@ async fn every_field_is_followed() {
         (|s| s.servers[0].url = Some("http://127.0.0.1:2/mcp".into()), "~ server tickets: url"),
         (|s| s.servers[0].auth = UpstreamAuth::None, "~ server tickets: auth"),
         (|s| s.servers[0].status = Some(ServerStatus::Draft), "~ server tickets: status"),
+        (|s| s.servers[0].icon = Some(ICON.into()), "~ server tickets: icon"),
+        (
+            |s| s.servers[0].icon = Some(format!("{}B=", &ICON[..ICON.len() - 2])),
+            "~ server tickets: icon",
+        ),
+        (|s| s.servers[0].icon = Some(String::new()), "~ server tickets: icon"),
+        (|s| s.servers[0].sensitive = Some(true), "~ server tickets: sensitive"),
+        (|s| s.servers[0].admins = Some(vec!["BOB@x.test".into()]), "~ server tickets: admins"),
+        (|s| s.servers[0].admins = Some(vec!["alice@x.test".into()]), "~ server tickets: admins"),
+        (|s| s.servers[0].admins = Some(vec![]), "~ server tickets: admins"),
         (|s| s.policies[0].spec_json = "{}".into(), "~ policy second: spec"),
     ];
     let mut state = organisation();
@@ -153,6 +168,29 @@ async fn every_field_is_followed() {
     assert_eq!(apply(&store, &state, false).await, moved);
     state.policies.reverse();
     assert_eq!(ids(store.apply(&state, false).await.unwrap()), before, "ids changed");
+}
+
+#[tokio::test]
+async fn what_a_file_does_not_name_stays() {
+    let store = store().await;
+    let mut state = organisation();
+    state.servers[0].icon = Some(ICON.into());
+    state.servers[0].sensitive = Some(true);
+    state.servers[0].admins = Some(vec!["bob@x.test".into()]);
+    apply(&store, &state, false).await;
+    assert_eq!(apply(&store, &organisation(), true).await, [""; 0], "absent leaves it as it is");
+    let catalogue = store.load_catalogue().await.unwrap();
+    let tickets = catalogue.servers.iter().find(|s| s.slug.as_str() == "tickets").unwrap();
+    let bob = catalogue.users.iter().find(|user| user.email == "bob@x.test").unwrap();
+    assert_eq!((tickets.icon.as_deref(), tickets.sensitive), (Some(ICON), true));
+    assert_eq!(tickets.admins, [bob.id]);
+    let other = organisation().servers.remove(0);
+    let bare = DesiredState {
+        servers: vec![DesiredServer { icon: Some(String::new()), ..other }],
+        ..DesiredState::default()
+    };
+    let shown = store.plan(&bare, false).await.unwrap()[0].to_string();
+    assert!(shown.contains("icon: data:image/png;base64,... (12 characters) -> "), "{shown}");
 }
 
 #[tokio::test]
@@ -234,7 +272,7 @@ async fn one_mistake_and_nothing_is_done() {
     let store = store().await;
     let version = store.catalogue_version().await.unwrap();
     type Mistake = fn(&mut DesiredState);
-    let mistakes: [(Mistake, &str); 9] = [
+    let mistakes: [(Mistake, &str); 10] = [
         (
             |s| s.users[1].groups.push("ghosts".into()),
             "user \"bob@x.test\": groups: there is no group \"ghosts\"",
@@ -248,6 +286,10 @@ async fn one_mistake_and_nothing_is_done() {
         (|s| s.servers.push(server("tickets", None)), "server \"tickets\" is named twice"),
         (|s| s.servers.push(server("nowhere", None)), "server \"nowhere\" needs a url"),
         (|s| s.servers.push(server("runlayer", Some("http://x/"))), "has no url"),
+        (
+            |s| s.servers[0].admins = Some(vec!["ghost@x.test".into()]),
+            "server \"tickets\": admins: there is no user \"ghost@x.test\"",
+        ),
         (|s| s.policies.push(policy("nul\0", "{}")), "NUL in its name"),
         (|s| s.users[0].name = "nul\0".into(), "the database refused"),
     ];

@@ -59,6 +59,8 @@ fn server(id: u128, slug: &str) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::default(),
     }
@@ -73,6 +75,7 @@ fn agent(id: &str, active: bool) -> StoredAgent {
             name: format!("agent {id}"),
             roles: vec![],
             groups: vec![],
+            attributes: Default::default(),
             active,
         },
         secret_hash: Some([0; 32]),

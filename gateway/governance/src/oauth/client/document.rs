@@ -14,7 +14,9 @@ use time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 use url::{Host, Url};
 
-use super::{Client, tidy_name};
+use super::signed::Keys;
+use super::{Client, Proof, tidy_name};
+use crate::identity::assertion;
 use crate::oauth::error::{ErrorCode, OauthError};
 use crate::oauth::redirect;
 use crate::ports::Fetch;
@@ -33,6 +35,8 @@ const USUAL: Duration = Duration::minutes(15);
 const SHORTEST: Duration = Duration::minutes(1);
 /// How long it counts at most.
 const LONGEST_AGE: Duration = Duration::days(1);
+/// How long after it was read a document stands in for a page that does not answer.
+const STANDS_IN: Duration = Duration::days(1);
 /// How long a failure is remembered.
 const FAILED: Duration = Duration::seconds(30);
 /// Most redirect URIs of one document.
@@ -53,6 +57,39 @@ pub(crate) struct Documents {
 struct Known {
     client: Result<Client, OauthError>,
     until: Timestamp,
+    /// How long it may stand in while its page does not answer.
+    stands_in_until: Timestamp,
+}
+
+/// A document that was not read.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    /// Its page says nothing, or that it cannot now.
+    #[error("{0}")]
+    Silent(String),
+    /// What the page says is no description of a client.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Known {
+    fn read(client: Client, now: Timestamp, age: Duration) -> Known {
+        Known { client: Ok(client), until: now + age, stands_in_until: now + STANDS_IN }
+    }
+
+    /// A client whose page is away for a while is still the one that it was; one whose page says something
+    /// else is not.
+    fn unread(unread: Unread, before: Option<Known>, now: Timestamp) -> Known {
+        let before = before.filter(|known| known.client.is_ok() && known.stands_in_until > now);
+        let (code, why) = match (unread, before) {
+            (Unread::Silent(_), Some(before)) => return Known { until: now + FAILED, ..before },
+            (Unread::Silent(why), None) => (ErrorCode::TemporarilyUnavailable, why),
+            (Unread::Unusable(why), _) => (ErrorCode::InvalidClient, why),
+        };
+        let description = "the client's metadata document could not be used";
+        let error = OauthError::new(code, description).because(why);
+        Known { client: Err(error), until: now + FAILED, stands_in_until: now }
+    }
 }
 
 impl Documents {
@@ -78,12 +115,10 @@ impl Documents {
             return Err(OauthError::new(ErrorCode::TooMuch, "try again later"));
         };
         let known = match read(&url, id, fetch).await {
-            Ok((client, age)) => Known { client: Ok(client), until: now + age },
-            Err(why) => {
-                tracing::info!(client_id = id, why, "a client's metadata document is not usable");
-                let description = "the client's metadata document could not be used";
-                let error = OauthError::new(ErrorCode::InvalidClient, description).because(why);
-                Known { client: Err(error), until: now + FAILED }
+            Ok((client, age)) => Known::read(client, now, age),
+            Err(unread) => {
+                tracing::info!(client_id = id, %unread, "a client's metadata document was not read");
+                Known::unread(unread, place.take(), now)
             }
         };
         *place = Some(known.clone());
@@ -94,15 +129,21 @@ impl Documents {
 /// The URL of a client id: https, or http on this machine (the egress guard has the last word), with a path,
 /// in its normal form.
 fn address(id: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(id).map_err(|_| "not a URL")?;
-    if url.as_str() != id || id.contains(['#', '\\']) {
+    let url = reachable(id)?;
+    if url.path() == "/" {
+        return Err("expected a path");
+    }
+    Ok(url)
+}
+
+/// A URL that is read on a client's word.
+fn reachable(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "not a URL")?;
+    if url.as_str() != text || text.contains(['#', '\\']) {
         return Err("expected a URL in its normal form, without a fragment");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("expected no user name in it");
-    }
-    if url.path() == "/" {
-        return Err("expected a path");
     }
     let local = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -113,22 +154,27 @@ fn address(id: &str) -> Result<Url, &'static str> {
     if url.scheme() == "https" || local { Ok(url) } else { Err("expected https") }
 }
 
-async fn read(url: &Url, id: &str, fetch: &dyn Fetch) -> Result<(Client, Duration), String> {
+async fn read(url: &Url, id: &str, fetch: &dyn Fetch) -> Result<(Client, Duration), Unread> {
+    let unusable = |why: &str| Unread::Unusable(why.to_owned());
     let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = url.as_str().parse().map_err(|_| "not a usable address".to_owned())?;
+    *request.uri_mut() = url.as_str().parse().map_err(|_| unusable("not a usable address"))?;
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
     let answer = match tokio::time::timeout(WITHIN, fetch.send(request, LONGEST)).await {
-        Ok(answer) => answer?,
-        Err(_) => return Err("no answer in time".into()),
+        Ok(answer) => answer.map_err(Unread::Silent)?,
+        Err(_) => return Err(Unread::Silent("no answer in time".into())),
     };
-    if answer.status() != StatusCode::OK {
-        return Err(format!("status {}, expected 200", answer.status().as_u16()));
+    let status = answer.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(Unread::Silent(format!("status {}", status.as_u16())));
+    }
+    if status != StatusCode::OK {
+        return Err(Unread::Unusable(format!("status {}, expected 200", status.as_u16())));
     }
     if !is_json(answer.headers()) {
-        return Err("expected the content type application/json".into());
+        return Err(unusable("expected the content type application/json"));
     }
     let age = age(answer.headers());
-    Ok((client(url, id, answer.body())?, age))
+    Ok((client(url, id, answer.body()).map_err(Unread::Unusable)?, age))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -161,10 +207,6 @@ fn client(url: &Url, id: &str, body: &[u8]) -> Result<Client, String> {
     if document.get("client_secret").is_some() {
         return Err("\"client_secret\": a public document holds no secret".into());
     }
-    let method = document.get("token_endpoint_auth_method");
-    if method.is_some_and(|method| method.as_str().as_deref() != Some("none")) {
-        return Err("\"token_endpoint_auth_method\": expected \"none\"".into());
-    }
     let host = url.host_str().unwrap_or_default().to_owned();
     let name = tidy_name(&text("client_name").unwrap_or_default());
     Ok(Client {
@@ -173,8 +215,37 @@ fn client(url: &Url, id: &str, body: &[u8]) -> Result<Client, String> {
         host: Some(host),
         redirect_uris: redirect_uris(document)?,
         refreshes: true,
-        secret_hash: None,
+        proof: proof(document)?,
     })
+}
+
+/// What the document says of authentication. A client that declares keys is never taken without them.
+fn proof(document: Json<'_>) -> Result<Proof, String> {
+    let Some(method) = document.get("token_endpoint_auth_method") else { return Ok(Proof::None) };
+    match method.as_str().as_deref() {
+        Some("none") => Ok(Proof::None),
+        Some("private_key_jwt") => keys(document).map(Proof::Keys),
+        Some(_) | None => {
+            Err("\"token_endpoint_auth_method\": expected \"none\" or \"private_key_jwt\"".into())
+        }
+    }
+}
+
+fn keys(document: Json<'_>) -> Result<Keys, String> {
+    match (document.get("jwks"), document.get("jwks_uri")) {
+        (Some(set), None) => {
+            assertion::check_client_keys(set.raw()).map_err(|why| format!("\"jwks\": {why}"))?;
+            Ok(Keys::Inline(set.raw().to_owned()))
+        }
+        (None, Some(uri)) => {
+            let uri = uri.as_str().ok_or("\"jwks_uri\": expected a string")?;
+            let url = reachable(&uri).map_err(|why| format!("\"jwks_uri\": {why}"))?;
+            Ok(Keys::At(url))
+        }
+        (None, None) => Err("\"jwks\" or \"jwks_uri\": missing".into()),
+        // RFC 7591, section 2.
+        (Some(_), Some(_)) => Err("\"jwks\" and \"jwks_uri\": expected one of them".into()),
+    }
 }
 
 fn redirect_uris(document: Json<'_>) -> Result<Vec<String>, String> {

@@ -1,9 +1,11 @@
-//! Clients: who asks for tokens. Agent accounts are clients of their own kind ([`agent`]). One whose id is a URL describes itself at that URL ([`document`]); another
-//! registered before ([`registered`]). Both become a [`Client`], and nothing else here knows the difference.
+//! Clients: who asks for tokens. Agent accounts are clients of their own kind ([`agent`]). One whose id is a URL
+//! describes itself at that URL ([`document`]); another registered before ([`registered`]). Both become a
+//! [`Client`], and nothing else here knows the difference. [`signed`] takes what they sign.
 
 pub(crate) mod agent;
 pub(crate) mod document;
 pub(crate) mod registered;
+pub(crate) mod signed;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +14,7 @@ use gateway_core::keys::keyed_hash;
 use super::error::OauthError;
 use super::form::{self, Form};
 use super::{AuthorizationServer, redirect};
+use signed::Keys;
 
 /// Longest client id.
 const LONGEST_ID: usize = 2048;
@@ -29,8 +32,19 @@ pub struct Client {
     pub redirect_uris: Vec<String>,
     /// Whether it gets refresh tokens.
     pub refreshes: bool,
-    /// The keyed hash of its secret; `None`: it has none.
-    pub(crate) secret_hash: Option<[u8; 32]>,
+    /// How it proves itself at the token endpoint.
+    pub(crate) proof: Proof,
+}
+
+/// How a client proves itself at the token endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It is public: not at all.
+    None,
+    /// By a secret, of which this is the keyed hash.
+    Secret([u8; 32]),
+    /// By assertions signed with one of these keys.
+    Keys(Keys),
 }
 
 impl Client {
@@ -142,29 +156,40 @@ impl AuthorizationServer {
         registered::read(stored)
     }
 
-    /// The client that asks for a token, once it has proven itself as far as it can. A client that describes
-    /// itself at its URL has no secret, so its description is not read again.
+    /// The client that asks for a token, once it has proven itself in the one way that is its own.
     pub(crate) async fn proven_client(
         &self,
         form: &Form,
         authorization: Option<&str>,
     ) -> Result<Proven, OauthError> {
-        let presented = presented(form, authorization)?;
-        if presented.assertion.is_some() {
-            return Err(OauthError::client("this client does not sign assertions"));
+        let Presented { id, secret, assertion } = presented(form, authorization)?;
+        let (id, token) = match assertion {
+            Some(assertion) => {
+                let (id, token) = signed::named(&id, assertion)?;
+                (id, Some(token))
+            }
+            None => (id, None),
+        };
+        if secret.is_some() && document::is_url(&id) {
+            // Nobody has to be asked about that.
+            return Err(OauthError::client("a client with a URL as its id has no secret"));
         }
-        if document::is_url(&presented.id) {
-            return match presented.secret {
-                None => Ok(Proven { id: presented.id, refreshes: true }),
-                Some(_) => Err(OauthError::client("a client with a URL as its id has no secret")),
-            };
+        let client = self.client(&id).await?;
+        match (&client.proof, secret, token) {
+            (Proof::None, None, None) => {}
+            (Proof::Secret(hash), Some(secret), None) if *hash == self.hash("secret", &secret) => {}
+            (Proof::Keys(keys), None, Some(token)) => self.take_assertion(&id, keys, token).await?,
+            (Proof::None | Proof::Secret(_), _, _) => {
+                let detail = "the client's secret is missing, wrong or not wanted";
+                return Err(OauthError::client(detail));
+            }
+            (Proof::Keys(_), _, _) => {
+                return Err(OauthError::client("the client must sign an assertion"));
+            }
         }
-        let client = self.client(&presented.id).await?;
-        let hash = presented.secret.map(|secret| self.hash("secret", &secret));
-        if client.secret_hash != hash {
-            return Err(OauthError::client("the client's secret is missing, wrong or not wanted"));
+        if !document::is_url(&client.id) {
+            self.keep(&client.id).await;
         }
-        self.keep(&client.id).await;
         Ok(Proven { id: client.id, refreshes: client.refreshes })
     }
 

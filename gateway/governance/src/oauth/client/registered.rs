@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Client, tidy_name};
+use super::{Client, Proof, tidy_name};
 use crate::oauth::error::{ErrorCode, OauthError};
 use crate::oauth::record::Note;
 use crate::oauth::{AuthorizationServer, grants, redirect};
@@ -42,7 +42,7 @@ pub(crate) fn read(stored: StoredClient) -> Result<Client, OauthError> {
         host: None,
         refreshes: metadata.grant_types.iter().any(|name| name == grants::refresh_token::NAME),
         redirect_uris: metadata.redirect_uris,
-        secret_hash: stored.secret_hash,
+        proof: stored.secret_hash.map_or(Proof::None, Proof::Secret),
     })
 }
 

@@ -8,11 +8,12 @@ use gateway_core::{Clock, Timestamp};
 use serde_json::{Value, json};
 
 use crate::oauth::client::document::Documents;
-use crate::oauth::{Client, OauthError};
+use crate::oauth::{Client, ErrorCode, OauthError};
 use crate::ports::Fetch;
 use crate::testing::SetClock;
 
 const ID: &str = "https://app.example.com/client.json";
+const KEYS: &str = "https://keys.example.net/app.json";
 
 /// One page, counted.
 struct Page {
@@ -64,13 +65,40 @@ fn with(name: &str, to: Value) -> String {
     document.to_string()
 }
 
+/// One that signs assertions, with these members.
+fn signing(members: &[(&str, Value)]) -> String {
+    let mut document = document();
+    document["token_endpoint_auth_method"] = json!("private_key_jwt");
+    for (name, value) in members {
+        document[*name] = value.clone();
+    }
+    document.to_string()
+}
+
+fn key_set() -> Value {
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]})
+}
+
+fn private_key_set() -> Value {
+    let mut set = key_set();
+    set["keys"][0]["d"] = json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
+    set
+}
+
 async fn read(page: &Page, id: &str) -> Result<Client, OauthError> {
     Documents::new().client(id, page, Timestamp::UNIX_EPOCH).await
 }
 
 #[tokio::test]
 async fn a_good_document_makes_a_client() {
-    for body in [document().to_string(), with("jwks_uri", json!("https://app.example.com/jwks"))] {
+    let others = [
+        with("jwks_uri", json!("https://app.example.com/jwks")),
+        signing(&[("jwks", key_set())]),
+        // The keys may lie anywhere, as draft-ietf-oauth-client-id-metadata-document has it.
+        signing(&[("jwks_uri", json!(KEYS))]),
+    ];
+    for body in others.into_iter().chain([document().to_string()]) {
         let client = read(&Page::new(body), ID).await.unwrap();
         assert_eq!(client.name, "App");
         assert_eq!(client.host.as_deref(), Some("app.example.com"));
@@ -102,7 +130,26 @@ async fn documents_that_are_not_believed() {
         ("client_id array", with("client_id", json!([ID]))),
         ("a secret", with("client_secret", json!("x"))),
         ("secret authentication", with("token_endpoint_auth_method", json!("client_secret_post"))),
-        ("signed authentication", with("token_endpoint_auth_method", json!("private_key_jwt"))),
+        ("authentication by no word", with("token_endpoint_auth_method", Value::Null)),
+        ("an unknown way to authenticate", with("token_endpoint_auth_method", json!("mtls"))),
+        ("signed, without keys", signing(&[])),
+        ("signed, two sets of keys", signing(&[("jwks", key_set()), ("jwks_uri", json!(KEYS))])),
+        ("signed, no key in the set", signing(&[("jwks", json!({"keys": []}))])),
+        ("signed, keys as text", signing(&[("jwks", json!("x"))])),
+        ("signed, a private key", signing(&[("jwks", private_key_set())])),
+        (
+            "signed, a shared secret",
+            signing(&[("jwks", json!({"keys": [{"kty": "oct", "k": "eA"}]}))]),
+        ),
+        ("signed, keys nowhere", signing(&[("jwks_uri", Value::Null)])),
+        ("signed, keys at no URL", signing(&[("jwks_uri", json!("keys.json"))])),
+        ("signed, keys in the clear", signing(&[("jwks_uri", json!("http://app.example.com/k"))])),
+        ("signed, keys in a file", signing(&[("jwks_uri", json!("file:///etc/passwd"))])),
+        (
+            "signed, keys with a user",
+            signing(&[("jwks_uri", json!("https://u:p@app.example.com/k"))]),
+        ),
+        ("signed, keys behind #", signing(&[("jwks_uri", json!("https://app.example.com/k#x"))])),
         ("no redirect URIs", with("redirect_uris", json!([]))),
         ("redirect URIs missing", with("redirect_uris", Value::Null)),
         ("redirect URIs text", with("redirect_uris", json!("https://app.example.com/cb"))),
@@ -189,4 +236,28 @@ async fn a_failure_is_remembered_for_a_while() {
     clock.advance(30);
     assert!(documents.client(ID, &page, clock.now()).await.is_err());
     assert_eq!(page.times(), 2);
+}
+
+#[tokio::test]
+async fn a_page_that_is_silent_does_not_end_a_client_and_one_that_says_no_does() {
+    let good = Page::new(document().to_string());
+    let silent = Page { status: 503, ..Page::new("") };
+    let gone = Page { status: 404, ..Page::new("") };
+    let (documents, clock) = (Documents::new(), SetClock::new());
+    let ask = async |page: &Page| documents.client(ID, page, clock.now()).await;
+    let code = |asked: Result<Client, OauthError>| asked.unwrap_err().code;
+    assert_eq!(code(ask(&silent).await), ErrorCode::TemporarilyUnavailable, "nothing is known yet");
+    clock.advance(30);
+    ask(&good).await.unwrap();
+    for _ in 0..3 {
+        clock.advance(900);
+        ask(&silent).await.unwrap();
+    }
+    assert_eq!(silent.times(), 4);
+    clock.advance(86_400);
+    assert_eq!(code(ask(&silent).await), ErrorCode::TemporarilyUnavailable, "not for ever");
+    clock.advance(30);
+    ask(&good).await.unwrap();
+    clock.advance(900);
+    assert_eq!(code(ask(&gone).await), ErrorCode::InvalidClient);
 }

@@ -8,6 +8,7 @@ mod keys;
 mod redirects;
 mod refresh;
 mod registration;
+mod signed_clients;
 
 use std::sync::LazyLock;
 

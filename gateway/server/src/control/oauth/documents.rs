@@ -20,8 +20,8 @@ pub(super) fn metadata(server: &AuthorizationServer) -> Value {
         "grant_types_supported": grants::ALL,
         "token_endpoint_auth_methods_supported": grants::AUTH_METHODS,
         "token_endpoint_auth_signing_alg_values_supported": grants::ASSERTION_ALGORITHMS,
-        "revocation_endpoint_auth_methods_supported":
-            ["none", "client_secret_basic", "client_secret_post"],
+        "revocation_endpoint_auth_methods_supported": grants::AUTH_METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": grants::ASSERTION_ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "client_id_metadata_document_supported": true,

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::super::metadata::Metadata;
-use super::super::testing::{Organisation, Person};
+use super::super::testing::{Organisation, Person, a_policy};
 use super::routes::{Access, Does, ROUTES, Route};
 use super::*;
 use crate::exchange::Early;
@@ -89,6 +89,8 @@ impl Face {
             "request_access" => json!({"server_id": "vault", "reason": "on call"}),
             "decide_access_request" => json!({"decision": "approve"}),
             "cancel_access_request" => json!({}),
+            "create_policy" | "update_policy" | "replay_policy" => json!({"spec": a_policy()}),
+            "restore_policy" => json!({"version": 1}),
             _ => Value::Null,
         };
         let id = match name {
@@ -110,6 +112,9 @@ impl Face {
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
         if path.contains("{agent}") {
             path = path.replace("{agent}", &self.organisation.agent().await);
+        }
+        if path.contains("{policy_id}") {
+            path = path.replace("{policy_id}", &self.organisation.policy(a_policy()).await);
         }
         assert!(!path.contains('{') && !path.contains("//"), "{name}: no example for {path}");
         (path, if body.is_null() { "{}".into() } else { body.to_string() })
@@ -201,7 +206,8 @@ async fn bad_credentials_reach_no_operation() {
             .path
             .replace("{server_id}", "tickets")
             .replace("{id}", "x")
-            .replace("{agent}", "x");
+            .replace("{agent}", "x")
+            .replace("{policy_id}", "x");
         for case in &cases {
             let mut headers = HeaderMap::new();
             for (name, value) in case {

@@ -4,6 +4,7 @@
 
 mod call;
 mod cap;
+mod shape;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,6 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::Value;
 
 use super::arguments;
 use crate::exchange::{BodyError, Reply};
@@ -70,7 +70,18 @@ impl Local for InProcess {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let both = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert(ACCEPT, both);
-        self.service.handle(request).await.map(|body| body.map_err(BodyError::from).boxed_unsync())
+        let (mut head, body) = self.service.handle(request).await.into_parts();
+        let json = HeaderValue::from_static("application/json");
+        if head.headers.get(CONTENT_TYPE) != Some(&json) {
+            return Reply::from_parts(head, body.map_err(BodyError::from).boxed_unsync());
+        }
+        // One JSON text, made whole before it is sent.
+        let Ok(whole) = body.collect().await;
+        let body = whole.to_bytes();
+        if let Some(reason) = call::refused_for(&body) {
+            head.extensions.insert(reason);
+        }
+        Reply::from_parts(head, Full::new(body).map_err(BodyError::from).boxed_unsync())
     }
 }
 
@@ -128,11 +139,11 @@ static DEFINITIONS: LazyLock<Vec<Tool>> = LazyLock::new(|| TOOLS.iter().map(defi
 
 fn definition(entry: &Entry) -> Tool {
     let (input, output) = match arguments::of(entry.operation) {
-        Some(arguments) => (object(arguments.schema()), object(arguments.answer())),
+        Some(of) => (shape::arguments(of.schema()), shape::answer(of.answer())),
         None => (JsonObject::new(), JsonObject::new()),
     };
     let reads = entry.effect == Effect::Reads;
-    let annotations = ToolAnnotations::with_title(entry.title)
+    let annotations = ToolAnnotations::new()
         .read_only(reads)
         .destructive(!reads)
         .idempotent(true)
@@ -141,8 +152,4 @@ fn definition(entry: &Entry) -> Tool {
         .with_title(entry.title)
         .with_raw_output_schema(Arc::new(output))
         .with_annotations(annotations)
-}
-
-fn object(schema: &Value) -> JsonObject {
-    schema.as_object().cloned().unwrap_or_default()
 }

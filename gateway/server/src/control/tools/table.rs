@@ -67,6 +67,41 @@ pub const TOOLS: &[Entry] = &[
         "The policies that apply to one server (admins).",
     ),
     reads(
+        "get_policy",
+        "Get a policy",
+        "One policy in full: as written, as Cedar text, version, who changed it, servers it is about (admins).",
+    ),
+    changes(
+        "create_policy",
+        "Create a policy",
+        "Add a policy. Without confirm=true: its Cedar text and who gains or loses which tools (security admins).",
+    ),
+    changes(
+        "update_policy",
+        "Update a policy",
+        "Write a policy anew, whole. Without confirm=true: who gains or loses which tools (security admins).",
+    ),
+    changes(
+        "delete_policy",
+        "Delete a policy",
+        "Remove a policy; it can be restored. Without confirm=true: who gains or loses which tools (security admins).",
+    ),
+    reads(
+        "list_policy_versions",
+        "List versions of policies",
+        "What policies were, newest first, deleted ones too: what changed, when, by whom (admins).",
+    ),
+    changes(
+        "restore_policy",
+        "Restore a policy",
+        "Bring back an earlier version, or a deleted policy. Without confirm=true: a preview (security admins).",
+    ),
+    reads(
+        "replay_policy",
+        "Replay calls against a draft",
+        "Try a policy on recorded calls (default: the last day): how many verdicts would change, which (security admins).",
+    ),
+    reads(
         "explain_access",
         "Explain access",
         "May this person use this tool, resource or prompt, and which policies say so? For yourself; admins may ask for others.",
@@ -84,7 +119,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "decide_confirmation",
         "Decide on a confirmation",
-        "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool. Needs confirm=true.",
+        "Agree to a waiting call of somebody else, or decline it. Your own calls you decide outside of this tool.",
     ),
     changes(
         "request_access",
@@ -119,12 +154,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_agent_account",
         "Create an agent account",
-        "Make credentials for a program (developers and admins). Its secret is not shown here, but by REST. Needs confirm=true.",
+        "Make credentials for a program (developers and admins). Its secret is not shown here, but by REST.",
     ),
     changes(
         "set_agent_account_status",
         "Enable or disable an agent account",
-        "Switch an agent account of yours on or off; off ends its tokens at once. Needs confirm=true.",
+        "Switch an agent account of yours on or off; off ends its tokens at once.",
     ),
     reads(
         "list_delegations",
@@ -134,12 +169,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_delegation",
         "Let an agent act for you",
-        "Let an agent account act on your behalf, on some servers or all, with an optional end. Only for yourself. Needs confirm=true.",
+        "Let an agent account act on your behalf, on some servers or all, with an optional end. Only for yourself.",
     ),
     changes(
         "revoke_delegation",
         "Withdraw a delegation",
-        "An agent may not act for you any more, at once. Needs confirm=true.",
+        "An agent may not act for you any more, at once.",
     ),
     reads(
         "list_oauth_sessions",
@@ -149,7 +184,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "revoke_oauth_session",
         "End a session",
-        "Sign one of your MCP clients out: its tokens work nowhere any more. Needs confirm=true.",
+        "Sign one of your MCP clients out: its tokens work nowhere any more.",
     ),
     reads(
         "list_connections",
@@ -159,12 +194,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "disconnect_server",
         "Disconnect a server",
-        "Give an account back: the gateway forgets its tokens and tells the issuer. Needs confirm=true. The person connects it again at connect_url.",
+        "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
     ),
     changes(
         "set_server_status",
         "Set a server's status",
-        "Switch a server on or off for everybody (admins). Needs confirm=true; without it the answer shows what would change.",
+        "Switch a server on or off for everybody (admins).",
     ),
 ];
 

@@ -4,10 +4,10 @@ use gateway_core::decision::Approver;
 use gateway_governance::Face;
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::rest::routes::{Access, Does, ROUTES};
-use super::super::testing::{Organisation, Person};
+use super::super::testing::{Organisation, Person, a_policy};
 use super::*;
 
 const MODERN: &str = "2026-07-28";
@@ -126,6 +126,19 @@ fn definitions_follow_the_tool_design_rules() {
     }
 }
 
+/// What every chat pays for the list: 12,000 tokens at about four characters each.
+const MOST_CHARACTERS: usize = 48_000;
+
+#[test]
+fn the_whole_list_is_cheap_to_read() {
+    let sizes: Vec<(usize, &str)> = DEFINITIONS
+        .iter()
+        .map(|tool| (serde_json::to_string(tool).unwrap().chars().count(), tool.name.as_ref()))
+        .collect();
+    let total: usize = sizes.iter().map(|(size, _)| size).sum();
+    assert!(total < MOST_CHARACTERS, "{total} characters: {sizes:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_text_and_structure_alike_and_fit_their_schema() {
     let server = Server::start().await;
@@ -230,6 +243,15 @@ async fn example(server: &Server, operation: &str) -> Value {
             example["id"] = json!(server.organisation.access_request().await);
             if operation == "decide_access_request" {
                 example["decision"] = json!("approve");
+            }
+        }
+        "create_policy" | "replay_policy" => example["spec"] = a_policy(),
+        "get_policy" | "update_policy" | "delete_policy" | "restore_policy" => {
+            example["policy_id"] = json!(server.organisation.policy(a_policy()).await);
+            match operation {
+                "update_policy" => example["spec"] = a_policy(),
+                "restore_policy" => example["version"] = json!(1),
+                _ => {}
             }
         }
         "create_agent_account" => {

@@ -58,6 +58,8 @@ pub(super) fn server(url: impl Into<String>) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        icon: None,
+        catalog_entry: None,
         admins: vec![],
         tools: Arc::default(),
     }

@@ -174,6 +174,7 @@ fn caller() -> Caller {
         name: String::new(),
         roles: Vec::new(),
         groups: Vec::new(),
+        attributes: Default::default(),
         active: true,
     };
     Caller::new(Arc::new(user), AuthMethod::ApiKey, "key")

@@ -293,6 +293,7 @@ async fn the_in_process_server_gets_the_caller() {
             name: String::new(),
             roles: Vec::new(),
             groups: Vec::new(),
+            attributes: Default::default(),
             active: true,
         }),
         AuthMethod::ApiKey,

@@ -51,7 +51,7 @@ async fn a_second_event_for_an_intent_changes_nothing() {
     let (_, _) = call(&trail, "list").await;
     assert!(trail.flush(PATIENCE).await);
     assert_eq!(number(&store, "select count(*) from audit_event").await, 2);
-    assert_eq!(number(&store, "select sum(events)::bigint from audit_rollup_day").await, 2);
+    assert_eq!(number(&store, "select sum(calls)::bigint from audit_tool_day").await, 2);
     assert_eq!(number(&store, "select count(*) from audit_payload").await, 4);
     let kept = store.get_event(first.id, Only::default()).await.unwrap().unwrap();
     assert_eq!(kept.event.outcome, "ok");
@@ -196,7 +196,10 @@ async fn a_flood_stays_small_and_counts_everything() {
     }
     assert!(trail.flush(PATIENCE).await);
     assert_eq!(number(&store, "select sum(count)::bigint from audit_event").await, 100_000);
-    assert_eq!(number(&store, "select sum(events)::bigint from audit_rollup_hour").await, 100_000);
+    assert_eq!(
+        number(&store, "select sum(events)::bigint from audit_verdict_quarter").await,
+        100_000
+    );
     assert!(number(&store, "select count(*) from audit_event").await < 100);
     trail.stop().await;
 }

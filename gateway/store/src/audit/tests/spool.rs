@@ -50,8 +50,7 @@ async fn a_spool_comes_back_once_even_when_it_was_not_cleared_away() {
         trail.stop().await;
         let rows = "select count(*) from audit_event where resource_name = 'spooled'";
         assert_eq!(number(&store, rows).await, 900, "round {round}");
-        let counted =
-            "select sum(events)::bigint from audit_rollup_day where resource_name = 'spooled'";
+        let counted = "select sum(calls)::bigint from audit_tool_day where tool = 'spooled'";
         assert_eq!(number(&store, counted).await, 900, "round {round}");
         verified(&store).await;
     }

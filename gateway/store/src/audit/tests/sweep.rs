@@ -34,7 +34,7 @@ async fn two_sweepers_close_every_orphan_once() {
     eventually("all are closed", || async { number(&store, closed).await >= 300 }).await;
     assert!(one.flush(PATIENCE).await && two.flush(PATIENCE).await);
     assert_eq!(number(&store, "select count(*) from audit_event").await, 300);
-    assert_eq!(number(&store, "select sum(events)::bigint from audit_rollup_hour").await, 300);
+    assert_eq!(number(&store, "select sum(calls)::bigint from audit_calls_quarter").await, 300);
     assert_closed(&store).await;
     let filter =
         super::super::EventFilter { outcome: Some("unknown".into()), ..Default::default() };
