@@ -252,7 +252,8 @@ impl PolicySet {
             Body::Structured(structured) => {
                 let when =
                     structured.when.iter().map(|n| self.compiled.conditions[*n].key.as_str());
-                format!("{:?} {:?}", statement.effect, when.collect::<Vec<_>>())
+                let (when, until) = (when.collect::<Vec<_>>(), structured.until);
+                format!("{:?} {when:?} {until:?}", statement.effect)
             }
             Body::Raw(_) => statement.cedar.to_string(),
         }
