@@ -2,6 +2,7 @@
 
 mod agent_tokens;
 mod agents;
+mod analytics;
 mod audit;
 mod confirmations;
 mod connections;
@@ -14,6 +15,7 @@ mod provider;
 mod provisioning;
 mod refresh;
 mod replay;
+mod sensitive;
 mod sign_in;
 mod sign_in_provider;
 mod signer;

@@ -11,6 +11,7 @@ pub mod analytics;
 pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
+pub mod catalog_servers;
 pub mod confirmations;
 pub mod connections;
 pub mod delegations;
@@ -23,6 +24,7 @@ pub mod policies;
 pub mod roles;
 mod run;
 mod sensitive;
+pub mod server_changes;
 pub mod servers;
 pub mod sign_in;
 mod table;
@@ -63,6 +65,7 @@ use analytics::{ExportAnalyticsDataset, ExportServerAnalytics};
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use audit::{ExportAuditLogs, GetAuditLog, ListAuditLogs};
 use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
+use catalog_servers::ListCatalogServers;
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
@@ -74,6 +77,7 @@ use policies::{
     ReplayPolicy, RestorePolicy, UpdatePolicy,
 };
 use roles::ListRoles;
+use server_changes::{CreateServer, UpdateServer};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
 use users::{CreateUser, GetUser, ListUsers, UpdateUser};
@@ -201,8 +205,8 @@ macro_rules! operations {
 // `looks`: the snapshot has it; `reads`: the database or a server is asked. `changes`: planned from the
 // snapshot; `reads_and_changes`: planned from what the database says.
 operations! {
-    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" looks everywhere,
-    GetServer(GetServer) -> servers::ServerDetail: "get_server" looks everywhere,
+    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
+    GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
     ListServerTools(ListServerTools) -> Page<listings::Item>: "list_server_tools" reads everywhere,
     ListServerResources(ListServerResources) -> Page<listings::Item>: "list_server_resources" reads everywhere,
     ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
@@ -237,6 +241,9 @@ operations! {
     RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
     ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
     DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
+    ListCatalogServers(ListCatalogServers) -> Page<catalog_servers::CatalogRow>: "list_catalog_servers" looks everywhere,
+    CreateServer(CreateServer) -> server_changes::ServerMade: "create_server" reads_and_changes everywhere,
+    UpdateServer(UpdateServer) -> server_changes::ServerMade: "update_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     ListUsers(ListUsers) -> Page<users::UserRow>: "list_users" reads everywhere,
     GetUser(GetUser) -> users::UserDetail: "get_user" reads everywhere,
@@ -261,6 +268,10 @@ operations! {
 pub(crate) enum Change {
     /// Of `set_server_status`.
     ServerStatus { server: Arc<Server>, after: ServerStatus },
+    /// Of `create_server`.
+    NewServer(Box<Server>),
+    /// Of `update_server`.
+    ServerPatch(Box<server_changes::Patched>),
     /// Of `create_policy`, `update_policy`, `delete_policy` and `restore_policy`.
     Policy(Box<policies::Write>),
     /// Of `decide_confirmation`.
@@ -310,6 +321,8 @@ impl Change {
             Change::ServerStatus { server, after } => {
                 servers::set_status(run, &server, after).await
             }
+            Change::NewServer(server) => server_changes::create(run, &server).await,
+            Change::ServerPatch(patched) => server_changes::update(run, &patched).await,
             Change::Policy(write) => policies::write(run, *write).await,
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
             Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,

@@ -6,7 +6,7 @@ use http::Method;
 /// An address.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// `GET`, `POST`, `PUT` or `DELETE`.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// The path; a segment in braces is a parameter, which becomes the argument of that name.
     pub path: &'static str,
@@ -58,7 +58,10 @@ pub enum Access {
 /// The addresses.
 pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/servers", "list_servers", Access::User),
+    route("POST", "/api/v1/servers", "create_server", Access::Admin),
     route("GET", "/api/v1/servers/{server_id}", "get_server", Access::Concerned),
+    route("PATCH", "/api/v1/servers/{server_id}", "update_server", Access::Admin),
+    route("GET", "/api/v1/catalog/servers", "list_catalog_servers", Access::User),
     route("GET", "/api/v1/servers/{server_id}/tools", "list_server_tools", Access::Concerned),
     route(
         "GET",
@@ -212,7 +215,7 @@ mod tests {
             found("GET", "/api/v1/servers/tickets/tools"),
             r#"Operation("list_server_tools") [("server_id", "tickets")]"#
         );
-        assert_eq!(found("DELETE", "/api/v1/servers/tickets"), r#"["GET"]"#);
+        assert_eq!(found("DELETE", "/api/v1/servers/tickets"), r#"["GET", "PATCH"]"#);
         assert_eq!(found("HEAD", "/api/v1/openapi.json"), r#"["GET"]"#);
         for path in ["/api/v1/servers/", "/api/v1", "/api/v1/servers/a/b", "/api/v1//servers", ""] {
             assert_eq!(found("GET", path), "nothing", "{path}");

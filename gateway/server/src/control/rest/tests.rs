@@ -80,6 +80,11 @@ impl Face {
         };
         let body = match name {
             "set_server_status" => json!({"status": "active"}),
+            "create_server" => {
+                let slug = format!("server-{}", uuid::Uuid::new_v4());
+                json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"})
+            }
+            "update_server" => json!({"title": "Tickets"}),
             "explain_access" => json!({"server": "tickets", "tool": "close_ticket"}),
             "decide_confirmation" => json!({"approve": true}),
             "create_agent_account" => json!({"name": format!("agent-{}", uuid::Uuid::new_v4())}),

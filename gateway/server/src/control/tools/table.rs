@@ -248,6 +248,21 @@ pub const TOOLS: &[Entry] = &[
         "Disconnect a server",
         "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
     ),
+    reads(
+        "list_catalog_servers",
+        "List well-known servers",
+        "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
+    ),
+    changes(
+        "create_server",
+        "Add a server",
+        "Put an MCP server behind the gateway (admins). Policies decide who may use it. Needs confirm=true; without it: a preview.",
+    ),
+    changes(
+        "update_server",
+        "Change a server",
+        "Change fields of a server (admins; its own admins some). Needs confirm=true; without it: before, after and consequences.",
+    ),
     changes(
         "set_server_status",
         "Set a server's status",
