@@ -8,6 +8,7 @@ mod confirmations;
 mod connections;
 mod house;
 mod learning;
+mod limits;
 mod oauth;
 mod operations;
 mod policies;
