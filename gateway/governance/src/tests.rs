@@ -2,6 +2,7 @@
 
 mod agent_tokens;
 mod agents;
+mod analytics;
 mod audit;
 mod confirmations;
 mod connections;
@@ -15,6 +16,7 @@ mod provider;
 mod provisioning;
 mod refresh;
 mod replay;
+mod sensitive;
 mod sign_in;
 mod sign_in_provider;
 mod signer;

@@ -72,6 +72,18 @@ async fn roles_gate_operations() {
         ("explain_access", own, [yes, yes, yes, yes, yes, gone]),
         ("list_audit_logs", json!({}), [yes; 6]),
         ("get_audit_log", json!({"id": "x"}), [absent; 6]),
+        ("export_audit_logs", json!({}), [yes; 6]),
+        ("export_analytics_dataset", json!({"dataset": "top_tools"}), [yes, no, no, no, no, no]),
+        (
+            "export_server_analytics",
+            json!({"server_id": "tickets", "dataset": "usage"}),
+            [yes, no, no, no, no, no],
+        ),
+        (
+            "export_server_analytics",
+            json!({"server_id": "absent", "dataset": "usage"}),
+            [gone, no, no, no, no, no],
+        ),
         ("list_confirmations", json!({}), [yes; 6]),
         ("get_confirmation", json!({"id": "x"}), [absent; 6]),
         ("decide_confirmation", json!({"id": "x", "approve": true, "confirm": true}), [absent; 6]),

@@ -337,3 +337,34 @@ async fn long_pages_get_shorter_and_their_cursor_goes_on() {
     let more = second["structuredContent"]["data"].as_array().unwrap().len();
     assert!(shown + more == 12 && more > 0, "{shown} and {more} rows");
 }
+
+/// A table that is too long for a model ends at a record, and its cursor leads on.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_tables_are_cut_between_records() {
+    let server = Server::start().await;
+    let week = json!({"dataset": "tool_calls_hourly", "start": "2026-10-01", "end": "2026-11-01"});
+    let (mut arguments, mut hours) = (week.clone(), Vec::new());
+    for page in 0.. {
+        assert!(page < 20, "the cursor leads nowhere");
+        let result =
+            server.call(Person::Admin, "export_analytics_dataset", arguments.clone()).await;
+        assert_eq!(result["isError"], false, "{result}");
+        let answer = &result["structuredContent"];
+        assert!(answer.to_string().chars().count() <= 25_000);
+        let table = answer["csv"].as_str().unwrap();
+        assert!(table.starts_with("hour,calls,") && table.ends_with("\r\n"), "{table}");
+        hours.extend(table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()));
+        match answer["next_cursor"].as_str() {
+            Some(cursor) => {
+                assert!(answer["note"].as_str().unwrap().contains("next_cursor"), "{answer}");
+                arguments = week.clone();
+                arguments["cursor"] = json!(cursor);
+            }
+            None => break,
+        }
+    }
+    assert_eq!(hours.len(), 31 * 24);
+    assert!(hours.is_sorted());
+    let refusal = server.refusal(Person::User, "export_analytics_dataset", week).await;
+    assert!(refusal.contains("role_missing"), "{refusal}");
+}
