@@ -305,6 +305,7 @@ async fn what_does_not_fit_is_refused_with_its_field() {
             "spec.effect: expected nothing",
         ),
         (with("message", json!(many)), "spec: expected at most"),
+        (with("until", json!("2026-01-01T00:00:00Z")), "spec.until: expected an instant to come"),
         (with("colour", json!("red")), "unknown field `colour`"),
         (json!({"spec": {"name": "c", "cedar": "permit (principal)"}}), "spec.cedar"),
         (
