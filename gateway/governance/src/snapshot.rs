@@ -91,9 +91,10 @@ impl Snapshot {
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
         let mut agents = catalogue.agents;
         for agent in &mut agents {
-            // Somebody must answer for a program.
-            agent.principal.active &=
-                users.iter().any(|user| user.id == agent.owner && user.active);
+            // Somebody must answer for a program, which is never more than they are.
+            let owner = users.iter().find(|user| user.id == agent.owner && user.active);
+            agent.principal.active &= owner.is_some();
+            agent.principal.roles.retain(|role| owner.is_some_and(|owner| owner.lends(*role)));
         }
         Ok(Snapshot {
             version: catalogue.version,
@@ -252,6 +253,11 @@ impl Snapshot {
     /// The policy's name and place, for explanations.
     pub fn policy(&self, id: gateway_core::ids::PolicyId) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)
+    }
+
+    /// The policies as stored, in order.
+    pub(crate) fn stored_policies(&self) -> &[StoredPolicy] {
+        &self.stored_policies
     }
 
     /// True when an upstream secret reads differently now than when this snapshot was built.

@@ -80,10 +80,21 @@ impl Face {
         };
         let body = match name {
             "set_server_status" => json!({"status": "active"}),
+            "create_server" => {
+                let slug = format!("server-{}", uuid::Uuid::new_v4());
+                json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"})
+            }
+            "update_server" => json!({"title": "Tickets"}),
             "explain_access" => json!({"server": "tickets", "tool": "close_ticket"}),
             "decide_confirmation" => json!({"approve": true}),
             "create_agent_account" => json!({"name": format!("agent-{}", uuid::Uuid::new_v4())}),
             "set_agent_account_status" => json!({"enabled": true}),
+            "create_user" => json!({"email": format!("{}@example.com", uuid::Uuid::new_v4())}),
+            "update_user" => json!({"name": "Bob"}),
+            "create_group" => json!({"name": uuid::Uuid::new_v4().to_string()}),
+            "update_group" => json!({"remove": ["carol@example.com"]}),
+            "update_agent_account" => json!({"owner": "carol@example.com"}),
+            "create_api_key" => json!({"name": "laptop"}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
             "disconnect_server" => json!({}),
             "create_policy" | "update_policy" | "replay_policy" => json!({"spec": a_policy()}),
@@ -95,6 +106,7 @@ impl Face {
             "get_confirmation" | "decide_confirmation" => {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
+            "revoke_api_key" => self.organisation.key_id(Person::User).await,
             "revoke_delegation" => self.organisation.delegation().await,
             "revoke_oauth_session" => self.organisation.session().await,
             "disconnect_server" => {
@@ -104,6 +116,16 @@ impl Face {
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        path = match name {
+            "export_audit_logs" => format!("{path}?format=json"),
+            "export_analytics_dataset" => path.replace("{dataset}", "top_tools?format=json"),
+            "export_server_analytics" => path.replace("{dataset}", "usage?format=json"),
+            _ => path,
+        };
+        path = path.replace("{user}", "bob@example.com");
+        if path.contains("{group}") {
+            path = path.replace("{group}", &self.organisation.group().await);
+        }
         if path.contains("{agent}") {
             path = path.replace("{agent}", &self.organisation.agent().await);
         }
@@ -199,6 +221,9 @@ async fn bad_credentials_reach_no_operation() {
             .path
             .replace("{server_id}", "tickets")
             .replace("{id}", "x")
+            .replace("{dataset}", "usage")
+            .replace("{user}", "x")
+            .replace("{group}", "x")
             .replace("{agent}", "x")
             .replace("{policy_id}", "x");
         for case in &cases {

@@ -60,6 +60,21 @@ pub const TOOLS: &[Entry] = &[
         "Get an audit entry",
         "One audit entry in full: arguments, result, deciding policies. Its id comes from list_audit_logs.",
     ),
+    reads(
+        "export_audit_logs",
+        "Export audit entries",
+        "Many audit entries as CSV or JSON, up to 10,000 rows a call, error texts included. Filters as list_audit_logs.",
+    ),
+    reads(
+        "export_analytics_dataset",
+        "Export analytics",
+        "Figures on tool calls: top tools, users, servers, clients, calls by hour or day, denials, latency, confirmations, adoption (analytics admins).",
+    ),
+    reads(
+        "export_server_analytics",
+        "Export a server's analytics",
+        "One server: how its tools do (tool_health), or who uses it with what and when (usage). Analytics admins, and its own admins.",
+    ),
     reads("list_policies", "List policies", "The organisation's policies (admins)."),
     reads(
         "list_server_policies",
@@ -141,6 +156,11 @@ pub const TOOLS: &[Entry] = &[
         "Enable or disable an agent account",
         "Switch an agent account of yours on or off; off ends its tokens at once.",
     ),
+    changes(
+        "update_agent_account",
+        "Change an agent account",
+        "Give an agent account another owner or other roles, none that its owner lacks (admins). Needs confirm=true.",
+    ),
     reads(
         "list_delegations",
         "List delegations",
@@ -167,6 +187,58 @@ pub const TOOLS: &[Entry] = &[
         "Sign one of your MCP clients out: its tokens work nowhere any more.",
     ),
     reads(
+        "list_users",
+        "List users",
+        "People with roles, groups and attributes (admins). Filter by query, role, group, active.",
+    ),
+    reads(
+        "get_user",
+        "Get a user",
+        "One person: also agent accounts, servers they administer, when last seen. Yourself, or anybody for admins.",
+    ),
+    changes(
+        "create_user",
+        "Create a user",
+        "Let a person in by address; they sign in as configured (admins). Only roles that reach no further than yours. Needs confirm=true.",
+    ),
+    changes(
+        "update_user",
+        "Change a user",
+        "Set a person's name, roles, attributes, or active=false to end all access at once (admins). Needs confirm=true.",
+    ),
+    reads("list_groups", "List groups", "Groups of people, with how many are in each (admins)."),
+    reads("get_group", "Get a group", "A group's members and the policies that name it (admins)."),
+    changes(
+        "create_group",
+        "Create a group",
+        "Make a group of people for policies to name (admins). Needs confirm=true.",
+    ),
+    changes(
+        "update_group",
+        "Change a group",
+        "Rename a group, add or remove people (admins). The preview says which policies name it. Needs confirm=true.",
+    ),
+    changes(
+        "delete_group",
+        "Delete a group",
+        "Remove a group (admins). The preview says which policies name it. Needs confirm=true.",
+    ),
+    reads(
+        "list_roles",
+        "List roles",
+        "What each role may do, on everybody's or one's own, and who may give it. Narrow by role or operation.",
+    ),
+    reads(
+        "list_api_keys",
+        "List API keys",
+        "Your API keys, without the keys themselves; admins see everybody's. New ones are made at /account.",
+    ),
+    changes(
+        "revoke_api_key",
+        "Revoke an API key",
+        "End one of your API keys at once; admins, anybody's. Needs confirm=true.",
+    ),
+    reads(
         "list_connections",
         "List connections",
         "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
@@ -175,6 +247,21 @@ pub const TOOLS: &[Entry] = &[
         "disconnect_server",
         "Disconnect a server",
         "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
+    ),
+    reads(
+        "list_catalog_servers",
+        "List well-known servers",
+        "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
+    ),
+    changes(
+        "create_server",
+        "Add a server",
+        "Put an MCP server behind the gateway (admins). Policies decide who may use it. Needs confirm=true; without it: a preview.",
+    ),
+    changes(
+        "update_server",
+        "Change a server",
+        "Change fields of a server (admins; its own admins some). Needs confirm=true; without it: before, after and consequences.",
     ),
     changes(
         "set_server_status",
