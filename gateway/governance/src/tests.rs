@@ -7,6 +7,7 @@ mod confirmations;
 mod connections;
 mod house;
 mod learning;
+mod limits;
 mod oauth;
 mod operations;
 mod policies;
