@@ -5,5 +5,6 @@ mod confirmation;
 mod desired_state;
 mod learned;
 mod opening;
+mod people;
 mod server;
 mod shared;
