@@ -22,6 +22,8 @@ mod identity;
 #[cfg(test)]
 mod others;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod prompts;
 #[cfg(test)]
 mod refusals;

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
+use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
 use crate::oauth::AuthorizationServer;
@@ -71,6 +72,7 @@ pub struct Governance {
     identity: Arc<Identity>,
     decider: Decider,
     learner: Arc<Learner>,
+    pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
     connections: Arc<Connections>,
     oauth: Arc<AuthorizationServer>,
@@ -125,6 +127,13 @@ impl Governance {
             Arc::clone(&current),
         );
         let learner = Arc::new(learner);
+        let watcher = Arc::new(Watcher::new(
+            (store.clone(), trail.clone()),
+            Arc::clone(&upstreams),
+            (Arc::clone(&connections), Arc::clone(&learner), Arc::clone(&current)),
+            (Arc::clone(&clock), Arc::clone(&random)),
+            &settings,
+        ));
         let confirmations = Confirmations::new(
             store.clone(),
             trail.clone(),
@@ -143,6 +152,7 @@ impl Governance {
             trail,
             identity,
             learner,
+            watcher,
             confirmations,
             connections,
             oauth,
@@ -161,12 +171,12 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let oauth = Arc::clone(&self.oauth);
-        let [following, learning, keeping] = [(); 3].map(|()| shutdown.clone());
-        let again = self.settings.refresh;
+        let (oauth, watcher) = (Arc::clone(&self.oauth), Arc::clone(&self.watcher));
+        let [following, learning, keeping, watching] = [(); 4].map(|()| shutdown.clone());
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
-            tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
+            tokio::spawn(async move { learner.follow(suspects, learning).await }),
+            tokio::spawn(async move { watcher.follow(watching).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];

@@ -5,11 +5,13 @@
 //! operations ([`perform`]). The data plane (`proxy`) and the control plane (`control`) share it and
 //! nothing else. What it needs from outside is in [`ports`].
 
+mod catalog;
 pub mod confirmations;
 pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
+mod health;
 mod identity;
 mod learn;
 pub mod oauth;
@@ -27,6 +29,7 @@ mod testing;
 mod tests;
 mod vault;
 
+pub use catalog::{AuthHint, Catalog, CatalogEntry};
 pub use confirmations::Confirmations;
 pub use connections::Connections;
 pub use decide::Attempt;
@@ -36,7 +39,9 @@ pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams};
 pub use refresh::RefreshError;
-pub use settings::{GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings};
+pub use settings::{
+    GovernanceSettings, Issuer, OauthSettings, Provider, ServerSettings, SignInSettings,
+};
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use vault::{VaultError, WrappingKeys};

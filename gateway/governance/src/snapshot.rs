@@ -255,6 +255,11 @@ impl Snapshot {
         self.sources.iter().find(|source| source.id == id)
     }
 
+    /// The policies as stored, in order.
+    pub(crate) fn stored_policies(&self) -> &[StoredPolicy] {
+        &self.stored_policies
+    }
+
     /// True when an upstream secret reads differently now than when this snapshot was built.
     pub(crate) fn secrets_changed(&self) -> bool {
         self.servers.iter().filter_map(|server| server.auth.secret()).any(|(from, was)| {

@@ -78,18 +78,21 @@ impl Base {
     pub async fn offline(config: &Config) -> Result<Base, AppError> {
         let root = root_key(config)?;
         let public_url = config.server.public_url.clone();
-        Base::open(config, root, public_url, (Arc::new(Offline), Arc::new(Offline))).await
+        Base::open(config, root, public_url, (Arc::new(Offline), Arc::new(Offline), false)).await
     }
 
     async fn open(
         config: &Config,
         root: RootKey,
         public_url: Url,
-        (upstreams, fetch): (Arc<dyn Upstreams>, Arc<dyn Fetch>),
+        (upstreams, fetch, watch): (Arc<dyn Upstreams>, Arc<dyn Fetch>, bool),
     ) -> Result<Base, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let vault = read_vault_keys(&config.keys, &root)?;
+        let mut settings = settings::governance(config, root.clone(), vault, public_url)?;
+        // A command that reaches no server would find them all broken.
+        settings.servers.watch = watch;
         let store = Store::open(&settings::store(config)).await?;
         let trail_settings = settings::trail(config, &root, clock.clone(), &*random);
         let trail = Trail::start(&store, trail_settings).await?;
@@ -97,7 +100,7 @@ impl Base {
         let parts = Parts {
             store: store.clone(),
             trail: trail.clone(),
-            settings: settings::governance(config, root, vault, public_url),
+            settings,
             upstreams,
             fetch,
             clock,
@@ -150,7 +153,7 @@ impl App {
         settings::forbid_database(&config, &guard).await;
         let leg = Arc::new(Leg::new(guard.clone(), settings::leg(&config)));
         let base =
-            Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone())).await?;
+            Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone(), true)).await?;
         leg.set_local(tools::local(base.governance.clone()));
         dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
         if config.sign_in.local {

@@ -6,5 +6,6 @@ mod desired_state;
 mod learned;
 mod opening;
 mod people;
+mod policy;
 mod server;
 mod shared;

@@ -30,6 +30,12 @@ pub(super) fn against(desired: &Desired, there: &Catalogue, prune: bool) -> Resu
             known.group(group, format!("users[{index}].groups[{at}]"), &mut wrong);
         }
     }
+    for (index, server) in desired.state().servers.iter().enumerate() {
+        for (at, email) in server.admins.iter().flatten().enumerate() {
+            let path = format!("servers[{index}].admins[{at}]");
+            expect(&known.users, "user", email, path, &mut wrong);
+        }
+    }
     for (index, spec) in desired.policies().iter().enumerate() {
         known.policy(spec, &format!("policies[{index}]"), &mut wrong);
     }

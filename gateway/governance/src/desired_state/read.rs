@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use gateway_core::caller::Role;
-use gateway_core::ids::Slug;
 use gateway_core::located::{Problem, unknown_key};
 use gateway_core::server::{RUNLAYER_SLUG, ServerStatus, UpstreamAuth};
 use gateway_store::desired_state::{
@@ -199,9 +198,9 @@ impl Reading<'_> {
     }
 
     fn server(&mut self, path: &str, item: ServerItem) -> Option<DesiredServer> {
-        let slug = item.slug.parse::<Slug>();
+        let slug = names::slug(&item.slug);
         if let Err(wrong) = &slug {
-            self.refuse(&format!("{path}.slug"), wrong.to_string());
+            self.refuse(&format!("{path}.slug"), wrong.clone());
         }
         let ours = item.slug == RUNLAYER_SLUG;
         let url = match item.url.as_deref() {
@@ -225,7 +224,7 @@ impl Reading<'_> {
                 }
             },
         };
-        let auth = match item.auth.map(auth::auth) {
+        let auth = match item.auth.clone().map(auth::auth) {
             None => UpstreamAuth::None,
             Some(Ok(UpstreamAuth::None)) => UpstreamAuth::None,
             Some(Ok(_)) if ours => {
@@ -246,18 +245,24 @@ impl Reading<'_> {
             self.refuse(&format!("{path}.status"), message);
         }
         let status = status.and_then(|(_, status)| status);
-        let (title, description) = (item.title, item.description);
-        Some(DesiredServer {
-            slug: slug.ok()?,
-            title,
-            description,
-            url,
-            auth,
-            status,
-            icon: None,
-            sensitive: None,
-            admins: None,
-        })
+        if let Some(Err(wrong)) = item.icon.as_deref().filter(|i| !i.is_empty()).map(names::icon) {
+            self.refuse(&format!("{path}.icon"), wrong);
+        }
+        let admins = item.admins.map(|admins| self.admins(path, &admins));
+        let ServerItem { title, description, icon, sensitive, .. } = item;
+        let slug = slug.ok()?;
+        Some(DesiredServer { slug, title, description, url, auth, status, icon, sensitive, admins })
+    }
+
+    fn admins(&mut self, path: &str, admins: &[String]) -> Vec<String> {
+        let mut emails = Vec::with_capacity(admins.len());
+        for (at, text) in admins.iter().enumerate() {
+            match names::email(text) {
+                Ok(email) => emails.push(email),
+                Err(wrong) => self.refuse(&format!("{path}.admins[{at}]"), wrong),
+            }
+        }
+        emails
     }
 
     /// One canonical spelling: the store compares policies as text.

@@ -72,6 +72,34 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "STATE.toml:4: servers[0].status: expected one of active,",
         ),
         (
+            "[[servers]]\nslug = \"d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5\"\nurl = \"http://x/\"",
+            "STATE.toml:2: servers[0].slug: \"d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5\" is not a slug: it reads",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nicon = \"http://x/i.png\"",
+            "STATE.toml:4: servers[0].icon: expected https://",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nicon = \"data:image/svg+xml;base64,AAAA\"",
+            "STATE.toml:4: servers[0].icon: expected data:KIND;base64",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nicon = \"data:image/png;base64,?\"",
+            "STATE.toml:4: servers[0].icon: expected base64",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nsensitive = \"yes\"",
+            "STATE.toml:4: servers[0].sensitive: invalid type",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nadmins = [\"a@b\",\n \"c\"]",
+            "STATE.toml:5: servers[0].admins[1]: expected an e-mail address",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nadmin = [\"a@b\"]",
+            "STATE.toml:4: servers[0].admin: unknown key; did you mean \"admins\"?",
+        ),
+        (
             "[[servers]]\nslug = \"runlayer\"\nurl = \"http://x/\"",
             "STATE.toml:3: servers[0].url: the server runlayer has no URL",
         ),

@@ -7,9 +7,11 @@
 
 pub mod access;
 pub mod agent_accounts;
+pub mod analytics;
 pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
+pub mod catalog_servers;
 pub mod confirmations;
 pub mod connections;
 pub mod delegations;
@@ -21,8 +23,11 @@ pub mod oauth_sessions;
 pub mod policies;
 pub mod roles;
 mod run;
+mod sensitive;
+pub mod server_changes;
 pub mod servers;
 pub mod sign_in;
+mod table;
 pub mod users;
 
 use std::sync::Arc;
@@ -56,9 +61,11 @@ use agent_accounts::{
     CreateAgentAccount, GetAgentAccount, ListAgentAccounts, RotateAgentAccountSecret,
     SetAgentAccountStatus, UpdateAgentAccount,
 };
+use analytics::{ExportAnalyticsDataset, ExportServerAnalytics};
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
-use audit::{GetAuditLog, ListAuditLogs};
+use audit::{ExportAuditLogs, GetAuditLog, ListAuditLogs};
 use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
+use catalog_servers::ListCatalogServers;
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
@@ -70,6 +77,7 @@ use policies::{
     ReplayPolicy, RestorePolicy, UpdatePolicy,
 };
 use roles::ListRoles;
+use server_changes::{CreateServer, UpdateServer};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
 use users::{CreateUser, GetUser, ListUsers, UpdateUser};
@@ -197,13 +205,16 @@ macro_rules! operations {
 // `looks`: the snapshot has it; `reads`: the database or a server is asked. `changes`: planned from the
 // snapshot; `reads_and_changes`: planned from what the database says.
 operations! {
-    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" looks everywhere,
-    GetServer(GetServer) -> servers::ServerDetail: "get_server" looks everywhere,
+    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
+    GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
     ListServerTools(ListServerTools) -> Page<listings::Item>: "list_server_tools" reads everywhere,
     ListServerResources(ListServerResources) -> Page<listings::Item>: "list_server_resources" reads everywhere,
     ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
     ListAuditLogs(ListAuditLogs) -> Page<audit::Entry>: "list_audit_logs" reads everywhere,
     GetAuditLog(GetAuditLog) -> audit::Detail: "get_audit_log" reads everywhere,
+    ExportAuditLogs(ExportAuditLogs) -> audit::Export: "export_audit_logs" reads everywhere,
+    ExportAnalyticsDataset(ExportAnalyticsDataset) -> analytics::Report: "export_analytics_dataset" reads everywhere,
+    ExportServerAnalytics(ExportServerAnalytics) -> analytics::Report: "export_server_analytics" reads everywhere,
     ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" looks everywhere,
     ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" looks everywhere,
     GetPolicy(GetPolicy) -> policies::PolicyDetail: "get_policy" looks everywhere,
@@ -230,6 +241,9 @@ operations! {
     RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
     ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
     DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
+    ListCatalogServers(ListCatalogServers) -> Page<catalog_servers::CatalogRow>: "list_catalog_servers" looks everywhere,
+    CreateServer(CreateServer) -> server_changes::ServerMade: "create_server" reads_and_changes everywhere,
+    UpdateServer(UpdateServer) -> server_changes::ServerMade: "update_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
     ListUsers(ListUsers) -> Page<users::UserRow>: "list_users" reads everywhere,
     GetUser(GetUser) -> users::UserDetail: "get_user" reads everywhere,
@@ -254,6 +268,10 @@ operations! {
 pub(crate) enum Change {
     /// Of `set_server_status`.
     ServerStatus { server: Arc<Server>, after: ServerStatus },
+    /// Of `create_server`.
+    NewServer(Box<Server>),
+    /// Of `update_server`.
+    ServerPatch(Box<server_changes::Patched>),
     /// Of `create_policy`, `update_policy`, `delete_policy` and `restore_policy`.
     Policy(Box<policies::Write>),
     /// Of `decide_confirmation`.
@@ -303,6 +321,8 @@ impl Change {
             Change::ServerStatus { server, after } => {
                 servers::set_status(run, &server, after).await
             }
+            Change::NewServer(server) => server_changes::create(run, &server).await,
+            Change::ServerPatch(patched) => server_changes::update(run, &patched).await,
             Change::Policy(write) => policies::write(run, *write).await,
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
             Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
@@ -341,7 +361,7 @@ fn answer<T: Serialize>(value: &T) -> Result<Answer, Refused> {
     let value = serde_json::to_value(value).map_err(|e| {
         Refused::new(Reason::Internal, format!("the answer cannot be written: {e}"))
     })?;
-    Ok(Answer { value, note: None })
+    Ok(Answer { value, note: None, file: None })
 }
 
 /// Reads an instant that is called `name`.
@@ -355,7 +375,7 @@ fn instant(name: &'static str) -> impl Fn(&str) -> Result<Timestamp, Refused> {
     }
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 

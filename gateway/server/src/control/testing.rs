@@ -21,7 +21,8 @@ use gateway_governance::operations::groups::CreateGroup;
 use gateway_governance::operations::policies::CreatePolicy;
 use gateway_governance::{
     Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
-    SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line, desired_state,
+    ServerSettings, SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line,
+    desired_state,
 };
 use gateway_store::audit::{Trail, TrailSettings};
 use gateway_store::connection::StoredConnection;
@@ -39,7 +40,7 @@ name = "engineering"
 [[users]]
 email = "alice@example.com"
 name = "Alice"
-roles = ["security_admin", "it_admin"]
+roles = ["security_admin", "it_admin", "analytics_admin"]
 [[users]]
 email = "bob@example.com"
 name = "Bob"
@@ -136,6 +137,7 @@ impl Organisation {
         let mut settings = GovernanceSettings {
             scim_token: Some(SCIM_TOKEN.into()),
             sign_in: SignInSettings { local: true, ..SignInSettings::default() },
+            servers: ServerSettings { probe: Duration::ZERO, ..ServerSettings::default() },
             ..GovernanceSettings::new(root, url)
         };
         change(&mut settings);
@@ -299,6 +301,14 @@ impl Upstreams for Fake {
     async fn probe(&self, _server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
         Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
+    }
+
+    async fn ping(&self, _server: &Server, _credential: &Credential) -> Result<(), Unread> {
+        Ok(())
+    }
+
+    async fn reachable(&self, _url: &str) -> Result<(), Unread> {
+        Ok(())
     }
 
     async fn list(

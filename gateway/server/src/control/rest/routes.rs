@@ -6,7 +6,7 @@ use http::Method;
 /// An address.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// `GET`, `POST`, `PUT` or `DELETE`.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// The path; a segment in braces is a parameter, which becomes the argument of that name.
     pub path: &'static str,
@@ -58,7 +58,10 @@ pub enum Access {
 /// The addresses.
 pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/servers", "list_servers", Access::User),
+    route("POST", "/api/v1/servers", "create_server", Access::Admin),
     route("GET", "/api/v1/servers/{server_id}", "get_server", Access::Concerned),
+    route("PATCH", "/api/v1/servers/{server_id}", "update_server", Access::Admin),
+    route("GET", "/api/v1/catalog/servers", "list_catalog_servers", Access::User),
     route("GET", "/api/v1/servers/{server_id}/tools", "list_server_tools", Access::Concerned),
     route(
         "GET",
@@ -79,7 +82,15 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/policies/{policy_id}/restore", "restore_policy", Access::Admin),
     route("POST", "/api/v1/access/explain", "explain_access", Access::Concerned),
     route("GET", "/api/v1/auditlogs", "list_audit_logs", Access::User),
+    route("GET", "/api/v1/auditlogs/export", "export_audit_logs", Access::User),
     route("GET", "/api/v1/auditlogs/{id}", "get_audit_log", Access::Concerned),
+    route("GET", "/api/v1/analytics/{dataset}", "export_analytics_dataset", Access::Admin),
+    route(
+        "GET",
+        "/api/v1/servers/{server_id}/analytics/{dataset}",
+        "export_server_analytics",
+        Access::Admin,
+    ),
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
@@ -204,7 +215,7 @@ mod tests {
             found("GET", "/api/v1/servers/tickets/tools"),
             r#"Operation("list_server_tools") [("server_id", "tickets")]"#
         );
-        assert_eq!(found("DELETE", "/api/v1/servers/tickets"), r#"["GET"]"#);
+        assert_eq!(found("DELETE", "/api/v1/servers/tickets"), r#"["GET", "PATCH"]"#);
         assert_eq!(found("HEAD", "/api/v1/openapi.json"), r#"["GET"]"#);
         for path in ["/api/v1/servers/", "/api/v1", "/api/v1/servers/a/b", "/api/v1//servers", ""] {
             assert_eq!(found("GET", path), "nothing", "{path}");

@@ -80,6 +80,11 @@ impl Face {
         };
         let body = match name {
             "set_server_status" => json!({"status": "active"}),
+            "create_server" => {
+                let slug = format!("server-{}", uuid::Uuid::new_v4());
+                json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"})
+            }
+            "update_server" => json!({"title": "Tickets"}),
             "explain_access" => json!({"server": "tickets", "tool": "close_ticket"}),
             "decide_confirmation" => json!({"approve": true}),
             "create_agent_account" => json!({"name": format!("agent-{}", uuid::Uuid::new_v4())}),
@@ -111,6 +116,12 @@ impl Face {
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        path = match name {
+            "export_audit_logs" => format!("{path}?format=json"),
+            "export_analytics_dataset" => path.replace("{dataset}", "top_tools?format=json"),
+            "export_server_analytics" => path.replace("{dataset}", "usage?format=json"),
+            _ => path,
+        };
         path = path.replace("{user}", "bob@example.com");
         if path.contains("{group}") {
             path = path.replace("{group}", &self.organisation.group().await);
@@ -210,6 +221,7 @@ async fn bad_credentials_reach_no_operation() {
             .path
             .replace("{server_id}", "tickets")
             .replace("{id}", "x")
+            .replace("{dataset}", "usage")
             .replace("{user}", "x")
             .replace("{group}", "x")
             .replace("{agent}", "x")

@@ -60,6 +60,21 @@ pub const TOOLS: &[Entry] = &[
         "Get an audit entry",
         "One audit entry in full: arguments, result, deciding policies. Its id comes from list_audit_logs.",
     ),
+    reads(
+        "export_audit_logs",
+        "Export audit entries",
+        "Many audit entries as CSV or JSON, up to 10,000 rows a call, error texts included. Filters as list_audit_logs.",
+    ),
+    reads(
+        "export_analytics_dataset",
+        "Export analytics",
+        "Figures on tool calls: top tools, users, servers, clients, calls by hour or day, denials, latency, confirmations, adoption (analytics admins).",
+    ),
+    reads(
+        "export_server_analytics",
+        "Export a server's analytics",
+        "One server: how its tools do (tool_health), or who uses it with what and when (usage). Analytics admins, and its own admins.",
+    ),
     reads("list_policies", "List policies", "The organisation's policies (admins)."),
     reads(
         "list_server_policies",
@@ -232,6 +247,21 @@ pub const TOOLS: &[Entry] = &[
         "disconnect_server",
         "Disconnect a server",
         "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
+    ),
+    reads(
+        "list_catalog_servers",
+        "List well-known servers",
+        "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
+    ),
+    changes(
+        "create_server",
+        "Add a server",
+        "Put an MCP server behind the gateway (admins). Policies decide who may use it. Needs confirm=true; without it: a preview.",
+    ),
+    changes(
+        "update_server",
+        "Change a server",
+        "Change fields of a server (admins; its own admins some). Needs confirm=true; without it: before, after and consequences.",
     ),
     changes(
         "set_server_status",

@@ -234,6 +234,11 @@ async fn example(server: &Server, operation: &str) -> Value {
     match operation {
         "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
         "set_server_status" => example["status"] = json!("active"),
+        "create_server" => {
+            let slug = format!("server-{}", uuid::Uuid::new_v4());
+            example = json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"});
+        }
+        "update_server" => example["title"] = json!("Tickets"),
         "decide_confirmation" => example["approve"] = json!(true),
         "create_policy" | "replay_policy" => example["spec"] = a_policy(),
         "get_policy" | "update_policy" | "delete_policy" | "restore_policy" => {
