@@ -23,6 +23,7 @@ use crate::decide::{Attempt, Decider};
 use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::limits::Limits;
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
 use crate::ports::{Fetch, Random, Upstreams, uuid7};
@@ -75,6 +76,7 @@ pub struct Governance {
     pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
     connections: Arc<Connections>,
+    limits: Arc<Limits>,
     oauth: Arc<AuthorizationServer>,
     sign_in: SignIn,
     clock: Arc<dyn Clock>,
@@ -141,6 +143,7 @@ impl Governance {
             Arc::clone(&current),
             settings.confirmation_lifetime,
         );
+        let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
             decider: Decider::new(),
@@ -155,6 +158,7 @@ impl Governance {
             watcher,
             confirmations,
             connections,
+            limits,
             oauth,
             sign_in,
             clock,
@@ -172,12 +176,14 @@ impl Governance {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
         let (oauth, watcher) = (Arc::clone(&self.oauth), Arc::clone(&self.watcher));
-        let [following, learning, keeping, watching] = [(); 4].map(|()| shutdown.clone());
+        let limits = Arc::clone(&self.limits);
+        let [following, learning, keeping, watching, counting] = [(); 5].map(|()| shutdown.clone());
         let tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, learning).await }),
             tokio::spawn(async move { watcher.follow(watching).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
+            tokio::spawn(async move { limits.follow(counting).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
@@ -277,6 +283,11 @@ impl Governance {
     /// People's agreements to calls.
     pub fn confirmations(&self) -> &Confirmations {
         &self.confirmations
+    }
+
+    /// Limits on calls.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The authorization server.

@@ -13,11 +13,14 @@ use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
+use gateway_store::limit::StoredLimit;
 use gateway_store::policy::StoredPolicy;
 use gateway_store::signing_key::StoredSigningKey;
 use policies::{PolicySet, Problem, Source};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
+
+use crate::limits::Index;
 
 /// Everything that decisions rest on, at one version. Immutable.
 #[derive(Debug)]
@@ -36,7 +39,10 @@ pub struct Snapshot {
     pub policies: Arc<PolicySet>,
     /// The policies as written, in order.
     pub sources: Arc<Vec<Source>>,
+    /// The limits on calls.
+    pub limits: Arc<Index>,
     stored_policies: Vec<StoredPolicy>,
+    stored_limits: Vec<StoredLimit>,
     by_slug: HashMap<String, usize>,
     by_server_id: HashMap<ServerId, usize>,
     by_email: HashMap<String, usize>,
@@ -63,6 +69,14 @@ pub enum SnapshotError {
         /// What serde says.
         source: serde_json::Error,
     },
+    /// A stored limit is not readable.
+    #[error("limit \"{name}\" in the database is not readable: {why}")]
+    Limit {
+        /// The limit.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Stored policies do not compile.
     #[error("policies in the database do not compile: {}", list(.0))]
     Policies(Vec<Problem>),
@@ -85,6 +99,15 @@ impl Snapshot {
                 (Arc::clone(&previous.sources), Arc::clone(&previous.policies))
             }
             Some(_) | None => compile(&catalogue.policies)?,
+        };
+        let limits = match previous {
+            Some(previous) if previous.stored_limits == catalogue.limits => {
+                Arc::clone(&previous.limits)
+            }
+            Some(_) | None => {
+                let index = Index::build(&catalogue.limits);
+                Arc::new(index.map_err(|(name, why)| SnapshotError::Limit { name, why })?)
+            }
         };
         let servers: Vec<_> =
             catalogue.servers.into_iter().map(with_secret).map(Arc::new).collect();
@@ -111,6 +134,8 @@ impl Snapshot {
             signing_keys: Arc::new(catalogue.signing_keys),
             revoked: catalogue.revoked.into_iter().collect(),
             stored_policies: catalogue.policies,
+            stored_limits: catalogue.limits,
+            limits,
             servers,
             users,
             policies,

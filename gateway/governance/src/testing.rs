@@ -135,6 +135,7 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         users,
         servers: vec![],
         policies: vec![],
+        limits: vec![],
         keys,
         agents: vec![],
         delegations: vec![],

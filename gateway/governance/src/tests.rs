@@ -8,6 +8,7 @@ mod connections;
 mod duty;
 mod house;
 mod learning;
+mod limits;
 mod oauth;
 mod operations;
 mod people;

@@ -18,6 +18,7 @@ pub mod desired_state;
 pub mod error;
 pub mod group;
 pub mod identity_link;
+pub mod limit;
 pub mod local_password;
 pub mod notice;
 pub mod notify;

@@ -4,6 +4,7 @@ mod access_request;
 mod confirmation;
 mod desired_state;
 mod learned;
+mod limit;
 mod opening;
 mod people;
 mod policy;

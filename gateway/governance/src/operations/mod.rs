@@ -18,6 +18,7 @@ pub mod delegations;
 mod duty;
 pub mod groups;
 mod install;
+pub mod limits;
 pub mod listings;
 pub mod oauth_sessions;
 pub mod policies;
@@ -34,13 +35,14 @@ use std::sync::Arc;
 
 use gateway_core::Timestamp;
 use gateway_core::caller::User;
-use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
+use gateway_core::ids::{ConfirmationId, KeyId, LimitId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::agent::{AgentEdit, StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::connection::StoredConnection;
 use gateway_store::group::GroupEdit;
+use gateway_store::limit::StoredLimit;
 use gateway_store::people::{NewUser, Seen, UserEdit};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -70,6 +72,7 @@ use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
 use groups::{CreateGroup, DeleteGroup, GetGroup, ListGroups, UpdateGroup};
+use limits::{DeleteLimit, ListLimits, SetLimit};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{
@@ -245,6 +248,9 @@ operations! {
     CreateServer(CreateServer) -> server_changes::ServerMade: "create_server" reads_and_changes everywhere,
     UpdateServer(UpdateServer) -> server_changes::ServerMade: "update_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
+    ListLimits(ListLimits) -> Page<limits::LimitRow>: "list_limits" reads everywhere,
+    SetLimit(SetLimit) -> limits::LimitRow: "set_limit" changes everywhere,
+    DeleteLimit(DeleteLimit) -> limits::LimitDeleted: "delete_limit" changes everywhere,
     ListUsers(ListUsers) -> Page<users::UserRow>: "list_users" reads everywhere,
     GetUser(GetUser) -> users::UserDetail: "get_user" reads everywhere,
     CreateUser(CreateUser) -> users::UserRow: "create_user" reads_and_changes everywhere,
@@ -302,6 +308,10 @@ pub(crate) enum Change {
     EndSession { id: SessionId, row: Box<SessionRow> },
     /// Of `disconnect_server`.
     Disconnect { server: Arc<Server>, found: StoredConnection },
+    /// Of `set_limit`.
+    SetLimit(StoredLimit),
+    /// Of `delete_limit`.
+    DeleteLimit { id: LimitId, name: String },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
@@ -344,6 +354,8 @@ impl Change {
             Change::Disconnect { server, found } => {
                 connections::disconnect(run, &server, &found).await
             }
+            Change::SetLimit(limit) => limits::set(run, limit).await,
+            Change::DeleteLimit { id, name } => limits::delete(run, id, name).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

@@ -25,6 +25,8 @@ async fn roles_gate_operations() {
     let status = json!({"server_id": "tickets", "status": "active", "confirm": true});
     let other = json!({"principal": "bob@example.com", "server": "tickets", "tool": "list"});
     let own = json!({"server": "tickets", "tool": "list"});
+    let limit = json!({"name": "matrix", "principals": ["everyone"], "server": "*",
+        "budget": {"calls": 100}, "confirm": true});
     let key = json!({"user": "bob@example.com", "confirm": true});
     let password =
         json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
@@ -74,6 +76,10 @@ async fn roles_gate_operations() {
         ("get_confirmation", json!({"id": "x"}), [absent; 6]),
         ("decide_confirmation", json!({"id": "x", "approve": true, "confirm": true}), [absent; 6]),
         ("set_server_status", status, [yes, no, yes, no, no, no]),
+        ("list_limits", json!({}), [yes, yes, yes, no, no, no]),
+        ("list_limits", json!({"server_id": "absent"}), [gone, gone, gone, no, no, no]),
+        ("set_limit", limit, [yes, no, yes, no, no, no]),
+        ("delete_limit", json!({"name": "x", "confirm": true}), [absent, no, absent, no, no, no]),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
         (

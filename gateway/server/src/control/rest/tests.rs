@@ -97,6 +97,9 @@ impl Face {
             "create_api_key" => json!({"name": "laptop"}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
             "disconnect_server" => json!({}),
+            "set_limit" => {
+                json!({"principals": ["everyone"], "server": "*", "budget": {"calls": 10_000}})
+            }
             "create_policy" | "update_policy" | "replay_policy" => json!({"spec": a_policy()}),
             "restore_policy" => json!({"version": 1}),
             _ => Value::Null,
@@ -116,6 +119,7 @@ impl Face {
             _ => String::new(),
         };
         let mut path = route.path.replace("{server_id}", "tickets").replace("{id}", &id);
+        path = path.replace("{name}", "some%20limit");
         path = match name {
             "export_audit_logs" => format!("{path}?format=json"),
             "export_analytics_dataset" => path.replace("{dataset}", "top_tools?format=json"),

@@ -89,17 +89,17 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_policy",
         "Create a policy",
-        "Add a policy. Without confirm=true: its Cedar text and who gains or loses which tools (security admins).",
+        "Add a policy. Its preview shows its Cedar text and who gains or loses which tools (security admins).",
     ),
     changes(
         "update_policy",
         "Update a policy",
-        "Write a policy anew, whole. Without confirm=true: who gains or loses which tools (security admins).",
+        "Write a policy anew, whole. Its preview shows who gains or loses which tools (security admins).",
     ),
     changes(
         "delete_policy",
         "Delete a policy",
-        "Remove a policy; it can be restored. Without confirm=true: who gains or loses which tools (security admins).",
+        "Remove a policy; it can be restored. Its preview shows who gains or loses which tools (security admins).",
     ),
     reads(
         "list_policy_versions",
@@ -109,7 +109,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "restore_policy",
         "Restore a policy",
-        "Bring back an earlier version, or a deleted policy. Without confirm=true: a preview (security admins).",
+        "Bring back an earlier version of a policy, or a deleted one (security admins).",
     ),
     reads(
         "replay_policy",
@@ -159,7 +159,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "update_agent_account",
         "Change an agent account",
-        "Give an agent account another owner or other roles, none that its owner lacks (admins). Needs confirm=true.",
+        "Give an agent account another owner or other roles, none that its owner lacks (admins).",
     ),
     reads(
         "list_delegations",
@@ -199,29 +199,29 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_user",
         "Create a user",
-        "Let a person in by address; they sign in as configured (admins). Only roles that reach no further than yours. Needs confirm=true.",
+        "Let a person in by address; they sign in as configured (admins). Only roles that reach no further than yours.",
     ),
     changes(
         "update_user",
         "Change a user",
-        "Set a person's name, roles, attributes, or active=false to end all access at once (admins). Needs confirm=true.",
+        "Set a person's name, roles, attributes, or active=false to end all access at once (admins).",
     ),
     reads("list_groups", "List groups", "Groups of people, with how many are in each (admins)."),
     reads("get_group", "Get a group", "A group's members and the policies that name it (admins)."),
     changes(
         "create_group",
         "Create a group",
-        "Make a group of people for policies to name (admins). Needs confirm=true.",
+        "Make a group of people for policies to name (admins).",
     ),
     changes(
         "update_group",
         "Change a group",
-        "Rename a group, add or remove people (admins). The preview says which policies name it. Needs confirm=true.",
+        "Rename a group, add or remove people (admins). The preview says which policies name it.",
     ),
     changes(
         "delete_group",
         "Delete a group",
-        "Remove a group (admins). The preview says which policies name it. Needs confirm=true.",
+        "Remove a group (admins). The preview says which policies name it.",
     ),
     reads(
         "list_roles",
@@ -236,7 +236,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "revoke_api_key",
         "Revoke an API key",
-        "End one of your API keys at once; admins, anybody's. Needs confirm=true.",
+        "End one of your API keys at once; admins, anybody's.",
     ),
     reads(
         "list_connections",
@@ -249,6 +249,21 @@ pub const TOOLS: &[Entry] = &[
         "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
     ),
     reads(
+        "list_limits",
+        "List limits",
+        "Rates and daily budgets of calls, and what is used of budgets today (admins).",
+    ),
+    changes(
+        "set_limit",
+        "Set a limit on calls",
+        "Make or replace a rate or daily budget of calls (admins). The preview shows whom it is about. Needs confirm=true.",
+    ),
+    changes(
+        "delete_limit",
+        "Delete a limit",
+        "Remove a limit on calls (admins). Needs confirm=true.",
+    ),
+    reads(
         "list_catalog_servers",
         "List well-known servers",
         "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
@@ -256,12 +271,12 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_server",
         "Add a server",
-        "Put an MCP server behind the gateway (admins). Policies decide who may use it. Needs confirm=true; without it: a preview.",
+        "Put an MCP server behind the gateway (admins). Policies decide who may use it.",
     ),
     changes(
         "update_server",
         "Change a server",
-        "Change fields of a server (admins; its own admins some). Needs confirm=true; without it: before, after and consequences.",
+        "Change fields of a server (admins; its own admins some). Its preview shows before, after and consequences.",
     ),
     changes(
         "set_server_status",

@@ -126,6 +126,13 @@ fn definitions_follow_the_tool_design_rules() {
     }
 }
 
+/// Every change of what a model reads shows in review; `INSTA_UPDATE=always` accepts it.
+#[test]
+fn the_list_of_tools_is_as_it_was_reviewed() {
+    let lines = DEFINITIONS.iter().map(|tool| serde_json::to_string(tool).unwrap());
+    insta::assert_snapshot!("tools", lines.collect::<Vec<_>>().join("\n"));
+}
+
 /// What every chat pays for the list: 12,000 tokens at about four characters each.
 const MOST_CHARACTERS: usize = 48_000;
 
