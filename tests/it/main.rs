@@ -20,6 +20,8 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod others;
 #[cfg(test)]
 mod policies;

@@ -100,6 +100,9 @@ impl Face {
             "set_limit" => {
                 json!({"principals": ["everyone"], "server": "*", "budget": {"calls": 10_000}})
             }
+            "request_access" => json!({"server_id": "vault", "reason": "on call"}),
+            "decide_access_request" => json!({"decision": "approve"}),
+            "cancel_access_request" => json!({}),
             "create_policy" | "update_policy" | "replay_policy" => json!({"spec": a_policy()}),
             "restore_policy" => json!({"version": 1}),
             _ => Value::Null,
@@ -110,6 +113,9 @@ impl Face {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
             "revoke_api_key" => self.organisation.key_id(Person::User).await,
+            "cancel_access_request" | "decide_access_request" => {
+                self.organisation.access_request().await
+            }
             "revoke_delegation" => self.organisation.delegation().await,
             "revoke_oauth_session" => self.organisation.session().await,
             "disconnect_server" => {
@@ -157,6 +163,7 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
         Access::User => (401, 200, 200, 200),
         Access::Concerned => (401, 404, 200, 200),
         Access::Asked | Access::Owner => (401, 404, 404, 200),
+        Access::OthersDecide => (401, 404, 200, 403),
         Access::Admin => (401, 403, 200, 403),
     };
     // Whoever may decide comes last: it can be done once.

@@ -216,6 +216,7 @@ async fn each_tool_lets_through_whom_its_address_declares() {
             Access::Asked if entry.effect == Effect::Changes => ("not_found", "", "role_missing"),
             Access::Asked => ("not_found", "", ""),
             Access::Owner => ("not_found", "not_found", ""),
+            Access::OthersDecide => ("not_found", "", "role_missing"),
             Access::Admin => ("role_missing", "", "role_missing"),
         };
         let people = [(Person::Other, other), (Person::User, user), (Person::Admin, admin)];
@@ -249,6 +250,15 @@ async fn example(server: &Server, operation: &str) -> Value {
         }
         "update_server" => example["title"] = json!("Tickets"),
         "decide_confirmation" => example["approve"] = json!(true),
+        "request_access" => {
+            example = json!({"server_id": "vault", "reason": "on call"});
+        }
+        "decide_access_request" | "cancel_access_request" => {
+            example["id"] = json!(server.organisation.access_request().await);
+            if operation == "decide_access_request" {
+                example["decision"] = json!("approve");
+            }
+        }
         "create_policy" | "replay_policy" => example["spec"] = a_policy(),
         "get_policy" | "update_policy" | "delete_policy" | "restore_policy" => {
             example["policy_id"] = json!(server.organisation.policy(a_policy()).await);
