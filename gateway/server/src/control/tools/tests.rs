@@ -236,11 +236,13 @@ async fn example(server: &Server, operation: &str) -> Value {
     let properties = arguments::of(operation).unwrap().schema();
     let has = |name: &str| properties.pointer(&format!("/properties/{name}")).is_some();
     let mut example = json!({});
-    if has("server_id") && operation != "list_audit_logs" {
+    if has("server_id") && !operation.ends_with("_audit_logs") {
         example["server_id"] = json!("tickets");
     }
     match operation {
         "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
+        "export_analytics_dataset" => example["dataset"] = json!("top_tools"),
+        "export_server_analytics" => example["dataset"] = json!("usage"),
         "set_server_status" => example["status"] = json!("active"),
         "create_server" => {
             let slug = format!("server-{}", uuid::Uuid::new_v4());
