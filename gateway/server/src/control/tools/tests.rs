@@ -291,6 +291,7 @@ async fn example(server: &Server, operation: &str) -> Value {
         }
         _ => {}
     }
+    people_example(server, operation, &mut example).await;
     if operation == "disconnect_server" {
         server.organisation.connected().await;
     }
@@ -303,6 +304,29 @@ async fn example(server: &Server, operation: &str) -> Value {
         example["confirm"] = json!(true);
     }
     example
+}
+
+/// The same of operations on people, groups and keys.
+async fn people_example(server: &Server, operation: &str, example: &mut Value) {
+    let organisation = &server.organisation;
+    let fresh = uuid::Uuid::new_v4();
+    match operation {
+        "get_user" => example["user"] = json!("bob@example.com"),
+        "update_user" => *example = json!({"user": "bob@example.com", "name": "Bob"}),
+        "create_user" => example["email"] = json!(format!("{fresh}@example.com")),
+        "get_group" | "delete_group" => example["group"] = json!(organisation.group().await),
+        "create_group" => example["name"] = json!(fresh.to_string()),
+        "update_group" => {
+            let group = organisation.group().await;
+            *example = json!({"group": group, "remove": ["carol@example.com"]});
+        }
+        "update_agent_account" => {
+            let agent = organisation.agent().await;
+            *example = json!({"agent": agent, "owner": "carol@example.com"});
+        }
+        "revoke_api_key" => example["id"] = json!(organisation.key_id(Person::User).await),
+        _ => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
