@@ -72,6 +72,22 @@ async fn roles_gate_operations() {
         ("get_confirmation", json!({"id": "x"}), [absent; 6]),
         ("decide_confirmation", json!({"id": "x", "approve": true, "confirm": true}), [absent; 6]),
         ("set_server_status", status, [yes, no, yes, no, no, no]),
+        ("list_catalog_servers", json!({}), [yes; 6]),
+        (
+            "create_server",
+            json!({"slug": "NEW", "url": "http://127.0.0.1:9/mcp", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "tickets", "title": "Tickets", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "absent", "title": "Tickets", "confirm": true}),
+            [gone, no, gone, no, no, no],
+        ),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
         (
@@ -123,6 +139,9 @@ async fn roles_gate_operations() {
                 }
                 if arguments["spec"]["name"] == "NEW" {
                     arguments["spec"]["name"] = json!(format!("{person}-{face:?}"));
+                }
+                if arguments["slug"] == "NEW" {
+                    arguments["slug"] = json!(format!("{person}-{face:?}").to_lowercase());
                 }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);
