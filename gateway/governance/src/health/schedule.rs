@@ -103,7 +103,9 @@ impl Schedule {
                 None => Entry::new(server, self.known.remove(&server.id), now, pace, share()),
             };
             let entry = self.entries.entry(server.id).or_insert(entry);
-            let probe = !pace.probe.is_zero() && entry.next_probe <= now;
+            // The server in this process answers as long as anybody could ask.
+            let outside = server.endpoint != Endpoint::InProcess;
+            let probe = outside && !pace.probe.is_zero() && entry.next_probe <= now;
             let read = entry.next_read <= now;
             if probe {
                 entry.next_probe = now + pace.pause(entry.failures(), share());
@@ -430,5 +432,13 @@ mod tests {
         desk.now += time::Duration::seconds(60);
         let due = desk.schedule.due(desk.now, &desk.servers, &desk.pace, || 1.0);
         assert!(due.iter().all(|due| due.read && !due.probe) && due.len() == 2, "{due:?}");
+        // The one in this process is read as well, and never probed.
+        let mut desk = Desk::new(1.0);
+        let inside = Endpoint::InProcess;
+        desk.servers[0] = Arc::new(Server { endpoint: inside, ..Server::clone(&desk.servers[0]) });
+        assert_eq!(desk.due(), [2]);
+        desk.now += time::Duration::seconds(3_600);
+        let due = desk.schedule.due(desk.now, &desk.servers, &desk.pace, || 1.0);
+        assert!(due.iter().all(|due| due.read) && due.len() == 2, "{due:?}");
     }
 }
