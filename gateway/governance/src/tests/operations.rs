@@ -92,6 +92,22 @@ async fn roles_gate_operations() {
         ("list_limits", json!({"server_id": "absent"}), [gone, gone, gone, no, no, no]),
         ("set_limit", limit, [yes, no, yes, no, no, no]),
         ("delete_limit", json!({"name": "x", "confirm": true}), [absent, no, absent, no, no, no]),
+        ("list_catalog_servers", json!({}), [yes; 6]),
+        (
+            "create_server",
+            json!({"slug": "NEW", "url": "http://127.0.0.1:9/mcp", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "tickets", "title": "Tickets", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "absent", "title": "Tickets", "confirm": true}),
+            [gone, no, gone, no, no, no],
+        ),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
         (
@@ -186,6 +202,9 @@ async fn roles_gate_operations() {
                 }
                 if arguments["spec"]["name"] == "NEW" {
                     arguments["spec"]["name"] = json!(format!("{person}-{face:?}"));
+                }
+                if arguments["slug"] == "NEW" {
+                    arguments["slug"] = json!(format!("{person}-{face:?}").to_lowercase());
                 }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);
