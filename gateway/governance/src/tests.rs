@@ -1,5 +1,6 @@
 //! Governance through its door, on a real Postgres; upstreams and other hosts are faked.
 
+mod access_requests;
 mod agent_tokens;
 mod agents;
 mod audit;
@@ -7,6 +8,7 @@ mod confirmations;
 mod connections;
 mod house;
 mod learning;
+mod notices;
 mod oauth;
 mod operations;
 mod provider;
