@@ -34,6 +34,8 @@ mod rig_itself;
 #[cfg(test)]
 mod scopes;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod smoke;
 #[cfg(test)]
 mod tasks;

@@ -59,7 +59,7 @@ impl House {
         Caller { user, actor: Some(agent.user.clone()), ..agent.clone() }
     }
 
-    async fn as_caller(
+    pub(super) async fn as_caller(
         &self,
         caller: &Caller,
         face: Face,
