@@ -20,7 +20,11 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod others;
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod prompts;
 #[cfg(test)]

@@ -48,7 +48,6 @@ pub(crate) struct Watcher {
     current: Arc<Current>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    watch: bool,
     pace: Pace,
     schedule: Mutex<Schedule>,
 }
@@ -72,7 +71,6 @@ impl Watcher {
             current,
             clock,
             random,
-            watch: settings.servers.watch,
             pace,
             schedule,
         }
@@ -80,9 +78,6 @@ impl Watcher {
 
     /// Takes over when nobody does it, and then does it, until `shutdown`.
     pub(crate) async fn follow(&self, shutdown: CancellationToken) {
-        if !self.watch {
-            return;
-        }
         let mut watch: Option<Watch> = None;
         loop {
             let pause = if watch.is_some() { TICK } else { STAND_BY };

@@ -11,9 +11,12 @@ pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
+mod grants;
 mod health;
 mod identity;
 mod learn;
+pub mod limits;
+mod notices;
 pub mod oauth;
 pub mod operations;
 pub mod perform;
@@ -35,12 +38,16 @@ pub use connections::Connections;
 pub use decide::Attempt;
 pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
+pub use limits::{Limits, OverLimit};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
-pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams};
+pub use ports::{
+    Fetch, Letter, Mail, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams,
+};
 pub use refresh::RefreshError;
 pub use settings::{
     GovernanceSettings, Issuer, OauthSettings, Provider, ServerSettings, SignInSettings,
+    WebhookSettings,
 };
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -13,11 +13,14 @@ use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
+use gateway_store::limit::StoredLimit;
 use gateway_store::policy::StoredPolicy;
 use gateway_store::signing_key::StoredSigningKey;
 use policies::{PolicySet, Problem, Source};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
+
+use crate::limits::Index;
 
 /// Everything that decisions rest on, at one version. Immutable.
 #[derive(Debug)]
@@ -32,11 +35,16 @@ pub struct Snapshot {
     pub servers: Vec<Arc<Server>>,
     /// Everybody, by e-mail.
     pub users: Vec<Arc<User>>,
-    /// The compiled policies.
+    /// The compiled policies, without those that were over when it was read.
     pub policies: Arc<PolicySet>,
-    /// The policies as written, in order.
+    /// The policies as written, in order, those that are over too.
     pub sources: Arc<Vec<Source>>,
+    /// The limits on calls.
+    pub limits: Arc<Index>,
+    /// When the next policy is over: from then on a new snapshot is due.
+    pub ends_at: Option<Timestamp>,
     stored_policies: Vec<StoredPolicy>,
+    stored_limits: Vec<StoredLimit>,
     by_slug: HashMap<String, usize>,
     by_server_id: HashMap<ServerId, usize>,
     by_email: HashMap<String, usize>,
@@ -63,6 +71,14 @@ pub enum SnapshotError {
         /// What serde says.
         source: serde_json::Error,
     },
+    /// A stored limit is not readable.
+    #[error("limit \"{name}\" in the database is not readable: {why}")]
+    Limit {
+        /// The limit.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Stored policies do not compile.
     #[error("policies in the database do not compile: {}", list(.0))]
     Policies(Vec<Problem>),
@@ -73,27 +89,41 @@ fn list(problems: &[Problem]) -> String {
 }
 
 impl Snapshot {
-    /// Compiles and indexes `catalogue`. Policies that did not change since `previous` are not compiled
-    /// again. Slow: not for async tasks.
+    /// Compiles and indexes `catalogue`. Policies that did not change since `previous`, and of which none is
+    /// over since, are not compiled again. Slow: not for async tasks.
     pub fn build(
         catalogue: Catalogue,
         previous: Option<&Snapshot>,
         now: Timestamp,
     ) -> Result<Snapshot, SnapshotError> {
         let (sources, policies) = match previous {
-            Some(previous) if previous.stored_policies == catalogue.policies => {
+            Some(previous)
+                if previous.stored_policies == catalogue.policies && !previous.is_over(now) =>
+            {
                 (Arc::clone(&previous.sources), Arc::clone(&previous.policies))
             }
-            Some(_) | None => compile(&catalogue.policies)?,
+            Some(_) | None => compile(&catalogue.policies, now)?,
         };
+        let limits = match previous {
+            Some(previous) if previous.stored_limits == catalogue.limits => {
+                Arc::clone(&previous.limits)
+            }
+            Some(_) | None => {
+                let index = Index::build(&catalogue.limits);
+                Arc::new(index.map_err(|(name, why)| SnapshotError::Limit { name, why })?)
+            }
+        };
+        let ends = sources.iter().filter_map(|source| source.spec.ends_at());
+        let ends_at = ends.filter(|end| *end > now).min();
         let servers: Vec<_> =
             catalogue.servers.into_iter().map(with_secret).map(Arc::new).collect();
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
         let mut agents = catalogue.agents;
         for agent in &mut agents {
-            // Somebody must answer for a program.
-            agent.principal.active &=
-                users.iter().any(|user| user.id == agent.owner && user.active);
+            // Somebody must answer for a program, which is never more than they are.
+            let owner = users.iter().find(|user| user.id == agent.owner && user.active);
+            agent.principal.active &= owner.is_some();
+            agent.principal.roles.retain(|role| owner.is_some_and(|owner| owner.lends(*role)));
         }
         Ok(Snapshot {
             version: catalogue.version,
@@ -110,11 +140,19 @@ impl Snapshot {
             signing_keys: Arc::new(catalogue.signing_keys),
             revoked: catalogue.revoked.into_iter().collect(),
             stored_policies: catalogue.policies,
+            stored_limits: catalogue.limits,
+            limits,
             servers,
             users,
             policies,
             sources,
+            ends_at,
         })
+    }
+
+    /// True once a policy in it is over, so that another snapshot is due. Verdicts are right all the same.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.ends_at.is_some_and(|end| end <= now)
     }
 
     /// The server of that id or slug, as in a proxy URL.
@@ -270,14 +308,16 @@ impl Snapshot {
 
 type Compiled = (Arc<Vec<Source>>, Arc<PolicySet>);
 
-fn compile(stored: &[StoredPolicy]) -> Result<Compiled, SnapshotError> {
+fn compile(stored: &[StoredPolicy], now: Timestamp) -> Result<Compiled, SnapshotError> {
     let mut sources = Vec::with_capacity(stored.len());
     for policy in stored {
         let spec = serde_json::from_str(&policy.spec_json)
             .map_err(|source| SnapshotError::Unreadable { name: policy.name.clone(), source })?;
         sources.push(Source { id: policy.id, spec });
     }
-    let set = PolicySet::compile(&sources).map_err(SnapshotError::Policies)?;
+    let live: Vec<Source> =
+        sources.iter().filter(|source| !source.spec.is_over(now)).cloned().collect();
+    let set = PolicySet::compile(&live).map_err(SnapshotError::Policies)?;
     Ok((Arc::new(sources), Arc::new(set)))
 }
 

@@ -237,6 +237,40 @@ fn every_mode_takes_its_own_keys_and_no_others() {
 }
 
 #[test]
+fn a_limit_is_checked_where_it_stands() {
+    let limit = |rest: &str| {
+        format!("[[limits]]\nname = \"l\"\nprincipals = [\"everyone\"]\nserver = \"*\"\n{rest}")
+    };
+    for (text, expected) in [
+        (limit(""), "STATE.toml:1: limits[0].rate: expected rate or budget"),
+        (
+            limit("budget = { calls = 1, timezone = \"Berlin\" }"),
+            "STATE.toml:5: limits[0].budget.timezone: expected the name of a time zone",
+        ),
+        (
+            limit("rate = { calls = 1, per = \"day\" }"),
+            "STATE.toml:5: limits[0].rate.per: unknown variant",
+        ),
+        (
+            limit("rate = { calls = 0, per = \"hour\" }"),
+            "STATE.toml:5: limits[0].rate.calls: expected",
+        ),
+        (limit("budgets = { calls = 1 }"), "STATE.toml:5: limits[0].budgets: "),
+        (
+            format!("{0}\n{0}", limit("budget = { calls = 1 }")),
+            "STATE.toml:7: limits[1].name: \"l\" is there already",
+        ),
+        (
+            limit("tools = [\"\"]\nbudget = { calls = 1 }"),
+            "STATE.toml:5: limits[0].tools[0]: expected",
+        ),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(expected), "{text}\n  gave     {error}\n  expected {expected}");
+    }
+}
+
+#[test]
 fn nobody_signs_in_to_the_built_in_server() {
     let error = refused("[[servers]]\nslug = \"runlayer\"\nauth = { mode = \"identity_forward\" }");
     assert!(error.contains("servers[0].auth: the server runlayer is built in"), "{error}");
@@ -305,6 +339,7 @@ fn there() -> Catalogue {
         users: vec![user],
         servers: vec![server],
         policies: vec![policy],
+        limits: vec![],
         keys: vec![],
         agents: vec![],
         delegations: vec![],
@@ -375,6 +410,18 @@ fn what_a_file_mentions_must_exist_afterwards() {
             "STATE.toml:3: policies[0].cedar: expected",
         ),
     ];
+    let limit = "[[limits]]\nname = \"l\"\nprincipals = [\"everyone\"]\nserver = \"wiki\"\nbudget = { calls = 1 }";
+    assert_eq!(checked(limit, false), Ok(()));
+    let cases = cases.into_iter().chain([
+        (
+            limit.replace("wiki", "wikki"),
+            "STATE.toml:4: limits[0].server: there is no server \"wikki\"; did you mean \"wiki\"?",
+        ),
+        (
+            limit.replace("everyone", "user:x@y"),
+            "STATE.toml:3: limits[0].principals[0]: there is no user \"x@y\"",
+        ),
+    ]);
     assert_eq!(checked(policy, false), Ok(()));
     for (text, expected) in cases {
         let error = checked(&text, false).expect_err(&text);

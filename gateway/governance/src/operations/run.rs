@@ -81,6 +81,12 @@ impl<'a> Run<'a> {
         self.caller.principals().all(may)
     }
 
+    /// Whether they also allow something that is no operation of its own, whosever it is.
+    pub(crate) fn may_also(&self, action: &str) -> bool {
+        let may = |user: &Arc<User>| self.snapshot.policies.authorize(user, action, false);
+        self.caller.principals().all(may)
+    }
+
     /// The same, as a refusal.
     pub(crate) fn authorize(&self, owns: bool) -> Result<(), Refused> {
         if self.may(owns) {

@@ -380,6 +380,7 @@ async fn replica(
         settings: settings.clone(),
         upstreams: upstreams.clone(),
         fetch: Arc::clone(fetch),
+        mail: None,
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

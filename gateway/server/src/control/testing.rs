@@ -14,9 +14,11 @@ use gateway_core::keys::RootKey;
 use gateway_core::mcp::Listing;
 use gateway_core::server::{Eras, Server};
 use gateway_governance::confirmations::NewConfirmation;
+use gateway_governance::operations::access_requests::RequestAccess;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
+use gateway_governance::operations::groups::CreateGroup;
 use gateway_governance::operations::policies::CreatePolicy;
 use gateway_governance::{
     Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
@@ -39,7 +41,7 @@ name = "engineering"
 [[users]]
 email = "alice@example.com"
 name = "Alice"
-roles = ["security_admin", "it_admin"]
+roles = ["security_admin", "it_admin", "analytics_admin"]
 [[users]]
 email = "bob@example.com"
 name = "Bob"
@@ -146,6 +148,7 @@ impl Organisation {
             settings,
             upstreams: Arc::new(Fake),
             fetch,
+            mail: None,
             clock,
             random,
         };
@@ -155,11 +158,29 @@ impl Organisation {
 
     /// A new API key of that person.
     pub(crate) async fn key(&self, person: Person) -> String {
+        self.new_key(person).await["key"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of another.
+    pub(crate) async fn key_id(&self, person: Person) -> String {
+        self.new_key(person).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The name of a new group.
+    pub(crate) async fn group(&self) -> String {
+        let name = format!("group-{}", Uuid::new_v4());
+        let create = CreateGroup { name: name.clone(), confirm: Some(true), ..Default::default() };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreateGroup(create);
+        self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        name
+    }
+
+    async fn new_key(&self, person: Person) -> serde_json::Value {
         let create = CreateApiKey { user: Some(person.email().into()), ..CreateApiKey::default() };
         let origin = self.governance.command_line_origin();
         let operation = Operation::CreateApiKey(CreateApiKey { confirm: Some(true), ..create });
-        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
-        made.value["key"].as_str().unwrap().to_owned()
+        self.governance.perform(&command_line(), &origin, operation).await.unwrap().value
     }
 
     /// That person, signed in.
@@ -198,6 +219,20 @@ impl Organisation {
         let create = CreateDelegation { agent, confirm: Some(true), ..CreateDelegation::default() };
         let (caller, origin) = (self.caller(Person::User), self.origin(Face::Rest));
         let operation = Operation::CreateDelegation(create);
+        let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
+        made.value["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new request of Bob's for access to the server `tickets`.
+    pub(crate) async fn access_request(&self) -> String {
+        let ask = RequestAccess {
+            server_id: "tickets".into(),
+            tools: Some(vec![Uuid::new_v4().to_string()]),
+            reason: "on call".into(),
+            ..RequestAccess::default()
+        };
+        let (caller, origin) = (self.caller(Person::User), self.origin(Face::Rest));
+        let operation = Operation::RequestAccess(ask);
         let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
         made.value["id"].as_str().unwrap().to_owned()
     }

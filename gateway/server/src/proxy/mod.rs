@@ -10,6 +10,7 @@ mod filter;
 mod forward;
 mod identify;
 mod intent;
+mod limit;
 mod line;
 mod listing;
 mod parse;
@@ -19,6 +20,7 @@ mod refusal;
 mod resolve;
 mod scan;
 mod session;
+mod shown;
 mod stream;
 mod task;
 

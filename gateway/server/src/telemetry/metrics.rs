@@ -1,5 +1,5 @@
-//! The figures at `/metrics`. Every label value comes from a closed enum: what clients send never
-//! becomes a label. One registry per process; several gateways in one process add up.
+//! The figures at `/metrics`. Every label value comes from a closed enum or is the name of a limit: what
+//! clients send never becomes a label. One registry per process; several gateways in one process add up.
 
 use std::sync::LazyLock;
 
@@ -23,6 +23,7 @@ struct Figures {
     latency: HistogramVec,
     upstream: HistogramVec,
     upstream_errors: IntCounterVec,
+    limited: IntCounterVec,
     in_flight: IntGauge,
     audit_queue: IntGauge,
     audit_spooled: IntGauge,
@@ -70,6 +71,10 @@ impl Figures {
                 opts!("gateway_upstream_errors_total", "Calls that failed behind the gateway"),
                 &["reason"],
             )?,
+            limited: IntCounterVec::new(
+                opts!("gateway_limited_total", "Calls that a limit did not let pass"),
+                &["limit"],
+            )?,
             in_flight: gauge("gateway_in_flight", "Exchanges that are running")?,
             audit_queue: gauge("gateway_audit_queue", "Audit records that wait to be written")?,
             audit_spooled: gauge(
@@ -96,6 +101,7 @@ impl Figures {
         registry.register(Box::new(self.latency.clone()))?;
         registry.register(Box::new(self.upstream.clone()))?;
         registry.register(Box::new(self.upstream_errors.clone()))?;
+        registry.register(Box::new(self.limited.clone()))?;
         registry.register(Box::new(self.servers.clone()))?;
         let gauges = [
             &self.in_flight,
@@ -133,6 +139,11 @@ pub fn performed(name: &'static str, face: Face, refused: Option<Reason>) {
     let outcome = if refused.is_some() { "denied" } else { "ok" };
     let reason = refused.map_or("none", Reason::as_str);
     FIGURES.operations.with_label_values(&[name, face.as_str(), outcome, reason]).inc();
+}
+
+/// Counts a call that a limit did not let pass; `limit` is its name in the catalogue.
+pub fn limited(limit: &str) {
+    FIGURES.limited.with_label_values(&[limit]).inc();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a duration in microseconds is far below 2^53")]
