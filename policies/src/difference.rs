@@ -252,8 +252,8 @@ impl PolicySet {
             Body::Structured(structured) => {
                 let when =
                     structured.when.iter().map(|n| self.compiled.conditions[*n].key.as_str());
-                let (when, until) = (when.collect::<Vec<_>>(), structured.until);
-                format!("{:?} {when:?} {until:?}", statement.effect)
+                let (effect, until) = (&statement.effect, structured.until);
+                format!("{effect:?} {:?} {until:?}", when.collect::<Vec<_>>())
             }
             Body::Raw(_) => statement.cedar.to_string(),
         }

@@ -28,6 +28,7 @@ mod spec;
 mod statement;
 mod times;
 mod visible;
+mod who;
 
 pub use answer::{Considered, Decided, Explanation, Listed};
 pub use cases::{CaseFailure, CaseRun, run_cases};
@@ -38,3 +39,4 @@ pub use platform::Stance;
 pub use roles::Reach;
 pub use set::PolicySet;
 pub use spec::{ConditionSpec, PolicySpec, Problem, Source};
+pub use who::{Names, Who};

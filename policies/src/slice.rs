@@ -105,7 +105,7 @@ impl Slices {
                 Principal::Role(name) => roles.insert(name, number),
                 Principal::Agent(name) => agents.insert(name, number),
                 Principal::Attribute(name, value) => {
-                    attributes.entry(name).or_insert_with(HashMap::new).insert(value, number)
+                    attributes.entry(name).or_default().insert(value, number)
                 }
                 Principal::Everyone => None,
             };
@@ -186,9 +186,10 @@ pub(crate) fn attributes(user: &User) -> impl Iterator<Item = (&String, &Vec<Str
     of_person.into_iter().flatten()
 }
 
-fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
+/// Whether a principal means that user.
+pub(crate) fn meant(user: &User) -> impl Fn(&Principal) -> bool {
     let is = |kind: PrincipalKind| user.kind == kind;
-    let about = |principal: &Principal| match principal {
+    move |principal: &Principal| match principal {
         Principal::Everyone => true,
         Principal::User(name) => is(PrincipalKind::Person) && *name == *email(user),
         Principal::Group(name) => groups(user).contains(name),
@@ -197,11 +198,14 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
         Principal::Attribute(name, value) => {
             attributes(user).any(|(known, values)| known == name && values.contains(value))
         }
-    };
+    }
+}
+
+fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) -> Slice {
     let concerned = |s: &Statement| {
         s.kinds[kind as usize]
             && s.server.as_deref().is_none_or(|slug| slug == server.slug.as_str())
-            && s.who.iter().any(about)
+            && s.who.iter().any(meant(user))
     };
     let all = compiled.statements.iter().enumerate();
     let statements: Vec<(usize, &Statement)> = all.filter(|(_, s)| concerned(s)).collect();

@@ -22,7 +22,11 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod others;
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod prompts;
 #[cfg(test)]
@@ -31,6 +35,8 @@ mod refusals;
 mod rig_itself;
 #[cfg(test)]
 mod scopes;
+#[cfg(test)]
+mod servers;
 #[cfg(test)]
 mod smoke;
 #[cfg(test)]

@@ -186,3 +186,61 @@ async fn compare_a_servers_tools_with_what_is_withheld_and_why() {
     assert_eq!(why["verdict"], "deny", "{why}");
     rig.finish().await;
 }
+
+/// A report's rows.
+async fn report(rig: &Rig, arguments: Value) -> Vec<Value> {
+    let mut arguments = arguments;
+    arguments["format"] = json!("json");
+    rows(&rig.ask("alice", "export_analytics_dataset", arguments).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_tools_calls_per_hour_and_clients_ranked() {
+    let rig = morning().await;
+    // Top tools of the last 30 days with failure rate.
+    let top = report(&rig, json!({"dataset": "top_tools", "limit": 10})).await;
+    let told = |row: &Value| {
+        let (server, tool) = (row["server"].as_str().unwrap(), row["tool"].as_str().unwrap());
+        let numbers = ["calls", "failures", "denied"].map(|name| row[name].as_u64().unwrap());
+        (format!("{server}/{tool}"), numbers, row["failure_rate"].as_f64())
+    };
+    let top: Vec<_> = top.iter().map(told).filter(|row| !row.0.starts_with("runlayer/")).collect();
+    for expected in [
+        ("fake/echo".to_owned(), [4, 0, 1], Some(0.0)),
+        ("wiki/search".to_owned(), [3, 3, 0], Some(1.0)),
+        ("wiki/read_page".to_owned(), [1, 1, 0], Some(1.0)),
+    ] {
+        assert!(top.contains(&expected), "{expected:?} in {top:?}");
+    }
+    // The same as CSV.
+    let csv = rig.ask("alice", "export_analytics_dataset", json!({"dataset": "top_tools"})).await;
+    let csv = csv["csv"].as_str().unwrap().to_owned();
+    let head = csv.lines().next().unwrap();
+    assert!(head.starts_with("server,server_id,tool,calls,failures,failure_rate"), "{head}");
+    assert!(
+        csv.lines().any(|line| line.starts_with("fake,") && line.contains(",echo,4,0,")),
+        "{csv}"
+    );
+
+    // Calls per hour of the last 7 days: 8 at the two servers, and those of this test at the Runlayer MCP.
+    let now = time::OffsetDateTime::now_utc();
+    let rfc3339 = |at: time::OffsetDateTime| {
+        at.format(&time::format_description::well_known::Rfc3339).unwrap()
+    };
+    let week = json!({"dataset": "tool_calls_hourly", "start": rfc3339(now - time::Duration::days(7)),
+        "end": rfc3339(now + time::Duration::minutes(15))});
+    let hours = report(&rig, week).await;
+    let calls: u64 = hours.iter().map(|hour| hour["calls"].as_u64().unwrap()).sum();
+    assert!(calls >= 8, "{hours:?}");
+    assert!(hours.iter().all(|hour| hour["hour"].as_str().unwrap().ends_with("Z")
+        || hour["hour"].as_str().unwrap().ends_with("+00:00")));
+
+    // MCP clients ranked.
+    let clients = report(&rig, json!({"dataset": "mcp_clients"})).await;
+    assert_eq!(clients[0]["client"], "rig", "{clients:?}");
+    // Without the role nobody sees any of it.
+    let carol = rig.client_of("carol", "runlayer");
+    let refused = carol.call("export_analytics_dataset", json!({"dataset": "top_users"})).await;
+    assert_eq!(refused.refusal().map(|seen| seen.reason), Some("role_missing".into()));
+    rig.finish().await;
+}

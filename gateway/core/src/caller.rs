@@ -134,6 +134,13 @@ impl Caller {
     }
 }
 
+impl User {
+    /// Whether an agent account of this person's may hold the role: nobody's program is more than they are.
+    pub fn lends(&self, role: Role) -> bool {
+        role == Role::User || self.roles.contains(&role) || self.roles.contains(&Role::SuperAdmin)
+    }
+}
+
 /// What a principal is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

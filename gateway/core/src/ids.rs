@@ -35,6 +35,8 @@ id! {
     ServerId,
     /// A policy.
     PolicyId,
+    /// A limit on calls.
+    LimitId,
     /// An API key (not its secret).
     KeyId,
     /// One exchange with the gateway; UUIDv7, and also the correlation id that a client sees.

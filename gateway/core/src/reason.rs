@@ -88,6 +88,10 @@ pub enum Reason {
     ConnectionStale,
     /// An account was not connected.
     ConnectionNotMade,
+    /// A limit lets no more calls pass at the moment.
+    RateLimited,
+    /// A limit lets no more calls pass today.
+    BudgetExhausted,
     /// Too much at once.
     Overloaded,
     /// The gateway is shutting down.
@@ -106,7 +110,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 47] = [
+    pub const ALL: [Reason; 49] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -148,6 +152,8 @@ impl Reason {
         Reason::ConnectionRequired,
         Reason::ConnectionStale,
         Reason::ConnectionNotMade,
+        Reason::RateLimited,
+        Reason::BudgetExhausted,
         Reason::Overloaded,
         Reason::ShuttingDown,
         Reason::ConfirmMissing,
@@ -362,6 +368,15 @@ impl Reason {
             Reason::ConnectionNotMade => {
                 ("connection_not_made", 400, -31400, "Your account was not connected")
             }
+            Reason::RateLimited => {
+                ("rate_limited", 429, -31429, "Too many calls in this time; the call was not made")
+            }
+            Reason::BudgetExhausted => (
+                "budget_exhausted",
+                429,
+                -31429,
+                "Today's budget of calls is used up; the call was not made",
+            ),
             Reason::Overloaded => ("overloaded", 503, -31503, "Too many calls at once"),
             Reason::ShuttingDown => ("shutting_down", 503, -31503, "The gateway is shutting down"),
             Reason::ConfirmMissing => {

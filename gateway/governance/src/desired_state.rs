@@ -4,10 +4,10 @@
 //! [`read`] checks what the file alone shows; [`apply`] checks it against the catalogue, compiles every
 //! policy that would then be in force, and hands it to the store.
 
-mod auth;
+pub(crate) mod auth;
 pub(crate) mod check;
 mod item;
-mod names;
+pub(crate) mod names;
 mod read;
 mod record;
 #[cfg(test)]
@@ -18,6 +18,7 @@ use gateway_core::located::Problem;
 use gateway_store::desired_state::{Change, ChangeKind};
 use gateway_store::{Store, StoreError};
 
+pub use item::AuthItem;
 pub use read::{Desired, read};
 pub use record::Recorder;
 

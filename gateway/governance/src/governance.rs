@@ -21,8 +21,10 @@ use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
 use crate::grants::Grants;
+use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
+use crate::limits::Limits;
 use crate::notices::{Notices, Ways};
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
@@ -75,9 +77,11 @@ pub struct Governance {
     identity: Arc<Identity>,
     decider: Decider,
     learner: Arc<Learner>,
+    pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
     pub(crate) notices: Arc<Notices>,
     connections: Arc<Connections>,
+    limits: Arc<Limits>,
     oauth: Arc<AuthorizationServer>,
     sign_in: SignIn,
     clock: Arc<dyn Clock>,
@@ -136,6 +140,13 @@ impl Governance {
             Arc::clone(&current),
         );
         let learner = Arc::new(learner);
+        let watcher = Arc::new(Watcher::new(
+            (store.clone(), trail.clone()),
+            Arc::clone(&upstreams),
+            (Arc::clone(&connections), Arc::clone(&learner), Arc::clone(&current)),
+            (Arc::clone(&clock), Arc::clone(&random)),
+            &settings,
+        ));
         let confirmations = Confirmations::new(
             store.clone(),
             trail.clone(),
@@ -143,6 +154,7 @@ impl Governance {
             (Arc::clone(&current), Arc::clone(&notices)),
             settings.confirmation_lifetime,
         );
+        let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
             decider: Decider::new(),
@@ -154,9 +166,11 @@ impl Governance {
             trail,
             identity,
             learner,
+            watcher,
             confirmations,
             notices,
             connections,
+            limits,
             oauth,
             sign_in,
             clock,
@@ -173,7 +187,8 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let oauth = Arc::clone(&self.oauth);
+        let (oauth, limits) = (Arc::clone(&self.oauth), Arc::clone(&self.limits));
+        let watcher = Arc::clone(&self.watcher);
         let notices = Arc::clone(&self.notices);
         let grants = Grants {
             store: self.store.clone(),
@@ -183,16 +198,18 @@ impl Governance {
             current: Arc::clone(&self.current),
             notices: Arc::clone(&self.notices),
         };
-        let [following, learning, keeping, telling, ending] = [(); 5].map(|()| shutdown.clone());
+        let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
+        let [watching, telling, ending] = [(); 3].map(|()| shutdown.clone());
         let poll = self.settings.poll;
-        let again = self.settings.refresh;
         let mut tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
-            tokio::spawn(async move { learner.follow(suspects, again, learning).await }),
+            tokio::spawn(async move { learner.follow(suspects, learning).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
+            tokio::spawn(async move { limits.follow(counting).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         if self.settings.serves {
+            tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
         }
@@ -293,6 +310,11 @@ impl Governance {
     /// People's agreements to calls.
     pub fn confirmations(&self) -> &Confirmations {
         &self.confirmations
+    }
+
+    /// Limits on calls.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The authorization server.

@@ -1,6 +1,6 @@
 //! What upstream servers say about themselves: read when needed, stored for every replica.
 //!
-//! One read at a time per server and at most one a second, however many calls ask for it. Policies that
+//! The regular round is [`crate::health`]'s. One read at a time per server and at most one a second, however many calls ask for it. Policies that
 //! select tools by annotation and confirmations that are bound to a definition rest on what is read here.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use gateway_core::ids::{CallId, EventId, ServerId};
 use gateway_core::json::{Json, Kind};
 use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Outcome, Subject};
-use gateway_core::server::{Server, ServerStatus, Tool};
+use gateway_core::server::{Server, Tool};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::Store;
 use gateway_store::audit::Trail;
@@ -122,7 +122,7 @@ impl Learner {
         let _ = self.suspects.try_send((server, Some(caller.clone())));
     }
 
-    /// The regular round leaves out servers that want to know who calls; their callers bring it about.
+    /// The regular round ([`crate::health`]) leaves out servers that want to know who calls; their callers bring it about.
     pub(crate) fn suspect_if_old(&self, server: &Server, caller: &Caller, age: Duration) {
         if !server.auth.is_personal() {
             return;
@@ -134,28 +134,25 @@ impl Learner {
         }
     }
 
-    /// Reads suspects, and now and then everybody, until `shutdown`.
+    /// Reads suspects until `shutdown`.
     pub(crate) async fn follow(
         &self,
         mut suspects: mpsc::Receiver<Suspect>,
-        again: Duration,
         shutdown: CancellationToken,
     ) {
-        let mut again = tokio::time::interval_at(tokio::time::Instant::now() + again, again);
-        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let due: Vec<Suspect> = tokio::select! {
+            let (id, caller) = tokio::select! {
                 () = shutdown.cancelled() => return,
-                suspect = suspects.recv() => suspect.into_iter().collect(),
-                _ = again.tick() => self.active(),
+                suspect = suspects.recv() => match suspect {
+                    Some(suspect) => suspect,
+                    None => return,
+                },
             };
-            for (id, caller) in due {
-                let snapshot = self.current.snapshot();
-                if let Some(server) = snapshot.server_by_id(id) {
-                    tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        () = self.learn_after_pause(server, caller.as_ref()) => {}
-                    }
+            let snapshot = self.current.snapshot();
+            if let Some(server) = snapshot.server_by_id(id) {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = self.learn_after_pause(server, caller.as_ref()) => {}
                 }
             }
         }
@@ -172,12 +169,6 @@ impl Learner {
         if let Err(unconnected) = self.learn(server, None, caller).await {
             tracing::warn!(server = %server.slug, reason = %unconnected.reason, "a server was not read");
         }
-    }
-
-    fn active(&self) -> Vec<Suspect> {
-        let snapshot = self.current.snapshot();
-        let active = snapshot.servers.iter().filter(|s| s.status == ServerStatus::Active);
-        active.filter(|s| !s.auth.is_personal()).map(|server| (server.id, None)).collect()
     }
 
     fn lock_of(&self, server: ServerId) -> Arc<Mutex<Option<Timestamp>>> {

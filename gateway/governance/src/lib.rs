@@ -5,14 +5,17 @@
 //! operations ([`perform`]). The data plane (`proxy`) and the control plane (`control`) share it and
 //! nothing else. What it needs from outside is in [`ports`].
 
+mod catalog;
 pub mod confirmations;
 pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
 mod grants;
+mod health;
 mod identity;
 mod learn;
+pub mod limits;
 mod notices;
 pub mod oauth;
 pub mod operations;
@@ -29,11 +32,13 @@ mod testing;
 mod tests;
 mod vault;
 
+pub use catalog::{AuthHint, Catalog, CatalogEntry};
 pub use confirmations::Confirmations;
 pub use connections::Connections;
 pub use decide::Attempt;
 pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
+pub use limits::{Limits, OverLimit};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{
@@ -41,7 +46,8 @@ pub use ports::{
 };
 pub use refresh::RefreshError;
 pub use settings::{
-    GovernanceSettings, Issuer, OauthSettings, Provider, SignInSettings, WebhookSettings,
+    GovernanceSettings, Issuer, OauthSettings, Provider, ServerSettings, SignInSettings,
+    WebhookSettings,
 };
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -65,6 +65,15 @@ pub struct Answer {
     pub value: Value,
     /// One sentence for whoever reads it, where the value does not say it.
     pub note: Option<String>,
+    /// Of an export: what a file with it is called. One that ends in `.csv` holds the member `csv` alone.
+    pub file: Option<String>,
+}
+
+impl Answer {
+    /// Meant for a file of that name.
+    pub(crate) fn saved_as(self, file: String) -> Answer {
+        Answer { file: Some(file), ..self }
+    }
 }
 
 /// An operation that was not performed.

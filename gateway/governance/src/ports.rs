@@ -47,6 +47,13 @@ pub trait Upstreams: Send + Sync + 'static {
     /// Finds out which eras `server` speaks and reads all its tools, presenting that credential.
     async fn probe(&self, server: &Server, credential: &Credential) -> Result<Probed, Unread>;
 
+    /// Whether `server` answers at all, as cheaply as its era allows, presenting that credential.
+    async fn ping(&self, server: &Server, credential: &Credential) -> Result<(), Unread>;
+
+    /// Whether the gateway would connect to `url`: an error of [`Reason::UpstreamAddressRefused`] where it never
+    /// would, any other where that cannot be told now.
+    async fn reachable(&self, url: &str) -> Result<(), Unread>;
+
     /// Reads a whole listing of `server` as `caller` would get it before any filter: raw JSON items.
     async fn list(
         &self,
@@ -108,6 +115,14 @@ pub struct Offline;
 #[async_trait]
 impl Upstreams for Offline {
     async fn probe(&self, _server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
+        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".to_owned()).into())
+    }
+
+    async fn ping(&self, _server: &Server, _credential: &Credential) -> Result<(), Unread> {
+        Err((Reason::UpstreamUnreachable, "this command reaches no upstream".to_owned()).into())
+    }
+
+    async fn reachable(&self, _url: &str) -> Result<(), Unread> {
         Err((Reason::UpstreamUnreachable, "this command reaches no upstream".to_owned()).into())
     }
 

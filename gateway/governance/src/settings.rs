@@ -1,11 +1,13 @@
 //! What governance is told at start: it reads no configuration itself.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway_core::keys::{Purpose, RootKey};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::catalog::Catalog;
 use crate::vault::WrappingKeys;
 
 /// Everything that stays the same while the gateway runs.
@@ -31,6 +33,8 @@ pub struct GovernanceSettings {
     pub max_age: Duration,
     /// How long a request for a confirmation lives.
     pub confirmation_lifetime: Duration,
+    /// Most recorded calls that one replay of a draft looks at.
+    pub replayed_calls: usize,
     /// The authorization server.
     pub oauth: OauthSettings,
     /// Issuers that vouch for people towards clients (ID-JAG); their audience is this gateway.
@@ -39,10 +43,37 @@ pub struct GovernanceSettings {
     pub scim_token: Option<SecretString>,
     /// How people sign in.
     pub sign_in: SignInSettings,
+    /// How servers are looked after, and what administrators may make of them.
+    pub servers: ServerSettings,
     /// False for a command: it tells nobody anything and ends nobody's access while it runs.
     pub serves: bool,
     /// Where notices go besides mail.
     pub webhook: Option<WebhookSettings>,
+}
+
+/// How servers are looked after, and what administrators may make of them.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// How often each server is asked whether it answers; zero: never.
+    pub probe: Duration,
+    /// Servers that everybody knows.
+    pub catalog: Catalog,
+    /// How the names of environment variables begin that may be sent to a server that an administrator adds;
+    /// empty: none may.
+    pub secret_env_prefix: String,
+    /// Where the files lie whose content may be sent to one; `None`: none may.
+    pub secret_dir: Option<PathBuf>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> ServerSettings {
+        ServerSettings {
+            probe: Duration::from_secs(30),
+            catalog: Catalog::built_in(),
+            secret_env_prefix: "UPSTREAM_".into(),
+            secret_dir: None,
+        }
+    }
 }
 
 /// Where signed notices go.
@@ -102,10 +133,12 @@ impl GovernanceSettings {
             refresh: Duration::from_secs(60),
             max_age: Duration::from_secs(60),
             confirmation_lifetime: Duration::from_secs(300),
+            replayed_calls: 20_000,
             oauth: OauthSettings::default(),
             assertion_issuers: Vec::new(),
             scim_token: None,
             sign_in: SignInSettings::default(),
+            servers: ServerSettings::default(),
             serves: true,
             webhook: None,
         }

@@ -13,11 +13,14 @@ use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
+use gateway_store::limit::StoredLimit;
 use gateway_store::policy::StoredPolicy;
 use gateway_store::signing_key::StoredSigningKey;
 use policies::{PolicySet, Problem, Source};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
+
+use crate::limits::Index;
 
 /// Everything that decisions rest on, at one version. Immutable.
 #[derive(Debug)]
@@ -36,9 +39,12 @@ pub struct Snapshot {
     pub policies: Arc<PolicySet>,
     /// The policies as written, in order, those that are over too.
     pub sources: Arc<Vec<Source>>,
+    /// The limits on calls.
+    pub limits: Arc<Index>,
     /// When the next policy is over: from then on a new snapshot is due.
     pub ends_at: Option<Timestamp>,
     stored_policies: Vec<StoredPolicy>,
+    stored_limits: Vec<StoredLimit>,
     by_slug: HashMap<String, usize>,
     by_server_id: HashMap<ServerId, usize>,
     by_email: HashMap<String, usize>,
@@ -65,6 +71,14 @@ pub enum SnapshotError {
         /// What serde says.
         source: serde_json::Error,
     },
+    /// A stored limit is not readable.
+    #[error("limit \"{name}\" in the database is not readable: {why}")]
+    Limit {
+        /// The limit.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Stored policies do not compile.
     #[error("policies in the database do not compile: {}", list(.0))]
     Policies(Vec<Problem>),
@@ -90,6 +104,15 @@ impl Snapshot {
             }
             Some(_) | None => compile(&catalogue.policies, now)?,
         };
+        let limits = match previous {
+            Some(previous) if previous.stored_limits == catalogue.limits => {
+                Arc::clone(&previous.limits)
+            }
+            Some(_) | None => {
+                let index = Index::build(&catalogue.limits);
+                Arc::new(index.map_err(|(name, why)| SnapshotError::Limit { name, why })?)
+            }
+        };
         let ends = sources.iter().filter_map(|source| source.spec.ends_at());
         let ends_at = ends.filter(|end| *end > now).min();
         let servers: Vec<_> =
@@ -97,9 +120,10 @@ impl Snapshot {
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
         let mut agents = catalogue.agents;
         for agent in &mut agents {
-            // Somebody must answer for a program.
-            agent.principal.active &=
-                users.iter().any(|user| user.id == agent.owner && user.active);
+            // Somebody must answer for a program, which is never more than they are.
+            let owner = users.iter().find(|user| user.id == agent.owner && user.active);
+            agent.principal.active &= owner.is_some();
+            agent.principal.roles.retain(|role| owner.is_some_and(|owner| owner.lends(*role)));
         }
         Ok(Snapshot {
             version: catalogue.version,
@@ -116,6 +140,8 @@ impl Snapshot {
             signing_keys: Arc::new(catalogue.signing_keys),
             revoked: catalogue.revoked.into_iter().collect(),
             stored_policies: catalogue.policies,
+            stored_limits: catalogue.limits,
+            limits,
             servers,
             users,
             policies,
@@ -264,6 +290,11 @@ impl Snapshot {
     /// The policy's name and place, for explanations.
     pub fn policy(&self, id: gateway_core::ids::PolicyId) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)
+    }
+
+    /// The policies as stored, in order.
+    pub(crate) fn stored_policies(&self) -> &[StoredPolicy] {
+        &self.stored_policies
     }
 
     /// True when an upstream secret reads differently now than when this snapshot was built.

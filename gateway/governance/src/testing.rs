@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::caller::{PrincipalKind, Role, User};
-use gateway_core::ids::{KeyId, UserId};
+use gateway_core::ids::{KeyId, ServerId, UserId};
 use gateway_core::keys::RootKey;
+use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
@@ -96,6 +97,8 @@ pub(crate) fn settings() -> GovernanceSettings {
     let mut settings =
         GovernanceSettings::new(root_key(), "https://gw.example.com".parse().unwrap());
     settings.oauth.registrations_per_hour = 60;
+    // What looks after servers is looked at by tests of its own.
+    settings.servers.watch = false;
     settings
 }
 
@@ -132,6 +135,7 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         users,
         servers: vec![],
         policies: vec![],
+        limits: vec![],
         keys,
         agents: vec![],
         delegations: vec![],
@@ -154,5 +158,24 @@ pub(crate) fn provider() -> Provider {
         email_claim: "email".into(),
         attributes: vec![],
         create_users: false,
+    }
+}
+
+/// A server of which nothing is known.
+pub(crate) fn server(id: ServerId, slug: &str) -> Server {
+    Server {
+        id,
+        slug: slug.parse().unwrap(),
+        title: String::new(),
+        description: String::new(),
+        endpoint: Endpoint::InProcess,
+        auth: UpstreamAuth::None,
+        status: ServerStatus::Active,
+        eras: None,
+        sensitive: false,
+        admins: vec![],
+        icon: None,
+        catalog_entry: None,
+        tools: Arc::default(),
     }
 }

@@ -106,6 +106,7 @@ impl Base {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let vault = read_vault_keys(&config.keys, &root)?;
+        let settings = settings::governance(config, root.clone(), vault, public_url)?;
         let store = Store::open(&settings::store(config)).await?;
         let trail_settings = settings::trail(config, &root, clock.clone(), &*random);
         let trail = Trail::start(&store, trail_settings).await?;
@@ -113,10 +114,7 @@ impl Base {
         let parts = Parts {
             store: store.clone(),
             trail: trail.clone(),
-            settings: GovernanceSettings {
-                serves,
-                ..settings::governance(config, root, vault, public_url)
-            },
+            settings: GovernanceSettings { serves, ..settings },
             upstreams,
             fetch,
             mail,

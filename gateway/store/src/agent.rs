@@ -2,7 +2,7 @@
 //! A secret is here as a keyed hash only.
 
 use gateway_core::Timestamp;
-use gateway_core::caller::{PrincipalKind, User};
+use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::ids::{DelegationId, ServerId, SessionId, UserId};
 use sqlx::PgConnection;
 
@@ -78,7 +78,44 @@ pub struct AgentChange {
     pub until: Timestamp,
 }
 
+/// Who answers for an account, and its roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentEdit {
+    /// The owner.
+    pub owner: UserId,
+    /// Platform roles.
+    pub roles: Vec<Role>,
+}
+
 impl Store {
+    /// Gives an account another owner or other roles. False without such an account, or such an owner who is
+    /// active.
+    pub async fn edit_agent(
+        &self,
+        id: UserId,
+        edit: &AgentEdit,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.within("change an agent account", async {
+            let mut transaction = self.change().await?;
+            let roles: Vec<String> =
+                edit.roles.iter().map(|role| role.as_str().to_owned()).collect();
+            let found = sqlx::query!(
+                "update agent_account set owner_id = $2, roles = $3, updated_at = $4
+                  where id = $1 and exists (select from gateway_user where id = $2 and active)",
+                id.0,
+                edit.owner.0,
+                &roles,
+                now
+            )
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(found.rows_affected() == 1)
+        })
+        .await
+    }
+
     /// Stores a new account. False when its name or client id is taken, or its owner is not there.
     pub async fn create_agent(&self, agent: &StoredAgent) -> Result<bool, StoreError> {
         self.within("create an agent account", async {

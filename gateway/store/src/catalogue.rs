@@ -7,6 +7,7 @@ use gateway_core::server::Server;
 use crate::agent::{self, StoredAgent, StoredDelegation};
 use crate::api_key::{self, StoredKey};
 use crate::error::StoreError;
+use crate::limit::{self, StoredLimit};
 use crate::policy::{self, StoredPolicy};
 use crate::pool::Store;
 use crate::signing_key::{self, StoredSigningKey};
@@ -23,6 +24,8 @@ pub struct Catalogue {
     pub servers: Vec<Server>,
     /// Every policy, in order.
     pub policies: Vec<StoredPolicy>,
+    /// Every limit on calls, by name.
+    pub limits: Vec<StoredLimit>,
     /// Every API key, ended ones too.
     pub keys: Vec<StoredKey>,
     /// Every agent account, by name.
@@ -49,6 +52,7 @@ impl Store {
                 users: user::load(&mut snapshot, None).await?,
                 servers: server::load(&mut snapshot).await?,
                 policies: policy::load(&mut snapshot).await?,
+                limits: limit::load(&mut snapshot).await?,
                 keys: api_key::load(&mut snapshot, None).await?,
                 agents: agent::load(&mut snapshot).await?,
                 delegations: agent::load_delegations(&mut snapshot).await?,

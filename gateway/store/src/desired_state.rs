@@ -1,9 +1,10 @@
-//! Makes groups, people, servers and policies what an operator's file says, by their natural keys (name,
+//! Makes groups, people, servers, policies and limits what an operator's file says, by their natural keys (name,
 //! e-mail, slug, name), all or nothing. Whether the content makes sense (policies that compile, URLs) was
 //! checked before it came here.
 //!
 //! A plan is the same work in the same transaction, rolled back: it cannot differ from what apply does.
 
+mod limits;
 mod people;
 mod things;
 
@@ -30,6 +31,8 @@ pub struct DesiredState {
     pub servers: Vec<DesiredServer>,
     /// Policies, in order.
     pub policies: Vec<DesiredPolicy>,
+    /// Limits on calls.
+    pub limits: Vec<DesiredLimit>,
 }
 
 /// A group.
@@ -87,6 +90,15 @@ pub struct DesiredPolicy {
     pub spec_json: String,
 }
 
+/// A limit on calls.
+#[derive(Debug, Clone)]
+pub struct DesiredLimit {
+    /// The key.
+    pub name: String,
+    /// The specification, JSON text in one canonical spelling: it is compared as text.
+    pub spec_json: String,
+}
+
 /// What is done with a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +125,8 @@ pub enum Noun {
     Server,
     /// A policy.
     Policy,
+    /// A limit on calls.
+    Limit,
 }
 
 impl Noun {
@@ -123,6 +137,7 @@ impl Noun {
             Noun::User => "user",
             Noun::Server => "server",
             Noun::Policy => "policy",
+            Noun::Limit => "limit",
         }
     }
 }
@@ -207,10 +222,12 @@ async fn carry_out(
     refuse_doubles("user", state.users.iter().map(|user| user.email.to_lowercase()))?;
     refuse_doubles("server", state.servers.iter().map(|server| server.slug.to_string()))?;
     refuse_doubles("policy", state.policies.iter().map(|policy| policy.name.clone()))?;
+    refuse_doubles("limit", state.limits.iter().map(|limit| limit.name.clone()))?;
     let mut changes = people::groups(connection, &state.groups, prune).await?;
     changes.extend(people::users(connection, &state.users, prune).await?);
     changes.extend(things::servers(connection, &state.servers, prune).await?);
     changes.extend(things::policies(connection, &state.policies, prune).await?);
+    changes.extend(limits::limits(connection, &state.limits, prune).await?);
     Ok(changes)
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::pool::Store;
 
-pub use change::{PolicyText, ServerChange, ServerPatch};
+pub use change::{RenamedPolicy, ServerChange, ServerPatch};
 pub(crate) use change::{forget_what_was_learned, set_admins};
 
 impl Store {

@@ -7,7 +7,7 @@ use url::Url;
 use super::item::AuthItem;
 
 /// The key below `auth`, and what is wrong with it.
-pub(super) type Wrong = (&'static str, String);
+pub(crate) type Wrong = (&'static str, String);
 
 /// The modes with the keys that each takes.
 const MODES: [(&str, &[&str]); 6] = [
@@ -31,7 +31,7 @@ const MODES: [(&str, &[&str]); 6] = [
 ];
 
 /// How to sign in to a server.
-pub(super) fn auth(item: AuthItem) -> Result<UpstreamAuth, Wrong> {
+pub(crate) fn auth(item: AuthItem) -> Result<UpstreamAuth, Wrong> {
     let Some((mode, takes)) = MODES.into_iter().find(|(mode, _)| *mode == item.mode) else {
         let known = MODES.map(|(mode, _)| mode).join(", ");
         return Err(("mode", format!("expected one of {known}; found \"{}\"", item.mode)));

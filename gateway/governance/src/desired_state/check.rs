@@ -12,6 +12,7 @@ use policies::{PolicySet, PolicySpec, Source};
 use uuid::Uuid;
 
 use super::{ApplyError, Desired};
+use crate::limits::spec::LimitSpec;
 
 /// Where something is wrong, and what.
 pub(crate) type Wrong = Vec<(String, String)>;
@@ -30,8 +31,17 @@ pub(super) fn against(desired: &Desired, there: &Catalogue, prune: bool) -> Resu
             known.group(group, format!("users[{index}].groups[{at}]"), &mut wrong);
         }
     }
+    for (index, server) in desired.state().servers.iter().enumerate() {
+        for (at, email) in server.admins.iter().flatten().enumerate() {
+            let path = format!("servers[{index}].admins[{at}]");
+            expect(&known.users, "user", email, path, &mut wrong);
+        }
+    }
     for (index, spec) in desired.policies().iter().enumerate() {
         known.policy(spec, &format!("policies[{index}]"), &mut wrong);
+    }
+    for (index, spec) in desired.limits().iter().enumerate() {
+        known.limit(spec, &format!("limits[{index}]"), &mut wrong);
     }
     compile(desired, there, prune, &mut wrong)?;
     if wrong.is_empty() { Ok(()) } else { Err(ApplyError::Refused(desired.problems(wrong))) }
@@ -76,6 +86,15 @@ impl Known {
         }
         if let Some(by) = &spec.by {
             self.principal(by, format!("{path}.by"), wrong);
+        }
+    }
+
+    fn limit(&self, spec: &LimitSpec, path: &str, wrong: &mut Wrong) {
+        if spec.server != "*" {
+            expect(&self.servers, "server", &spec.server, format!("{path}.server"), wrong);
+        }
+        for (at, text) in spec.principals.iter().enumerate() {
+            self.principal(text, format!("{path}.principals[{at}]"), wrong);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The tables of the file as serde reads them. Texts that need a check of their own stay texts here.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -35,20 +36,25 @@ pub(super) struct ServerItem {
     pub(super) url: Option<String>,
     pub(super) auth: Option<AuthItem>,
     pub(super) status: Option<String>,
+    pub(super) icon: Option<String>,
+    pub(super) sensitive: Option<bool>,
+    pub(super) admins: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
+/// How the gateway signs in to a server, as written: each mode takes keys of its own. It names where secrets
+/// come from and holds none.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AuthItem {
-    pub(super) mode: String,
-    pub(super) name: Option<String>,
-    pub(super) value_env: Option<String>,
-    pub(super) value_file: Option<String>,
-    pub(super) issuer: Option<String>,
-    pub(super) client_id: Option<String>,
-    pub(super) client_secret_env: Option<String>,
-    pub(super) client_secret_file: Option<String>,
-    pub(super) scopes: Option<Vec<String>>,
-    pub(super) token_url: Option<String>,
-    pub(super) audience: Option<String>,
+pub struct AuthItem {
+    pub(crate) mode: String,
+    pub(crate) name: Option<String>,
+    pub(crate) value_env: Option<String>,
+    pub(crate) value_file: Option<String>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret_env: Option<String>,
+    pub(crate) client_secret_file: Option<String>,
+    pub(crate) scopes: Option<Vec<String>>,
+    pub(crate) token_url: Option<String>,
+    pub(crate) audience: Option<String>,
 }

@@ -1,11 +1,22 @@
 //! Which names, addresses and URLs are taken. Everything is compared bytewise later, so what merely looks
 //! like something else must not come in.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use gateway_core::ids::Slug;
 use policies::hidden_character;
 use url::Url;
+use uuid::Uuid;
+
+/// The longest icon: it lies in every replica's memory.
+const LONGEST_ICON: usize = 8 * 1024;
+/// The longest address of an icon, and the longest description.
+const LONGEST_TEXT: usize = 2_000;
+/// Kinds of pictures that hold nothing but a picture.
+const PICTURES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
 /// A name that people read: not empty, no white space around it, nothing invisible in it.
-pub(super) fn name(text: &str) -> Result<(), String> {
+pub(crate) fn name(text: &str) -> Result<(), String> {
     let wrong = if text.is_empty() {
         "expected a name"
     } else if text.trim() != text {
@@ -21,7 +32,7 @@ pub(super) fn name(text: &str) -> Result<(), String> {
 }
 
 /// An e-mail address, in lower case.
-pub(super) fn email(text: &str) -> Result<String, String> {
+pub(crate) fn email(text: &str) -> Result<String, String> {
     let legal = |part: &str| {
         !part.is_empty()
             && part.bytes().all(|b| b.is_ascii_graphic() && !b"\"(),:;<>@[]\\".contains(&b))
@@ -35,7 +46,7 @@ pub(super) fn email(text: &str) -> Result<String, String> {
 }
 
 /// Where a server lives.
-pub(super) fn server_url(text: &str) -> Result<String, String> {
+pub(crate) fn server_url(text: &str) -> Result<String, String> {
     let url = Url::parse(text).map_err(|error| format!("expected a URL: {error}"))?;
     let wrong = if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         "expected http://... or https://..."
@@ -47,4 +58,53 @@ pub(super) fn server_url(text: &str) -> Result<String, String> {
         return Ok(url.to_string());
     };
     Err(wrong.into())
+}
+
+/// A server's short name. An id is none: whoever is called like another server's id would get its callers.
+pub(crate) fn slug(text: &str) -> Result<Slug, String> {
+    if Uuid::parse_str(text).is_ok() {
+        return Err(format!("\"{text}\" is not a slug: it reads like a server's id"));
+    }
+    text.parse().map_err(|wrong: gateway_core::ids::NotASlug| wrong.to_string())
+}
+
+/// What people read about a server.
+pub(crate) fn description(text: &str) -> Result<(), String> {
+    if text.chars().count() > LONGEST_TEXT {
+        return Err(format!("expected at most {LONGEST_TEXT} characters"));
+    }
+    if text.split(['\n', '\t']).any(|line| hidden_character(line).is_some()) {
+        return Err("expected no control or invisible characters".into());
+    }
+    Ok(())
+}
+
+/// An icon: an https URL, or a small picture as data URI.
+pub(crate) fn icon(text: &str) -> Result<(), String> {
+    if text.len() > LONGEST_ICON {
+        return Err(format!("expected at most {LONGEST_ICON} characters; link to it by https://"));
+    }
+    if let Some(data) = text.strip_prefix("data:") {
+        let (kind, body) = data.split_once(";base64,").unwrap_or((data, ""));
+        if !PICTURES.contains(&kind) {
+            return Err(format!("expected data:KIND;base64,... of {}", PICTURES.join(", ")));
+        }
+        let picture = STANDARD.decode(body).unwrap_or_default();
+        return if picture.is_empty() {
+            Err("expected base64 after the comma".into())
+        } else {
+            Ok(())
+        };
+    }
+    match Url::parse(text) {
+        Ok(url)
+            if url.scheme() == "https"
+                && text.len() <= LONGEST_TEXT
+                && url.username().is_empty()
+                && url.password().is_none() =>
+        {
+            Ok(())
+        }
+        Ok(_) | Err(_) => Err("expected https://... or data:image/...;base64,...".into()),
+    }
 }

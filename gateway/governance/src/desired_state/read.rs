@@ -4,22 +4,24 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use gateway_core::caller::Role;
-use gateway_core::ids::Slug;
+use gateway_core::ids::LimitId;
 use gateway_core::located::{Problem, unknown_key};
 use gateway_core::server::{RUNLAYER_SLUG, ServerStatus, UpstreamAuth};
 use gateway_store::desired_state::{
-    DesiredGroup, DesiredPolicy, DesiredServer, DesiredState, DesiredUser,
+    DesiredGroup, DesiredLimit, DesiredPolicy, DesiredServer, DesiredState, DesiredUser,
 };
 use policies::PolicySpec;
 use serde::de::DeserializeOwned;
 use toml::de::{DeValue, ValueDeserializer};
+use uuid::Uuid;
 
 use super::auth;
 use super::item::{GroupItem, ServerItem, UserItem};
 use super::names;
 use super::tree::Tree;
+use crate::limits::spec::{Limit, LimitSpec};
 
-const TABLES: [&str; 4] = ["groups", "users", "servers", "policies"];
+const TABLES: [&str; 5] = ["groups", "users", "servers", "policies", "limits"];
 
 /// A file that makes sense by itself.
 pub struct Desired {
@@ -27,6 +29,7 @@ pub struct Desired {
     text: String,
     state: DesiredState,
     specs: Vec<PolicySpec>,
+    limits: Vec<LimitSpec>,
 }
 
 impl Desired {
@@ -38,6 +41,11 @@ impl Desired {
     /// The policies, in order.
     pub fn policies(&self) -> &[PolicySpec] {
         &self.specs
+    }
+
+    /// The limits on calls.
+    pub fn limits(&self) -> &[LimitSpec] {
+        &self.limits
     }
 
     /// Problems at paths, with their lines.
@@ -61,14 +69,18 @@ pub fn read(place: &str, text: &str) -> Result<Desired, Vec<Problem>> {
         users: reading.users(),
         servers: reading.servers(),
         policies: Vec::new(),
+        limits: Vec::new(),
     };
     let specs: Vec<PolicySpec> = reading.items("policies").into_iter().flatten().collect();
     reading.names("policies", "name", specs.iter().map(|spec| spec.name.clone()).enumerate());
     let policies = reading.policies(&specs);
+    let found: Vec<Option<LimitSpec>> = reading.items("limits");
+    let desired_limits = reading.limits(&found);
     let Reading { mut problems, .. } = reading;
     if problems.is_empty() {
-        let state = DesiredState { policies, ..state };
-        return Ok(Desired { place: place.into(), text: text.into(), state, specs });
+        let state = DesiredState { policies, limits: desired_limits, ..state };
+        let limits = found.into_iter().flatten().collect();
+        return Ok(Desired { place: place.into(), text: text.into(), state, specs, limits });
     }
     problems.sort_by_key(|problem| problem.line);
     Err(problems)
@@ -199,9 +211,9 @@ impl Reading<'_> {
     }
 
     fn server(&mut self, path: &str, item: ServerItem) -> Option<DesiredServer> {
-        let slug = item.slug.parse::<Slug>();
+        let slug = names::slug(&item.slug);
         if let Err(wrong) = &slug {
-            self.refuse(&format!("{path}.slug"), wrong.to_string());
+            self.refuse(&format!("{path}.slug"), wrong.clone());
         }
         let ours = item.slug == RUNLAYER_SLUG;
         let url = match item.url.as_deref() {
@@ -225,7 +237,7 @@ impl Reading<'_> {
                 }
             },
         };
-        let auth = match item.auth.map(auth::auth) {
+        let auth = match item.auth.clone().map(auth::auth) {
             None => UpstreamAuth::None,
             Some(Ok(UpstreamAuth::None)) => UpstreamAuth::None,
             Some(Ok(_)) if ours => {
@@ -246,18 +258,43 @@ impl Reading<'_> {
             self.refuse(&format!("{path}.status"), message);
         }
         let status = status.and_then(|(_, status)| status);
-        let (title, description) = (item.title, item.description);
-        Some(DesiredServer {
-            slug: slug.ok()?,
-            title,
-            description,
-            url,
-            auth,
-            status,
-            icon: None,
-            sensitive: None,
-            admins: None,
-        })
+        if let Some(Err(wrong)) = item.icon.as_deref().filter(|i| !i.is_empty()).map(names::icon) {
+            self.refuse(&format!("{path}.icon"), wrong);
+        }
+        let admins = item.admins.map(|admins| self.admins(path, &admins));
+        let ServerItem { title, description, icon, sensitive, .. } = item;
+        let slug = slug.ok()?;
+        Some(DesiredServer { slug, title, description, url, auth, status, icon, sensitive, admins })
+    }
+
+    fn admins(&mut self, path: &str, admins: &[String]) -> Vec<String> {
+        let mut emails = Vec::with_capacity(admins.len());
+        for (at, text) in admins.iter().enumerate() {
+            match names::email(text) {
+                Ok(email) => emails.push(email),
+                Err(wrong) => self.refuse(&format!("{path}.admins[{at}]"), wrong),
+            }
+        }
+        emails
+    }
+
+    fn limits(&mut self, items: &[Option<LimitSpec>]) -> Vec<DesiredLimit> {
+        let specs = items.iter().enumerate().filter_map(|(at, spec)| Some((at, spec.as_ref()?)));
+        let specs: Vec<(usize, &LimitSpec)> = specs.collect();
+        self.names("limits", "name", specs.iter().map(|(at, spec)| (*at, spec.name.clone())));
+        let mut limits = Vec::with_capacity(specs.len());
+        for (at, spec) in specs {
+            if let Err((field, expected)) = Limit::read(LimitId(Uuid::nil()), spec.clone())
+                && field != "name"
+            {
+                self.refuse(&format!("limits[{at}].{field}"), format!("expected {expected}"));
+            }
+            match serde_json::to_string(spec) {
+                Ok(spec_json) => limits.push(DesiredLimit { name: spec.name.clone(), spec_json }),
+                Err(error) => self.refuse(&format!("limits[{at}]"), error.to_string()),
+            }
+        }
+        limits
     }
 
     /// One canonical spelling: the store compares policies as text.

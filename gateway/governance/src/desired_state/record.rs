@@ -129,5 +129,8 @@ fn action(change: &Change) -> Option<ActionType> {
         (Noun::Policy, Created) => ActionType::PolicyCreated,
         (Noun::Policy, Updated) => ActionType::PolicyUpdated,
         (Noun::Policy, Deleted) => ActionType::PolicyDeleted,
+        (Noun::Limit, Created) => ActionType::LimitCreated,
+        (Noun::Limit, Updated) => ActionType::LimitUpdated,
+        (Noun::Limit, Deleted) => ActionType::LimitDeleted,
     })
 }

@@ -72,6 +72,34 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "STATE.toml:4: servers[0].status: expected one of active,",
         ),
         (
+            "[[servers]]\nslug = \"d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5\"\nurl = \"http://x/\"",
+            "STATE.toml:2: servers[0].slug: \"d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5\" is not a slug: it reads",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nicon = \"http://x/i.png\"",
+            "STATE.toml:4: servers[0].icon: expected https://",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nicon = \"data:image/svg+xml;base64,AAAA\"",
+            "STATE.toml:4: servers[0].icon: expected data:KIND;base64",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nicon = \"data:image/png;base64,?\"",
+            "STATE.toml:4: servers[0].icon: expected base64",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nsensitive = \"yes\"",
+            "STATE.toml:4: servers[0].sensitive: invalid type",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nadmins = [\"a@b\",\n \"c\"]",
+            "STATE.toml:5: servers[0].admins[1]: expected an e-mail address",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nadmin = [\"a@b\"]",
+            "STATE.toml:4: servers[0].admin: unknown key; did you mean \"admins\"?",
+        ),
+        (
             "[[servers]]\nslug = \"runlayer\"\nurl = \"http://x/\"",
             "STATE.toml:3: servers[0].url: the server runlayer has no URL",
         ),
@@ -209,6 +237,40 @@ fn every_mode_takes_its_own_keys_and_no_others() {
 }
 
 #[test]
+fn a_limit_is_checked_where_it_stands() {
+    let limit = |rest: &str| {
+        format!("[[limits]]\nname = \"l\"\nprincipals = [\"everyone\"]\nserver = \"*\"\n{rest}")
+    };
+    for (text, expected) in [
+        (limit(""), "STATE.toml:1: limits[0].rate: expected rate or budget"),
+        (
+            limit("budget = { calls = 1, timezone = \"Berlin\" }"),
+            "STATE.toml:5: limits[0].budget.timezone: expected the name of a time zone",
+        ),
+        (
+            limit("rate = { calls = 1, per = \"day\" }"),
+            "STATE.toml:5: limits[0].rate.per: unknown variant",
+        ),
+        (
+            limit("rate = { calls = 0, per = \"hour\" }"),
+            "STATE.toml:5: limits[0].rate.calls: expected",
+        ),
+        (limit("budgets = { calls = 1 }"), "STATE.toml:5: limits[0].budgets: "),
+        (
+            format!("{0}\n{0}", limit("budget = { calls = 1 }")),
+            "STATE.toml:7: limits[1].name: \"l\" is there already",
+        ),
+        (
+            limit("tools = [\"\"]\nbudget = { calls = 1 }"),
+            "STATE.toml:5: limits[0].tools[0]: expected",
+        ),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(expected), "{text}\n  gave     {error}\n  expected {expected}");
+    }
+}
+
+#[test]
 fn nobody_signs_in_to_the_built_in_server() {
     let error = refused("[[servers]]\nslug = \"runlayer\"\nauth = { mode = \"identity_forward\" }");
     assert!(error.contains("servers[0].auth: the server runlayer is built in"), "{error}");
@@ -277,6 +339,7 @@ fn there() -> Catalogue {
         users: vec![user],
         servers: vec![server],
         policies: vec![policy],
+        limits: vec![],
         keys: vec![],
         agents: vec![],
         delegations: vec![],
@@ -300,6 +363,11 @@ fn what_a_file_mentions_must_exist_afterwards() {
         (
             "[[users]]\nemail = \"a@b\"\ngroups = [\"staff\", \"stuff\"]".to_owned(),
             "STATE.toml:3: users[0].groups[1]: there is no group \"stuff\"; did you mean \"staff\"?",
+        ),
+        (
+            "[[servers]]\nslug = \"wiki\"\nurl = \"http://x/\"\nadmins = [\n\"nobody@b\"]"
+                .to_owned(),
+            "STATE.toml:5: servers[0].admins[0]: there is no user \"nobody@b\"",
         ),
         (
             policy.replace("wiki", "wikki"),
@@ -342,6 +410,18 @@ fn what_a_file_mentions_must_exist_afterwards() {
             "STATE.toml:3: policies[0].cedar: expected",
         ),
     ];
+    let limit = "[[limits]]\nname = \"l\"\nprincipals = [\"everyone\"]\nserver = \"wiki\"\nbudget = { calls = 1 }";
+    assert_eq!(checked(limit, false), Ok(()));
+    let cases = cases.into_iter().chain([
+        (
+            limit.replace("wiki", "wikki"),
+            "STATE.toml:4: limits[0].server: there is no server \"wikki\"; did you mean \"wiki\"?",
+        ),
+        (
+            limit.replace("everyone", "user:x@y"),
+            "STATE.toml:3: limits[0].principals[0]: there is no user \"x@y\"",
+        ),
+    ]);
     assert_eq!(checked(policy, false), Ok(()));
     for (text, expected) in cases {
         let error = checked(&text, false).expect_err(&text);

@@ -163,7 +163,7 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
 }
 
 /// A tool that the server, whose tools have been read, does not have.
-fn unknown(server: &Server, target: Target<'_>) -> bool {
+pub(super) fn unknown(server: &Server, target: Target<'_>) -> bool {
     match target {
         Target::Tool(name) => server.eras.is_some() && server.tool(name).is_none(),
         Target::Resource(_) | Target::Prompt(_) => false,

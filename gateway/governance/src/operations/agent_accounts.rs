@@ -7,7 +7,7 @@ use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::ids::{SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
-use gateway_store::agent::{AgentChange, StoredAgent};
+use gateway_store::agent::{AgentChange, AgentEdit, StoredAgent};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,23 @@ pub struct RotateAgentAccountSecret {
     pub confirm: Option<bool>,
 }
 
+/// Of `update_agent_account`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateAgentAccount {
+    /// Its id, name or client id.
+    pub agent: String,
+    /// Who answers for it from now on: an e-mail address.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// All its platform roles, none that its owner lacks.
+    #[serde(default)]
+    pub roles: Option<Vec<String>>,
+    /// Must be the boolean true; otherwise nothing changes and the answer shows what would.
+    #[serde(default)]
+    pub confirm: Option<bool>,
+}
+
 /// An agent account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AgentRow {
@@ -133,14 +150,13 @@ impl CreateAgentAccount {
             None => run.snapshot.user(run.user().id).cloned(),
             Some(name) => run.person(name),
         };
-        let owner = owner.filter(|user| user.active).ok_or_else(|| {
-            Refused::new(Reason::EntityNotFound, "owner: no active user with that e-mail address")
-        })?;
+        let owner = owner.filter(|user| user.active).ok_or_else(no_owner)?;
         check_name(&self.name)?;
         if run.agent(&self.name).is_some() {
             return Err(taken());
         }
         let roles = roles(run, self.roles.as_deref().unwrap_or_default())?;
+        held_by(&owner, &roles)?;
         let jwks = self.jwks.as_ref().map(key_set).transpose()?;
         let now = run.governance.clock().now();
         let id = UserId(run.governance.next_id(now));
@@ -217,6 +233,10 @@ impl SetAgentAccountStatus {
 impl RotateAgentAccountSecret {
     pub(crate) fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
         let agent = managed(run, &self.agent)?;
+        // Whoever has the secret is the agent.
+        if agent.owner != run.user().id {
+            run.may_act_upon("agent", &agent.principal)?;
+        }
         if agent.jwks.is_some() {
             return Err(Refused::params("agent: it proves itself by private_key_jwt"));
         }
@@ -230,6 +250,45 @@ impl RotateAgentAccountSecret {
             change: Change::AgentSecret {
                 id: agent.principal.id,
                 secret: new_secret(run.governance.random()),
+            },
+        })
+    }
+}
+
+impl UpdateAgentAccount {
+    pub(crate) fn plan(self, run: &Run<'_>) -> Result<Planned, Refused> {
+        run.authorize(false)?;
+        let agent = run.agent(&self.agent).ok_or_else(absent)?;
+        run.may_act_upon("agent", &agent.principal)?;
+        let owner = match &self.owner {
+            None => run.snapshot.user(agent.owner).cloned(),
+            Some(name) => run.person(name).filter(|user| user.active),
+        };
+        let owner = owner.ok_or_else(no_owner)?;
+        let roles = match &self.roles {
+            Some(names) => roles(run, names)?,
+            None => agent.principal.roles.clone(),
+        };
+        held_by(&owner, &roles)?;
+        let state = |owner: &str, roles: &[Role]| {
+            let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+            json!({"agent": agent.principal.name, "owner": owner, "roles": roles})
+        };
+        let before = row(run, &agent);
+        let mut after = state(&owner.email, &roles);
+        if owner.id != agent.owner {
+            let note = "whoever owned it may know its secret: give it another one";
+            after["note"] = json!(note);
+        }
+        Ok(Planned {
+            action: ActionType::AgentAccountUpdated,
+            about: about(agent.principal.id),
+            confirmed: self.confirm == Some(true),
+            before: state(&before.owner, &agent.principal.roles),
+            after,
+            change: Change::EditAgent {
+                id: agent.principal.id,
+                edit: Box::new(AgentEdit { owner: owner.id, roles }),
             },
         })
     }
@@ -268,6 +327,13 @@ pub(super) async fn set_secret(
     let hash = run.governance.oauth().hash(AGENT_SECRET, secret.expose_secret());
     let found = run.governance.store.rotate_agent_secret(change(run, id), &hash).await;
     changed(run, id, found.map_err(Refused::store)?, Some(secret)).await
+}
+
+/// Gives an account another owner or other roles.
+pub(super) async fn edit(run: &Run<'_>, id: UserId, edit: &AgentEdit) -> Result<Answer, Refused> {
+    let now = run.governance.clock().now();
+    let found = run.governance.store.edit_agent(id, edit, now).await;
+    changed(run, id, found.map_err(Refused::store)?, None).await
 }
 
 async fn changed(
@@ -356,20 +422,29 @@ fn check_name(name: &str) -> Result<(), Refused> {
 
 /// Nobody gives an agent a role that they lack.
 fn roles(run: &Run<'_>, names: &[String]) -> Result<Vec<Role>, Refused> {
-    let own = &run.user().roles;
-    let mut roles = Vec::with_capacity(names.len());
-    for name in names {
-        let unknown = || Refused::params(format!("roles: there is no \"{name}\""));
-        let role = Role::parse(name).ok_or_else(unknown)?;
-        if !own.contains(&Role::SuperAdmin) && role != Role::User && !own.contains(&role) {
-            let detail = format!("roles: you don't hold {name} yourself");
-            return Err(Refused::new(Reason::RoleMissing, detail));
+    let roles = super::duty::roles(names)?;
+    match roles.iter().find(|role| !run.user().lends(**role)) {
+        None => Ok(roles),
+        Some(role) => {
+            let detail = format!("roles: you don't hold {} yourself", role.as_str());
+            Err(Refused::new(Reason::RoleMissing, detail))
         }
-        roles.push(role);
     }
-    roles.sort_unstable();
-    roles.dedup();
-    Ok(roles)
+}
+
+/// Nor has an agent one that its owner lacks, who has its secret.
+fn held_by(owner: &User, roles: &[Role]) -> Result<(), Refused> {
+    match roles.iter().find(|role| !owner.lends(**role)) {
+        None => Ok(()),
+        Some(role) => {
+            let detail = format!("roles: {} does not hold {}", owner.email, role.as_str());
+            Err(Refused::new(Reason::RoleMissing, detail))
+        }
+    }
+}
+
+fn no_owner() -> Refused {
+    Refused::new(Reason::EntityNotFound, "owner: no active user with that e-mail address")
 }
 
 /// Public keys only, of the kinds that are verified.

@@ -109,6 +109,8 @@ impl CreateApiKey {
         let user = user.filter(|user| user.active).ok_or_else(|| {
             Refused::new(Reason::EntityNotFound, "user: no active user with that e-mail address")
         })?;
+        // Whoever has the key is the person.
+        run.may_act_upon("user", &user)?;
         let now = run.governance.clock().now();
         let expires_at =
             self.expires_at.as_deref().map(super::instant("expires_at")).transpose()?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::run::{Page, Run, page_limit};
-use super::{Change, answer, rfc3339};
+use super::{Change, answer, rfc3339, sensitive};
 use crate::confirmations::{Decided, Settled, Via, action, concerns, names, speaks_for};
 use crate::perform::{About, Answer, Face, Planned, Refused};
 
@@ -61,6 +61,8 @@ pub struct ConfirmationRow {
     pub target: String,
     /// The call's arguments, JSON text.
     pub arguments: Option<String>,
+    /// True when the arguments are not for you: the server is sensitive.
+    pub withheld: bool,
     /// What the rule says about it.
     pub message: String,
     /// The rules that ask for it.
@@ -196,18 +198,22 @@ fn absent() -> Refused {
 
 fn row(run: &Run<'_>, found: &Confirmation) -> ConfirmationRow {
     let approver = |approver: &Approver| String::from(approver.clone());
+    let decides = !speaks_for(run.user(), found, Via::OutOfBand).is_empty();
+    // Whoever is to agree sees to what.
+    let withheld = !decides && sensitive::is_withheld(run, Some(found.server), None);
     ConfirmationRow {
         id: found.id.to_string(),
         requested_by: found.user_email.clone(),
         server: found.server_slug.clone(),
         target: found.tool.clone(),
-        arguments: found.arguments.clone(),
+        arguments: found.arguments.clone().filter(|_| !withheld),
+        withheld,
         message: found.message.clone(),
         policy_ids: found.policies.iter().map(ToString::to_string).collect(),
         approvers: found.approvers.iter().map(approver).collect(),
         agreed: found.answers.iter().filter(|a| a.approve).map(|a| a.email.clone()).collect(),
         own: found.user == run.user().id,
-        yours_to_decide: !speaks_for(run.user(), found, Via::OutOfBand).is_empty(),
+        yours_to_decide: decides,
         status: found.status_at(run.governance.clock().now()).as_str(),
         created_at: rfc3339(found.created_at),
         expires_at: rfc3339(found.expires_at),

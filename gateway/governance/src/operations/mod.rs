@@ -8,31 +8,44 @@
 pub mod access;
 pub mod access_requests;
 pub mod agent_accounts;
+pub mod analytics;
 pub mod api_keys;
 pub mod audit;
 pub mod browser_sessions;
+pub mod catalog_servers;
 pub mod confirmations;
 pub mod connections;
 pub mod delegations;
+mod duty;
+pub mod groups;
 mod install;
+pub mod limits;
 pub mod listings;
 pub mod oauth_sessions;
 pub mod policies;
+pub mod roles;
 mod run;
+mod sensitive;
+pub mod server_changes;
 pub mod servers;
 pub mod sign_in;
+mod table;
+pub mod users;
 
 use std::sync::Arc;
 
 use gateway_core::Timestamp;
 use gateway_core::caller::User;
-use gateway_core::ids::{ConfirmationId, KeyId, SessionId, UserId};
+use gateway_core::ids::{ConfirmationId, KeyId, LimitId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
 use gateway_store::access_request::{AccessRequest, Decision};
-use gateway_store::agent::{StoredAgent, StoredDelegation};
+use gateway_store::agent::{AgentEdit, StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::connection::StoredConnection;
+use gateway_store::group::GroupEdit;
+use gateway_store::limit::StoredLimit;
+use gateway_store::people::{NewUser, Seen, UserEdit};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, schema_for};
 use secrecy::{ExposeSecret, SecretString};
@@ -40,6 +53,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
 
 pub use install::{InstallLinks, install_links};
 pub use run::Page;
@@ -52,22 +66,29 @@ use access_requests::{
 };
 use agent_accounts::{
     CreateAgentAccount, GetAgentAccount, ListAgentAccounts, RotateAgentAccountSecret,
-    SetAgentAccountStatus,
+    SetAgentAccountStatus, UpdateAgentAccount,
 };
+use analytics::{ExportAnalyticsDataset, ExportServerAnalytics};
 use api_keys::{CreateApiKey, ListApiKeys, RevokeApiKey};
-use audit::{GetAuditLog, ListAuditLogs};
+use audit::{ExportAuditLogs, GetAuditLog, ListAuditLogs};
 use browser_sessions::{ListBrowserSessions, RevokeBrowserSession};
+use catalog_servers::ListCatalogServers;
 use confirmations::{DecideConfirmation, GetConfirmation, ListConfirmations};
 use connections::{DisconnectServer, ListConnections};
 use delegations::{CreateDelegation, ListDelegations, RevokeDelegation};
+use groups::{CreateGroup, DeleteGroup, GetGroup, ListGroups, UpdateGroup};
+use limits::{DeleteLimit, ListLimits, SetLimit};
 use listings::{ListServerPrompts, ListServerResources, ListServerTools};
 use oauth_sessions::{ListOauthSessions, RevokeOauthSession, SessionRow};
 use policies::{
     CreatePolicy, DeletePolicy, GetPolicy, ListPolicies, ListPolicyVersions, ListServerPolicies,
     ReplayPolicy, RestorePolicy, UpdatePolicy,
 };
+use roles::ListRoles;
+use server_changes::{CreateServer, UpdateServer};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
+use users::{CreateUser, GetUser, ListUsers, UpdateUser};
 
 /// One row of [`OPERATIONS`].
 #[derive(Clone, Copy)]
@@ -195,13 +216,16 @@ macro_rules! operations {
 // snapshot; `reads_and_changes`: planned from what the database says; `asks`: the same, or an answer where
 // there is nothing to change.
 operations! {
-    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" looks everywhere,
-    GetServer(GetServer) -> servers::ServerDetail: "get_server" looks everywhere,
+    ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
+    GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
     ListServerTools(ListServerTools) -> Page<listings::Item>: "list_server_tools" reads everywhere,
     ListServerResources(ListServerResources) -> Page<listings::Item>: "list_server_resources" reads everywhere,
     ListServerPrompts(ListServerPrompts) -> Page<listings::Item>: "list_server_prompts" reads everywhere,
     ListAuditLogs(ListAuditLogs) -> Page<audit::Entry>: "list_audit_logs" reads everywhere,
     GetAuditLog(GetAuditLog) -> audit::Detail: "get_audit_log" reads everywhere,
+    ExportAuditLogs(ExportAuditLogs) -> audit::Export: "export_audit_logs" reads everywhere,
+    ExportAnalyticsDataset(ExportAnalyticsDataset) -> analytics::Report: "export_analytics_dataset" reads everywhere,
+    ExportServerAnalytics(ExportServerAnalytics) -> analytics::Report: "export_server_analytics" reads everywhere,
     ListPolicies(ListPolicies) -> Page<policies::PolicyRow>: "list_policies" looks everywhere,
     ListServerPolicies(ListServerPolicies) -> Page<policies::PolicyRow>: "list_server_policies" looks everywhere,
     GetPolicy(GetPolicy) -> policies::PolicyDetail: "get_policy" looks everywhere,
@@ -224,6 +248,7 @@ operations! {
     GetAgentAccount(GetAgentAccount) -> agent_accounts::AgentRow: "get_agent_account" looks everywhere,
     SetAgentAccountStatus(SetAgentAccountStatus) -> agent_accounts::AgentWithSecret: "set_agent_account_status" changes everywhere,
     RotateAgentAccountSecret(RotateAgentAccountSecret) -> agent_accounts::AgentWithSecret: "rotate_agent_account_secret" changes rest,
+    UpdateAgentAccount(UpdateAgentAccount) -> agent_accounts::AgentWithSecret: "update_agent_account" changes everywhere,
     CreateDelegation(CreateDelegation) -> delegations::DelegationRow: "create_delegation" changes everywhere,
     ListDelegations(ListDelegations) -> Page<delegations::DelegationRow>: "list_delegations" looks everywhere,
     RevokeDelegation(RevokeDelegation) -> delegations::DelegationRow: "revoke_delegation" changes everywhere,
@@ -231,10 +256,26 @@ operations! {
     RevokeOauthSession(RevokeOauthSession) -> oauth_sessions::SessionEnded: "revoke_oauth_session" reads_and_changes everywhere,
     ListConnections(ListConnections) -> Page<connections::ConnectionRow>: "list_connections" reads everywhere,
     DisconnectServer(DisconnectServer) -> connections::Disconnected: "disconnect_server" reads_and_changes everywhere,
+    ListCatalogServers(ListCatalogServers) -> Page<catalog_servers::CatalogRow>: "list_catalog_servers" looks everywhere,
+    CreateServer(CreateServer) -> server_changes::ServerMade: "create_server" reads_and_changes everywhere,
+    UpdateServer(UpdateServer) -> server_changes::ServerMade: "update_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
-    CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes command_line,
-    ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads command_line,
-    RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes command_line,
+    ListLimits(ListLimits) -> Page<limits::LimitRow>: "list_limits" reads everywhere,
+    SetLimit(SetLimit) -> limits::LimitRow: "set_limit" changes everywhere,
+    DeleteLimit(DeleteLimit) -> limits::LimitDeleted: "delete_limit" changes everywhere,
+    ListUsers(ListUsers) -> Page<users::UserRow>: "list_users" reads everywhere,
+    GetUser(GetUser) -> users::UserDetail: "get_user" reads everywhere,
+    CreateUser(CreateUser) -> users::UserRow: "create_user" reads_and_changes everywhere,
+    UpdateUser(UpdateUser) -> users::UserRow: "update_user" reads_and_changes everywhere,
+    ListGroups(ListGroups) -> Page<groups::GroupRow>: "list_groups" reads everywhere,
+    GetGroup(GetGroup) -> groups::GroupDetail: "get_group" reads everywhere,
+    CreateGroup(CreateGroup) -> groups::GroupRow: "create_group" reads_and_changes everywhere,
+    UpdateGroup(UpdateGroup) -> groups::GroupRow: "update_group" reads_and_changes everywhere,
+    DeleteGroup(DeleteGroup) -> groups::GroupDeleted: "delete_group" reads_and_changes everywhere,
+    ListRoles(ListRoles) -> Page<roles::RoleRow>: "list_roles" looks everywhere,
+    CreateApiKey(CreateApiKey) -> api_keys::CreatedKey: "create_api_key" changes rest,
+    ListApiKeys(ListApiKeys) -> Page<api_keys::KeyRow>: "list_api_keys" reads everywhere,
+    RevokeApiKey(RevokeApiKey) -> api_keys::RevokedKey: "revoke_api_key" reads_and_changes everywhere,
     ListBrowserSessions(ListBrowserSessions) -> Page<browser_sessions::BrowserSessionRow>: "list_browser_sessions" reads command_line,
     RevokeBrowserSession(RevokeBrowserSession) -> browser_sessions::RevokedBrowserSession: "revoke_browser_session" reads_and_changes command_line,
     SetLocalPassword(SetLocalPassword) -> sign_in::PasswordSet: "set_local_password" changes command_line,
@@ -245,6 +286,10 @@ operations! {
 pub(crate) enum Change {
     /// Of `set_server_status`.
     ServerStatus { server: Arc<Server>, after: ServerStatus },
+    /// Of `create_server`.
+    NewServer(Box<Server>),
+    /// Of `update_server`.
+    ServerPatch(Box<server_changes::Patched>),
     /// Of `create_policy`, `update_policy`, `delete_policy` and `restore_policy`.
     Policy(Box<policies::Write>),
     /// Of `decide_confirmation`.
@@ -261,6 +306,18 @@ pub(crate) enum Change {
     AgentStatus { id: UserId, enabled: bool },
     /// Of `rotate_agent_account_secret`.
     AgentSecret { id: UserId, secret: SecretString },
+    /// Of `update_agent_account`.
+    EditAgent { id: UserId, edit: Box<AgentEdit> },
+    /// Of `create_user`.
+    NewUser(Box<NewUser>),
+    /// Of `update_user`.
+    EditUser { id: UserId, edit: Box<UserEdit>, seen: Seen },
+    /// Of `create_group`.
+    NewGroup { id: Uuid, name: String, members: Vec<UserId> },
+    /// Of `update_group`.
+    EditGroup { id: Uuid, edit: Box<GroupEdit> },
+    /// Of `delete_group`.
+    DeleteGroup { id: Uuid, name: String },
     /// Of `create_delegation`.
     NewDelegation(Box<StoredDelegation>),
     /// Of `revoke_delegation`.
@@ -269,6 +326,10 @@ pub(crate) enum Change {
     EndSession { id: SessionId, row: Box<SessionRow> },
     /// Of `disconnect_server`.
     Disconnect { server: Arc<Server>, found: StoredConnection },
+    /// Of `set_limit`.
+    SetLimit(StoredLimit),
+    /// Of `delete_limit`.
+    DeleteLimit { id: LimitId, name: String },
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
@@ -288,6 +349,8 @@ impl Change {
             Change::ServerStatus { server, after } => {
                 servers::set_status(run, &server, after).await
             }
+            Change::NewServer(server) => server_changes::create(run, &server).await,
+            Change::ServerPatch(patched) => server_changes::update(run, &patched).await,
             Change::Policy(write) => policies::write(run, *write).await,
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
             Change::NewAccessRequest(new) => access_requests::open(run, *new).await,
@@ -298,12 +361,22 @@ impl Change {
                 agent_accounts::set_status(run, id, enabled).await
             }
             Change::AgentSecret { id, secret } => agent_accounts::set_secret(run, id, secret).await,
+            Change::EditAgent { id, edit } => agent_accounts::edit(run, id, &edit).await,
+            Change::NewUser(new) => users::create(run, *new).await,
+            Change::EditUser { id, edit, seen } => users::edit(run, id, &edit, &seen).await,
+            Change::NewGroup { id, name, members } => {
+                groups::create(run, (id, name), members).await
+            }
+            Change::EditGroup { id, edit } => groups::edit(run, id, &edit).await,
+            Change::DeleteGroup { id, name } => groups::delete(run, id, name).await,
             Change::NewDelegation(new) => delegations::create(run, *new).await,
             Change::EndDelegation(found) => delegations::revoke(run, *found).await,
             Change::EndSession { id, row } => oauth_sessions::revoke(run, id, *row).await,
             Change::Disconnect { server, found } => {
                 connections::disconnect(run, &server, &found).await
             }
+            Change::SetLimit(limit) => limits::set(run, limit).await,
+            Change::DeleteLimit { id, name } => limits::delete(run, id, name).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }
@@ -321,7 +394,7 @@ fn answer<T: Serialize>(value: &T) -> Result<Answer, Refused> {
     let value = serde_json::to_value(value).map_err(|e| {
         Refused::new(Reason::Internal, format!("the answer cannot be written: {e}"))
     })?;
-    Ok(Answer { value, note: None })
+    Ok(Answer { value, note: None, file: None })
 }
 
 /// Reads an instant that is called `name`.
@@ -335,7 +408,7 @@ fn instant(name: &'static str) -> impl Fn(&str) -> Result<Timestamp, Refused> {
     }
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 

@@ -81,6 +81,12 @@ impl<'a> Run<'a> {
         self.caller.principals().all(may)
     }
 
+    /// Whether they also allow something that is no operation of its own, whosever it is.
+    pub(crate) fn may_also(&self, action: &str) -> bool {
+        let may = |user: &Arc<User>| self.snapshot.policies.authorize(user, action, false);
+        self.caller.principals().all(may)
+    }
+
     /// The same, as a refusal.
     pub(crate) fn authorize(&self, owns: bool) -> Result<(), Refused> {
         if self.may(owns) {
@@ -101,10 +107,10 @@ impl<'a> Run<'a> {
         self.caller.principals().all(|user| server.admins.contains(&user.id))
     }
 
-    /// The server of that id or slug, if the caller may enter it or administers servers.
+    /// The server of that id or slug, if the caller may enter it, administers it, or administers servers.
     pub(crate) fn server(&self, id_or_slug: &str) -> Result<Arc<Server>, Refused> {
         let server = self.snapshot.server(id_or_slug);
-        match server.filter(|server| self.may(self.may_enter(server))) {
+        match server.filter(|server| self.may(self.may_enter(server) || self.administers(server))) {
             Some(server) => Ok(Arc::clone(server)),
             None => Err(Refused::new(
                 Reason::ServerNotFound,

@@ -1,17 +1,23 @@
-//! Operations on servers: which there are, how to install one, switching one on or off.
+//! Operations on servers: which there are, how to install one, switching one on or off. Making and changing one
+//! is in [`super::server_changes`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use gateway_core::decision::Target;
+use gateway_core::ids::{ServerId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
-use gateway_core::server::{Endpoint, Eras, RUNLAYER_ID, Server, ServerStatus};
+use gateway_core::server::{
+    Endpoint, Eras, Health, RUNLAYER_ID, SecretSource, Server, ServerStatus, Tool, UpstreamAuth,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::install::{InstallLinks, install_links};
 use super::run::{Page, Run};
-use super::{Change, answer};
+use super::{Change, answer, rfc3339};
 use crate::perform::{About, Answer, Planned, Refused};
 
 /// Of `list_servers`.
@@ -102,6 +108,8 @@ pub struct ServerRow {
     pub description: String,
     /// `active`, `disabled`, `draft` or `error`.
     pub status: &'static str,
+    /// `ok` or `failing`, as last measured; null: not yet.
+    pub health: Option<&'static str>,
     /// Where clients reach it through the gateway.
     pub proxy_url: String,
     /// Whether you may do something on it.
@@ -116,6 +124,25 @@ pub struct ServerDetail {
     pub row: ServerRow,
     /// Links that add it to a client.
     pub install_links: InstallLinks,
+    /// An https URL or a data URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icon: Option<String>,
+    /// Arguments and results are withheld from most readers of the audit trail.
+    pub sensitive: bool,
+    /// Tools that you may call; for admins: all that are known.
+    pub tool_count: usize,
+    /// Since when its health is so, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_since: Option<String>,
+    /// When it last answered, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_ok: Option<String>,
+    /// Of its last answer to a health probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<i64>,
+    /// The last failure's reason and detail; for admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_error: Option<String>,
     /// Which eras of MCP it speaks; null until it was asked.
     pub protocol_eras: Option<EraNames>,
     /// `streamable-http` or `in-process`.
@@ -126,9 +153,18 @@ pub struct ServerDetail {
     /// How the gateway signs in there; for admins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_mode: Option<&'static str>,
+    /// The same with its parameters, as in the desired state; for admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Map<String, Value>>,
     /// False when the gateway's credential for it is missing on this replica; for admins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_present: Option<bool>,
+    /// The catalogue's entry that it was made from; for admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog_entry: Option<String>,
+    /// E-mail addresses of those who administer it; for admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admins: Option<Vec<String>>,
 }
 
 /// Eras of MCP.
@@ -160,7 +196,7 @@ pub struct StatusChanged {
 }
 
 impl ListServers {
-    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         let all = self.scope == Some(Scope::All);
         run.authorize(!all)?;
         let query = self.query.unwrap_or_default().to_lowercase();
@@ -168,13 +204,15 @@ impl ListServers {
             let texts = [server.slug.as_str(), &server.title, &server.description];
             texts.iter().any(|text| text.to_lowercase().contains(&query))
         };
+        let measured = measured(run).await?;
         let rows: Vec<ServerRow> = run
             .snapshot
             .servers
             .iter()
             .filter(|server| matches(server))
-            .map(|server| row(run, server))
-            .filter(|row| all || row.accessible)
+            .map(|server| (server, row(run, server, measured.get(&server.id))))
+            .filter(|(server, row)| all || row.accessible || run.administers(server))
+            .map(|(_, row)| row)
             .collect();
         let page: Page<ServerRow> = run.page(rows, self.limit, self.cursor.as_deref())?;
         answer(&page)
@@ -182,7 +220,7 @@ impl ListServers {
 }
 
 impl GetServer {
-    pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
+    pub(crate) async fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         let server = match (&self.server_id, &self.name) {
             (Some(id), None) => run.server(id)?,
             (None, Some(name)) => by_name(run, name)?,
@@ -190,7 +228,8 @@ impl GetServer {
                 return Err(Refused::params("expected exactly one of server_id and name"));
             }
         };
-        answer(&detail(run, &server))
+        let measured = measured(run).await?;
+        answer(&detail(run, &server, measured.get(&server.id)))
     }
 }
 
@@ -246,21 +285,28 @@ fn by_name(run: &Run<'_>, name: &str) -> Result<Arc<Server>, Refused> {
     run.server(&titled.map_or_else(|| name.to_owned(), |server| server.id.to_string()))
 }
 
-fn row(run: &Run<'_>, server: &Server) -> ServerRow {
+/// How servers were when somebody last looked.
+async fn measured(run: &Run<'_>) -> Result<HashMap<ServerId, Health>, Refused> {
+    let known = run.governance.store.server_health().await.map_err(Refused::store)?;
+    Ok(known.into_iter().collect())
+}
+
+fn row(run: &Run<'_>, server: &Server, health: Option<&Health>) -> ServerRow {
     ServerRow {
         id: server.id.to_string(),
         slug: server.slug.to_string(),
         title: server.title.clone(),
         description: server.description.clone(),
         status: server.status.as_str(),
+        health: health.map(|health| health.status.as_str()),
         proxy_url: run.governance.proxy_url(server.id),
         accessible: run.may_enter(server),
     }
 }
 
-fn detail(run: &Run<'_>, server: &Server) -> ServerDetail {
-    let row = row(run, server);
-    let admin = run.may(false);
+fn detail(run: &Run<'_>, server: &Server, health: Option<&Health>) -> ServerDetail {
+    let row = row(run, server, health);
+    let admin = run.may(false) || run.administers(server);
     // Clients know the Runlayer MCP by its fixed name, every other server by its slug.
     let name = if server.id == RUNLAYER_ID { "runlayer" } else { &row.slug };
     let (transport, url) = match &server.endpoint {
@@ -268,13 +314,83 @@ fn detail(run: &Run<'_>, server: &Server) -> ServerDetail {
         Endpoint::InProcess => ("in-process", None),
     };
     let present = server.auth.secret().map(|(_, value)| value.is_some());
+    let error = health.and_then(|health| {
+        Some(format!("{}: {}", health.reason.as_ref()?, health.detail.as_deref().unwrap_or("")))
+    });
     ServerDetail {
         install_links: install_links(name, &row.proxy_url),
+        icon: server.icon.clone(),
+        sensitive: server.sensitive,
+        tool_count: if admin { server.tools.len() } else { callable(run, server) },
+        health_since: health.map(|health| rfc3339(health.since)),
+        last_ok: health.and_then(|health| health.last_ok).map(rfc3339),
+        latency_ms: health.and_then(|health| health.latency_us).map(|us| us / 1_000),
+        health_error: error.filter(|_| admin),
         protocol_eras: server.eras.map(EraNames::from),
         transport,
         url: url.filter(|_| admin),
         auth_mode: admin.then_some(server.auth.mode()),
+        auth: admin.then(|| auth_shown(&server.auth)),
         credential_present: present.filter(|_| admin),
+        catalog_entry: server.catalog_entry.clone().filter(|_| admin),
+        admins: admin.then(|| emails(run, &server.admins)),
         row,
     }
+}
+
+/// How many tools a listing shows the caller.
+fn callable(run: &Run<'_>, server: &Server) -> usize {
+    let around = run.circumstances();
+    let listed = |tool: &&Tool| {
+        let target = Target::Tool(&tool.name);
+        run.governance.listed(&run.snapshot, &run.caller, server, target, &around)
+    };
+    server.tools.iter().filter(listed).count()
+}
+
+/// E-mail addresses of these people.
+pub(super) fn emails(run: &Run<'_>, people: &[UserId]) -> Vec<String> {
+    let known = people.iter().filter_map(|id| run.snapshot.user(*id));
+    known.map(|user| user.email.clone()).collect()
+}
+
+/// How the gateway signs in, in the words of the desired state. Where a secret comes from, never what it is.
+pub(super) fn auth_shown(auth: &UpstreamAuth) -> Map<String, Value> {
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Option<&String>| {
+        if let Some(value) = value {
+            shown.insert(key.into(), value.as_str().into());
+        }
+    };
+    put("mode", Some(&auth.mode().to_owned()));
+    let secret =
+        |put: &mut dyn FnMut(&str, Option<&String>), from: &SecretSource, what: &str| match from {
+            SecretSource::Env(name) => put(&format!("{what}_env"), Some(name)),
+            SecretSource::File(path) => put(&format!("{what}_file"), Some(path)),
+        };
+    let client = match auth {
+        UpstreamAuth::None | UpstreamAuth::IdentityForward => None,
+        UpstreamAuth::Header { name, from, .. } => {
+            put("name", Some(name));
+            secret(&mut put, from, "value");
+            None
+        }
+        UpstreamAuth::OauthUser(client) | UpstreamAuth::OauthShared(client) => Some(client),
+        UpstreamAuth::TokenExchange(exchange) => {
+            put("token_url", exchange.token_url.as_ref());
+            put("audience", exchange.audience.as_ref());
+            Some(&exchange.client)
+        }
+    };
+    if let Some(client) = client {
+        put("issuer", client.issuer.as_ref());
+        put("client_id", client.client_id.as_ref());
+        if let Some(from) = &client.client_secret {
+            secret(&mut put, &from.from, "client_secret");
+        }
+        if !client.scopes.is_empty() {
+            shown.insert("scopes".into(), json!(client.scopes));
+        }
+    }
+    shown
 }

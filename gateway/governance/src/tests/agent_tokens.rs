@@ -355,7 +355,7 @@ async fn an_assertion_proves_an_agent_once() {
 }
 
 /// Runs them all at once.
-async fn futures_of<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+pub(super) async fn futures_of<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
     std::future::poll_fn(move |context| {
         for (future, done) in &mut all {

@@ -1,5 +1,6 @@
 //! A small organisation with two replicas of the gateway on one Postgres of its own.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -104,6 +105,21 @@ impl Clock for MovedClock {
 pub(super) struct Fake {
     pub(super) tools: Mutex<Vec<String>>,
     pub(super) probes: AtomicUsize,
+    /// Slugs of the servers that were asked whether they answer.
+    pub(super) pings: Mutex<Vec<String>>,
+    /// What those of these slugs say to that.
+    pub(super) broken: Mutex<HashMap<String, Unread>>,
+}
+
+impl Fake {
+    fn empty() -> Fake {
+        Fake {
+            tools: Mutex::default(),
+            probes: AtomicUsize::new(0),
+            pings: Mutex::default(),
+            broken: Mutex::default(),
+        }
+    }
 }
 
 impl Default for Fake {
@@ -111,7 +127,7 @@ impl Default for Fake {
         let tool =
             |name: &str| json!({"name": name, "inputSchema": {"type": "object"}}).to_string();
         let tools = ["list", "pay", "drop_all"].map(tool).to_vec();
-        Fake { tools: Mutex::new(tools), probes: AtomicUsize::new(0) }
+        Fake { tools: Mutex::new(tools), ..Fake::empty() }
     }
 }
 
@@ -125,6 +141,25 @@ impl Upstreams for Fake {
         }
         let tools = self.tools.lock().unwrap().clone();
         Ok(Probed { eras: Eras { legacy: true, modern: false }, tools })
+    }
+
+    async fn ping(&self, server: &Server, _credential: &Credential) -> Result<(), Unread> {
+        let slug = server.slug.to_string();
+        self.pings.lock().unwrap().push(slug.clone());
+        match self.broken.lock().unwrap().get(&slug) {
+            Some(unread) => Err(unread.clone()),
+            None => Ok(()),
+        }
+    }
+
+    async fn reachable(&self, url: &str) -> Result<(), Unread> {
+        if url.contains("169.254.") {
+            return Err((Reason::UpstreamAddressRefused, "never allowed".to_owned()).into());
+        }
+        if url.contains("nowhere") {
+            return Err((Reason::UpstreamUnreachable, "no such name".to_owned()).into());
+        }
+        Ok(())
     }
 
     async fn list(

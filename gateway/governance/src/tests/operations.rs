@@ -20,9 +20,13 @@ async fn roles_gate_operations() {
     let no = Some(RoleMissing);
     let gone = Some(ServerNotFound);
     let absent = Some(EntityNotFound);
+    let bad = Some(Reason::InvalidParams);
+    let taken = Some(Reason::Conflict);
     let status = json!({"server_id": "tickets", "status": "active", "confirm": true});
     let other = json!({"principal": "bob@example.com", "server": "tickets", "tool": "list"});
     let own = json!({"server": "tickets", "tool": "list"});
+    let limit = json!({"name": "matrix", "principals": ["everyone"], "server": "*",
+        "budget": {"calls": 100}, "confirm": true});
     let key = json!({"user": "bob@example.com", "confirm": true});
     let password =
         json!({"user": "bob@example.com", "password": "correct horse battery", "confirm": true});
@@ -68,10 +72,42 @@ async fn roles_gate_operations() {
         ("explain_access", own, [yes, yes, yes, yes, yes, gone]),
         ("list_audit_logs", json!({}), [yes; 6]),
         ("get_audit_log", json!({"id": "x"}), [absent; 6]),
+        ("export_audit_logs", json!({}), [yes; 6]),
+        ("export_analytics_dataset", json!({"dataset": "top_tools"}), [yes, no, no, no, no, no]),
+        (
+            "export_server_analytics",
+            json!({"server_id": "tickets", "dataset": "usage"}),
+            [yes, no, no, no, no, no],
+        ),
+        (
+            "export_server_analytics",
+            json!({"server_id": "absent", "dataset": "usage"}),
+            [gone, no, no, no, no, no],
+        ),
         ("list_confirmations", json!({}), [yes; 6]),
         ("get_confirmation", json!({"id": "x"}), [absent; 6]),
         ("decide_confirmation", json!({"id": "x", "approve": true, "confirm": true}), [absent; 6]),
         ("set_server_status", status, [yes, no, yes, no, no, no]),
+        ("list_limits", json!({}), [yes, yes, yes, no, no, no]),
+        ("list_limits", json!({"server_id": "absent"}), [gone, gone, gone, no, no, no]),
+        ("set_limit", limit, [yes, no, yes, no, no, no]),
+        ("delete_limit", json!({"name": "x", "confirm": true}), [absent, no, absent, no, no, no]),
+        ("list_catalog_servers", json!({}), [yes; 6]),
+        (
+            "create_server",
+            json!({"slug": "NEW", "url": "http://127.0.0.1:9/mcp", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "tickets", "title": "Tickets", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "absent", "title": "Tickets", "confirm": true}),
+            [gone, no, gone, no, no, no],
+        ),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
         ("request_access", json!({"server_id": "vault", "reason": "r", "confirm": true}), [yes; 6]),
@@ -114,6 +150,49 @@ async fn roles_gate_operations() {
             json!({"id": "x", "confirm": true}),
             [absent, absent, absent, absent, absent, absent],
         ),
+        ("list_api_keys", json!({}), [yes; 6]),
+        ("list_roles", json!({}), [yes; 6]),
+        ("list_users", json!({}), [yes, yes, yes, yes, no, no]),
+        ("get_user", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, absent]),
+        ("get_user", json!({"user": "nobody@example.com"}), [absent; 6]),
+        (
+            "create_user",
+            json!({"email": "new@example.com", "roles": ["king"], "confirm": true}),
+            [bad, no, bad, no, no, no],
+        ),
+        (
+            "update_user",
+            json!({"user": "bob@example.com", "name": "Bob", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_user",
+            json!({"user": "sec@example.com", "name": "Sec", "confirm": true}),
+            [yes, no, no, no, no, no],
+        ),
+        ("list_groups", json!({}), [yes, yes, yes, yes, no, no]),
+        ("get_group", json!({"group": "engineering"}), [yes, yes, yes, yes, no, no]),
+        ("get_group", json!({"group": "nothing"}), [absent, absent, absent, absent, no, no]),
+        (
+            "create_group",
+            json!({"name": "engineering", "confirm": true}),
+            [taken, no, taken, no, no, no],
+        ),
+        (
+            "update_group",
+            json!({"group": "engineering", "remove": ["carol@example.com"], "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "delete_group",
+            json!({"group": "nothing", "confirm": true}),
+            [absent, no, absent, no, no, no],
+        ),
+        (
+            "update_agent_account",
+            json!({"agent": "x", "confirm": true}),
+            [absent, absent, absent, no, no, no],
+        ),
         ("list_browser_sessions", json!({}), [yes; 6]),
         ("revoke_browser_session", json!({"id": "x", "confirm": true}), [absent; 6]),
         ("set_local_password", password, [yes, no, no, no, no, no]),
@@ -131,6 +210,9 @@ async fn roles_gate_operations() {
                 }
                 if arguments["spec"]["name"] == "NEW" {
                     arguments["spec"]["name"] = json!(format!("{person}-{face:?}"));
+                }
+                if arguments["slug"] == "NEW" {
+                    arguments["slug"] = json!(format!("{person}-{face:?}").to_lowercase());
                 }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);

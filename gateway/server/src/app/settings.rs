@@ -6,15 +6,15 @@ use std::sync::Arc;
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_governance::{
-    GovernanceSettings, Issuer, Mail, OauthSettings, Provider, Random, SignInSettings,
-    WebhookSettings, WrappingKeys,
+    GovernanceSettings, Issuer, Mail, OauthSettings, Provider, Random, ServerSettings,
+    SignInSettings, WebhookSettings, WrappingKeys,
 };
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
 use secrecy::ExposeSecret;
 use url::Url;
 
-use crate::config::Config;
+use crate::config::{Config, Problem, read_catalog};
 use crate::proxy;
 use crate::proxy::plumbing::{Limits, Listen, TlsFiles};
 use crate::upstream::{Guard, LegSettings, MailLeg, MailSettings};
@@ -58,7 +58,7 @@ pub(super) fn governance(
     root: RootKey,
     vault: WrappingKeys,
     public_url: Url,
-) -> GovernanceSettings {
+) -> Result<GovernanceSettings, Problem> {
     let issuer = |issuer: &crate::config::Issuer| Issuer {
         issuer: issuer.issuer.clone(),
         audience: issuer.audience.clone(),
@@ -85,7 +85,8 @@ pub(super) fn governance(
     };
     let notices = &config.notices;
     let webhook = notices.webhook_url.clone().zip(notices.webhook_secret.clone());
-    GovernanceSettings {
+    Ok(GovernanceSettings {
+        servers: servers(&config.servers)?,
         webhook: webhook.map(|(url, secret)| WebhookSettings { url, secret }),
         assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
         scim_token: config.scim.token.clone(),
@@ -103,7 +104,22 @@ pub(super) fn governance(
         vault,
         oauth: oauth(config),
         ..GovernanceSettings::new(root, public_url.clone())
-    }
+    })
+}
+
+fn servers(servers: &crate::config::Servers) -> Result<ServerSettings, Problem> {
+    let catalog = read_catalog(servers).map_err(|message| Problem {
+        place: "config".into(),
+        line: None,
+        key: "servers.catalog_file".into(),
+        message,
+    })?;
+    Ok(ServerSettings {
+        probe: servers.probe,
+        catalog,
+        secret_env_prefix: servers.secret_env_prefix.clone(),
+        secret_dir: servers.secret_dir.clone(),
+    })
 }
 
 fn oauth(config: &Config) -> OauthSettings {

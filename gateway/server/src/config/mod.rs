@@ -18,7 +18,7 @@ pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
     AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits,
-    Log, Notices, Oauth, Provider, Scim, Server, SignIn, Telemetry,
+    Log, Notices, Oauth, Provider, Scim, Server, Servers, SignIn, Telemetry,
 };
 pub use setting::{Format, Size, SmtpTls};
 
@@ -51,6 +51,8 @@ pub struct Config {
     pub notices: Notices,
     /// `[catalogue]`
     pub catalogue: Catalogue,
+    /// `[servers]`
+    pub servers: Servers,
     /// `[limits]`
     pub limits: Limits,
     /// `[telemetry]`
@@ -64,7 +66,7 @@ macro_rules! each_section {
     ($each:ident) => {
         $each!(
             server, database, egress, keys, identity, sign_in, oauth, scim, audit, confirm,
-            notices, catalogue, limits, telemetry, log
+            notices, catalogue, servers, limits, telemetry, log
         )
     };
 }
@@ -99,4 +101,14 @@ impl Config {
     pub fn spool_dir(&self) -> PathBuf {
         self.audit.spool_dir.clone().unwrap_or_else(|| self.database.data_dir.join("spool"))
     }
+}
+
+/// The catalogue of well-known servers; the error says what is wrong with the file.
+pub(crate) fn read_catalog(servers: &Servers) -> Result<gateway_governance::Catalog, String> {
+    let Some(path) = &servers.catalog_file else {
+        return Ok(gateway_governance::Catalog::built_in());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    gateway_governance::Catalog::read(&text).map_err(|wrong| format!("{}: {wrong}", path.display()))
 }

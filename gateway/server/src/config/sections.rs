@@ -277,6 +277,23 @@ section! {
 }
 
 section! {
+    /// How servers are looked after, and what administrators may make of them.
+    pub struct Servers {
+        /// How often each server is asked whether it answers; one that fails less and less often, up to 10m. One
+        /// replica does it for all. 0s: never.
+        probe: Duration = 30 * SECOND;
+        /// Another catalogue of well-known servers: {"servers": [...]} of the MCP registry's server.json.
+        /// Absent: the one that is built in.
+        catalog_file: Option<PathBuf> = None, like "\"/etc/gateway/catalog.json\"";
+        /// Servers that administrators add may be sent environment variables whose names begin so; empty: none.
+        /// Servers in the desired state may be sent any.
+        secret_env_prefix: String = "UPSTREAM_".into();
+        /// The same of files: those below this folder. Absent: none.
+        secret_dir: Option<PathBuf> = None, like "\"/run/secrets/upstream\"";
+    }
+}
+
+section! {
     /// Deadlines and bounds of the way to the upstream.
     pub struct Limits {
         /// To connect, TLS included.

@@ -85,6 +85,15 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     if config.scim.token.as_ref().is_some_and(|token| is_weak(token.expose_secret())) {
         refuse("scim.token", "expected at least 32 random characters, no spaces");
     }
+    if let Err(wrong) = super::read_catalog(&config.servers) {
+        refuse("servers.catalog_file", &wrong);
+    }
+    if config.servers.secret_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+        refuse("servers.secret_dir", "expected an absolute path");
+    }
+    if !config.servers.probe.is_zero() && config.servers.probe < Duration::from_secs(1) {
+        refuse("servers.probe", "expected at least 1s, or 0s");
+    }
     for (index, provider) in config.sign_in.providers.iter().enumerate() {
         let before = &config.sign_in.providers[..index];
         let again = before.iter().any(|p| p.name == provider.name || p.issuer == provider.issuer);

@@ -18,10 +18,12 @@ use gateway_governance::operations::access_requests::RequestAccess;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
+use gateway_governance::operations::groups::CreateGroup;
 use gateway_governance::operations::policies::CreatePolicy;
 use gateway_governance::{
     Face, Fetch, Governance, GovernanceSettings, Offline, Operation, Origin, Parts, Probed,
-    SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line, desired_state,
+    ServerSettings, SignInSettings, SystemClock, SystemRandom, Unread, Upstreams, command_line,
+    desired_state,
 };
 use gateway_store::audit::{Trail, TrailSettings};
 use gateway_store::connection::StoredConnection;
@@ -39,7 +41,7 @@ name = "engineering"
 [[users]]
 email = "alice@example.com"
 name = "Alice"
-roles = ["security_admin", "it_admin"]
+roles = ["security_admin", "it_admin", "analytics_admin"]
 [[users]]
 email = "bob@example.com"
 name = "Bob"
@@ -136,6 +138,7 @@ impl Organisation {
         let mut settings = GovernanceSettings {
             scim_token: Some(SCIM_TOKEN.into()),
             sign_in: SignInSettings { local: true, ..SignInSettings::default() },
+            servers: ServerSettings { probe: Duration::ZERO, ..ServerSettings::default() },
             ..GovernanceSettings::new(root, url)
         };
         change(&mut settings);
@@ -155,11 +158,29 @@ impl Organisation {
 
     /// A new API key of that person.
     pub(crate) async fn key(&self, person: Person) -> String {
+        self.new_key(person).await["key"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of another.
+    pub(crate) async fn key_id(&self, person: Person) -> String {
+        self.new_key(person).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The name of a new group.
+    pub(crate) async fn group(&self) -> String {
+        let name = format!("group-{}", Uuid::new_v4());
+        let create = CreateGroup { name: name.clone(), confirm: Some(true), ..Default::default() };
+        let origin = self.governance.command_line_origin();
+        let operation = Operation::CreateGroup(create);
+        self.governance.perform(&command_line(), &origin, operation).await.unwrap();
+        name
+    }
+
+    async fn new_key(&self, person: Person) -> serde_json::Value {
         let create = CreateApiKey { user: Some(person.email().into()), ..CreateApiKey::default() };
         let origin = self.governance.command_line_origin();
         let operation = Operation::CreateApiKey(CreateApiKey { confirm: Some(true), ..create });
-        let made = self.governance.perform(&command_line(), &origin, operation).await.unwrap();
-        made.value["key"].as_str().unwrap().to_owned()
+        self.governance.perform(&command_line(), &origin, operation).await.unwrap().value
     }
 
     /// That person, signed in.
@@ -296,6 +317,14 @@ impl Upstreams for Fake {
     async fn probe(&self, _server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         let tool = r#"{"name":"close_ticket","inputSchema":{"type":"object"}}"#;
         Ok(Probed { eras: Eras { legacy: true, modern: true }, tools: vec![tool.into()] })
+    }
+
+    async fn ping(&self, _server: &Server, _credential: &Credential) -> Result<(), Unread> {
+        Ok(())
+    }
+
+    async fn reachable(&self, _url: &str) -> Result<(), Unread> {
+        Ok(())
     }
 
     async fn list(

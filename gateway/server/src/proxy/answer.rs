@@ -30,7 +30,11 @@ pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
     };
     let mut reply = exchange::json(status(refusal), body);
     let headers = reply.headers_mut();
-    if let Some(seconds) = refusal.reason.retry_after() {
+    let later = match &refusal.way {
+        Way::Later { seconds, .. } => Some(*seconds),
+        Way::None | Way::Link(_) | Way::Ask(_) | Way::Connect(_) | Way::ConnectByUrl(..) => None,
+    };
+    if let Some(seconds) = later.or(refusal.reason.retry_after()) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if refusal.reason == Reason::HttpMethodNotAllowed {
@@ -109,7 +113,7 @@ fn error(refusal: &Refusal) -> Value {
             let message = format!("{}: open {link}", sentence(refusal));
             json!({ "code": refusal.reason.code(), "message": message, "data": data })
         }
-        Way::None | Way::Link(_) | Way::Ask(_) => {
+        Way::None | Way::Later { .. } | Way::Link(_) | Way::Ask(_) => {
             let mut message = sentence(refusal);
             if data.contains_key(REQUEST_ACCESS) {
                 message.push_str("; to ask for access, call request_access of the Runlayer MCP");
@@ -161,6 +165,10 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
     data.insert("correlation_id".into(), json!(refusal.receipt.call.to_string()));
     if let Some(message) = &refusal.message {
         data.insert("message".into(), json!(message));
+    }
+    if let Way::Later { seconds, limit } = &refusal.way {
+        data.insert("limit".into(), json!(limit));
+        data.insert("retry_after".into(), json!(seconds));
     }
     if let Some(arguments) = request_access(refusal) {
         data.insert(REQUEST_ACCESS.into(), arguments);

@@ -1,12 +1,12 @@
 //! The whole path of an MCP exchange, on one screen. Every stage consumes what the last one made and
 //! returns the next, so none can be skipped: only `intent` makes a `Recorded`, from a `Permitted` that only
-//! `decide` makes, and `forward` takes nothing else.
+//! `decide` makes and only `limit` passes on, and `forward` takes nothing else.
 //!
 //! ```text
-//! accept -> identify -> parse -> resolve -> decide -> scan -> intent -> forward -> filter -> outcome
-//!           who         what     which       policy,   what    no        the only    lists     written when
-//!                                server      confirm   it      record,   upstream    trimmed,  the answer has
-//!                                                      carries no call   IO          watched   gone out
+//! accept -> identify -> parse -> resolve -> decide -> limit -> scan -> intent -> forward -> filter -> outcome
+//!           who         what     which      policy,   how      what    no        the only   lists     written when
+//!                                server     confirm   much     it      record,   upstream   trimmed,  the answer has
+//!                                                              carries no call   IO         watched   gone out
 //! ```
 //!
 //! The record that an exchange owes travels along as a [`Receipt`](super::receipt::Receipt): a refusal
@@ -18,7 +18,7 @@ use tracing::Instrument;
 use super::plumbing::{Handler, Unread};
 use super::refusal::Refusal;
 use super::{
-    Proxy, accept, confirm, decide, filter, forward, identify, intent, parse, resolve, scan,
+    Proxy, accept, confirm, decide, filter, forward, identify, intent, limit, parse, resolve, scan,
 };
 use crate::exchange::{Exchange, Reply};
 use crate::telemetry;
@@ -34,7 +34,8 @@ impl Proxy {
             return Box::pin(confirm::settle(routed, agreement, self)).await;
         }
         let permitted = decide::permit(routed, self).await?;
-        let scanned = scan::request(permitted);
+        let counted = limit::count(permitted, self).await?;
+        let scanned = scan::request(counted);
         let recorded = intent::record(scanned, self).await?;
         let replied = forward::send(recorded, self).await?;
         filter::reply(replied, self).await

@@ -10,6 +10,7 @@ mod filter;
 mod forward;
 mod identify;
 mod intent;
+mod limit;
 mod line;
 mod listing;
 mod parse;

@@ -2,6 +2,7 @@
 //! see; what it finds is recorded with the call.
 
 use super::decide::Permitted;
+use super::limit::Counted;
 
 /// A permitted request that the detectors have read, whole.
 pub(super) struct Scanned {
@@ -9,7 +10,8 @@ pub(super) struct Scanned {
 }
 
 /// Reads the outgoing body.
-pub(super) fn request(mut permitted: Permitted) -> Scanned {
+pub(super) fn request(counted: Counted) -> Scanned {
+    let mut permitted = counted.into_inner();
     let finding = gateway_core::scan::hidden_characters(permitted.routed.understood.text());
     permitted.routed.understood.identified.received.receipt.subject.findings.extend(finding);
     Scanned { permitted }

@@ -61,6 +61,7 @@ type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 #[derive(Clone)]
 pub(super) struct Connector {
     inner: HttpsConnector<Guarded>,
+    guarded: Guarded,
     within: Duration,
 }
 
@@ -73,18 +74,25 @@ pub(super) struct Guarded {
 }
 
 impl Connector {
+    /// Whether a connection would be tried: the name resolves, and the guard passes an address.
+    pub(super) async fn passes(&self, uri: &Uri) -> Result<(), NotConnected> {
+        let (host, port) = place(uri);
+        self.guarded.resolve(host, port, Instant::now() + self.within).await.map(drop)
+    }
+
     pub(super) fn new(
         guard: Arc<Guard>,
         resolver: Arc<dyn Resolve>,
         tls: ClientConfig,
         within: Duration,
     ) -> Connector {
+        let guarded = Guarded { guard, resolver, within };
         let inner = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(Guarded { guard, resolver, within });
-        Connector { inner, within }
+            .wrap_connector(guarded.clone());
+        Connector { inner, guarded, within }
     }
 }
 
@@ -131,9 +139,7 @@ impl Guarded {
 
     pub(super) async fn connect(&self, uri: &Uri) -> Result<TcpStream, NotConnected> {
         let deadline = Instant::now() + self.within;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port =
-            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let (host, port) = place(uri);
         let addresses = self.resolve(host, port, deadline).await?;
         let mut last = NotConnected::unreachable(format!("{host} has no address"));
         let mut left = addresses.len();
@@ -184,6 +190,12 @@ impl Guarded {
             _ => Ok(passed),
         }
     }
+}
+
+/// Where the address leads, brackets of IPv6 taken off.
+fn place(uri: &Uri) -> (&str, u16) {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    (host, uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
 }
 
 fn too_slow(within: Duration) -> NotConnected {

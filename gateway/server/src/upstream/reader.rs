@@ -18,6 +18,21 @@ impl Upstreams for Leg {
         self.within(self.probe_eras(Party { server, credential, caller: None })).await
     }
 
+    async fn ping(&self, server: &Server, credential: &Credential) -> Result<(), Unread> {
+        self.within(async {
+            let talk = self.greet(Party { server, credential, caller: None }).await?;
+            talk.close().await;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn reachable(&self, url: &str) -> Result<(), Unread> {
+        let uri = super::leg::address(url).map_err(|e| (e.reason, e.detail))?;
+        let passed = self.connector.passes(&uri).await;
+        passed.map_err(|not| (not.reason, not.detail).into())
+    }
+
     async fn list(
         &self,
         server: &Server,
@@ -76,6 +91,15 @@ impl Leg {
         }
         let tools = tools.unwrap_or_else(|| Err(invalid("it speaks no era of MCP")))?;
         Ok(Probed { eras, tools })
+    }
+
+    /// Asks one question in the newest era that the server speaks: in both, who it is.
+    async fn greet<'a>(&'a self, party: Party<'a>) -> Result<Talk<'a>, Unread> {
+        match party.server.eras {
+            Some(Eras { modern: true, .. }) => Ok(Talk::discover(self, party).await?),
+            Some(Eras { legacy: true, .. }) => Ok(Talk::initialize(self, party).await?),
+            Some(Eras { modern: false, legacy: false }) | None => self.open(party).await,
+        }
     }
 
     /// Opens a conversation in the newest era that the server speaks.

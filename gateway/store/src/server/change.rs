@@ -35,7 +35,7 @@ pub struct ServerPatch {
 
 /// A policy as it is, and as it reads once the server that it names is called otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyText {
+pub struct RenamedPolicy {
     /// Which.
     pub id: PolicyId,
     /// The specification now, JSON text.
@@ -93,12 +93,13 @@ impl Store {
         .await
     }
 
-    /// Changes a server; with its slug, the policies that name it, all or nothing.
+    /// Changes a server; with its slug, the policies that name it, all or nothing. `actor` stands in their
+    /// versions.
     pub async fn update_server(
         &self,
         id: ServerId,
         patch: &ServerPatch,
-        policies: &[PolicyText],
+        (policies, actor): (&[RenamedPolicy], Option<UserId>),
     ) -> Result<ServerChange, StoreError> {
         let auth = patch.auth.as_ref().map(|auth| StoredAuth::from(auth).to_json()).transpose()?;
         self.within("update a server", async {
@@ -115,6 +116,7 @@ impl Store {
                 if slug_taken(&mut transaction, slug, id).await? {
                     return Ok(ServerChange::SlugTaken);
                 }
+                crate::policy::act_as(&mut transaction, actor).await?;
                 if !rename_in_policies(&mut transaction, &before.slug, policies).await? {
                     return Ok(ServerChange::PoliciesMoved);
                 }
@@ -181,7 +183,7 @@ async fn slug_taken(
 async fn rename_in_policies(
     connection: &mut PgConnection,
     slug: &str,
-    policies: &[PolicyText],
+    policies: &[RenamedPolicy],
 ) -> Result<bool, StoreError> {
     for policy in policies {
         let done = sqlx::query!(

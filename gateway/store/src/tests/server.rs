@@ -12,7 +12,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::desired_state::{DesiredPolicy, DesiredState, DesiredUser};
-use crate::server::{PolicyText, ServerChange, ServerPatch};
+use crate::server::{RenamedPolicy, ServerChange, ServerPatch};
 use crate::testing::store;
 use crate::{Store, StoreError};
 
@@ -109,7 +109,7 @@ async fn a_change_touches_what_it_names_only() {
     };
     learn().await;
     let update =
-        async |patch: ServerPatch| store.update_server(made.id, &patch, &[]).await.unwrap();
+        async |patch: ServerPatch| store.update_server(made.id, &patch, (&[], None)).await.unwrap();
     let shown = ServerPatch { title: Some("New".into()), sensitive: Some(false), ..patch() };
     assert_eq!(update(shown).await, ServerChange::Made);
     let is = stored(&store, made.id).await;
@@ -134,11 +134,12 @@ async fn a_change_touches_what_it_names_only() {
     assert_eq!((is.eras, is.tools.len()), (None, 0));
     assert_eq!(store.server_health().await.unwrap(), []);
     // Nobody's server, and the one in this process.
-    let nobody = store.update_server(ServerId(Uuid::new_v4()), &patch(), &[]).await.unwrap();
+    let nobody =
+        store.update_server(ServerId(Uuid::new_v4()), &patch(), (&[], None)).await.unwrap();
     assert_eq!(nobody, ServerChange::Absent);
     let moved = ServerPatch { url: Some("https://evil.example.com/".into()), ..patch() };
     assert!(matches!(
-        store.update_server(RUNLAYER_ID, &moved, &[]).await,
+        store.update_server(RUNLAYER_ID, &moved, (&[], None)).await,
         Err(StoreError::Invalid(_))
     ));
     assert_eq!(stored(&store, RUNLAYER_ID).await.endpoint, Endpoint::InProcess);
@@ -158,7 +159,7 @@ async fn policies_follow_a_new_slug_or_nothing_is_renamed() {
     let catalogue = store.load_catalogue().await.unwrap();
     let stale = catalogue.policies.iter().find(|p| p.name == "on tickets").unwrap().clone();
     let rename = |slug: &str| ServerPatch { slug: Some(slug.parse().unwrap()), ..patch() };
-    let text = |before: &str| PolicyText {
+    let text = |before: &str| RenamedPolicy {
         id: stale.id,
         before: before.into(),
         after: stale.spec_json.replace("tickets\"}", "issues\"}"),
@@ -171,13 +172,13 @@ async fn policies_follow_a_new_slug_or_nothing_is_renamed() {
         ("tickets", vec![], ServerChange::Made),
     ];
     for (slug, policies, expected) in cases {
-        let got = store.update_server(made.id, &rename(slug), &policies).await.unwrap();
+        let got = store.update_server(made.id, &rename(slug), (&policies, None)).await.unwrap();
         assert_eq!(got, expected, "{slug} {policies:?}");
         let left = store.load_catalogue().await.unwrap();
         assert_eq!(left.policies, catalogue.policies, "{slug}");
         assert!(left.servers.iter().any(|s| s.slug.as_str() == "tickets"));
     }
-    let done = store.update_server(made.id, &rename("issues"), &[good]).await.unwrap();
+    let done = store.update_server(made.id, &rename("issues"), (&[good], None)).await.unwrap();
     assert_eq!(done, ServerChange::Made);
     let left = store.load_catalogue().await.unwrap();
     let specs: Vec<&str> = left.policies.iter().map(|p| p.spec_json.as_str()).collect();
@@ -232,7 +233,8 @@ async fn one_replica_looks_after_servers_until_it_leaves_or_dies() {
     }
     let mut second = second.expect("nobody does any more");
     crate::testing::superuser(
-        "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'",
+        "select pg_terminate_backend(pid) from pg_locks
+          where locktype = 'advisory' and objid::bigint = x'77617902'::bigint",
     )
     .await;
     assert!(!second.holds().await, "its connection is gone");

@@ -109,6 +109,7 @@ fn catalogue() -> Catalogue {
         users: vec![user(1, "bob@example.com"), user(2, "eve@example.com"), gone],
         servers: vec![server(A, "a"), server(B, "b")],
         policies: vec![],
+        limits: vec![],
         keys: vec![],
         agents: vec![agent(AGENT, true), agent(OFF, false)],
         delegations: vec![leave(AGENT, 1), leave(OFF, 2)],

@@ -61,6 +61,9 @@ pub(super) struct Row {
     pub(super) depends: Vec<String>,
 }
 
+/// What changes for a class of principals on a server, by the place of each thing.
+type Shifts = Arc<Vec<(usize, Shifted)>>;
+
 /// Compares the draft with what is.
 pub(super) async fn of(draft: &Draft) -> Result<Effects, Refused> {
     let (snapshot, set, id) = (Arc::clone(&draft.snapshot), Arc::clone(&draft.set), draft.id);
@@ -85,7 +88,7 @@ pub(super) fn compare(
         servers.iter().filter(|server| is_about(difference, server)).collect();
     let things: Vec<Vec<Thing>> = servers.iter().map(|s| difference.things(s)).collect();
     let mut effects = Effects { complete: true, ..Effects::default() };
-    let mut known: HashMap<(usize, Class), Arc<Vec<(usize, Shifted)>>> = HashMap::new();
+    let mut known: HashMap<(usize, Class), Shifts> = HashMap::new();
     let mut left = most;
     for user in people {
         let mut touched = false;
@@ -172,4 +175,119 @@ fn cell(shifts: &[(usize, Shifted)], all: &[Thing], shift: Shift) -> Vec<String>
         names.push(format!("... and {} more", of_kind.len() - NAMED));
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_core::ids::{PolicyId, ServerId};
+    use gateway_core::server::Tool;
+    use policies::{PolicySet, Source};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    fn id(n: u128) -> PolicyId {
+        PolicyId(Uuid::from_u128(n))
+    }
+
+    fn set(policies: &[(u128, Value)]) -> PolicySet {
+        let source = |(n, spec): &(u128, Value)| Source {
+            id: id(*n),
+            spec: serde_json::from_value(spec.clone()).unwrap(),
+        };
+        PolicySet::compile(&policies.iter().map(source).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn server(n: u128) -> Arc<Server> {
+        let tool = |n| Tool {
+            name: format!("tool_{n}"),
+            definition: "{}".into(),
+            hash: [0; 32],
+            annotations: vec![],
+        };
+        Arc::new(Server {
+            tools: Arc::new((0..20).map(tool).collect()),
+            ..crate::testing::server(ServerId(Uuid::from_u128(n)), &format!("s{n}"))
+        })
+    }
+
+    fn people(count: u128) -> Vec<User> {
+        let person = |n| User {
+            groups: vec![format!("g{}", n % 3)],
+            ..crate::testing::user(n, &format!("u{n:03}@example.com"))
+        };
+        (0..count).map(person).collect()
+    }
+
+    /// What is kept for a class and cut for the reader adds up to what each principal gains and loses.
+    #[test]
+    fn counts_are_those_of_one_by_one() {
+        let allow = |group: &str, tools: &[&str]| {
+            json!({"name": format!("{group} {tools:?}"), "effect": "allow", "principals": [group],
+                   "server": "*", "tools": tools})
+        };
+        let base = [
+            (1, allow("group:g0", &["tool_1*"])),
+            (
+                2,
+                json!({"name": "u1", "cedar": "permit (principal == User::\"u001@example.com\", action, resource in Server::\"s2\");"}),
+            ),
+        ];
+        let mut draft = base.to_vec();
+        draft.push((
+            3,
+            json!({"name": "new", "effect": "confirm", "principals": ["everyone"], "server": "*"}),
+        ));
+        let mut other = base.to_vec();
+        other.push((3, allow("everyone", &["*"])));
+        let (people, servers) = (people(100), [server(1), server(2)]);
+        let people: Vec<&User> = people.iter().collect();
+        for (before, after) in
+            [(&base[..], &draft[..]), (&base, &other), (&other, &draft), (&draft, &base)]
+        {
+            let (before, after) = (set(before), set(after));
+            let difference = Difference { before: &before, after: &after, policy: id(3) };
+            let mut counted = [0; 5];
+            for user in &people {
+                for server in &servers {
+                    for thing in difference.things(server) {
+                        if let Some(shifted) = difference.shift(user, server, &thing) {
+                            counted[shifted.shift as usize] += 1;
+                        }
+                    }
+                }
+            }
+            let effects = compare(&difference, &people, &servers, MOST);
+            let told = [
+                effects.gained,
+                effects.lost,
+                effects.now_needs_confirmation,
+                effects.no_longer_needs_confirmation,
+                effects.depends,
+            ];
+            assert_eq!(told, counted);
+            assert!(counted.iter().sum::<usize>() > 100 && effects.complete);
+            assert!(effects.rows.len() <= ROWS && effects.rows.len() > 20);
+            let longest = effects.rows.iter().map(|row| row.gained.len().max(row.lost.len())).max();
+            assert!(longest <= Some(NAMED + 1));
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_told_in_part() {
+        let (before, after) = (
+            set(&[]),
+            set(&[(3, json!({"name": "n", "cedar": "permit (principal, action, resource);"}))]),
+        );
+        let difference = Difference { before: &before, after: &after, policy: id(3) };
+        let (people, servers) = (people(60), [server(1)]);
+        let people: Vec<&User> = people.iter().collect();
+        let whole = compare(&difference, &people, &servers, MOST);
+        assert_eq!((whole.principals, whole.gained), (60, 60 * 22), "20 tools and two patterns");
+        assert!(whole.complete && whole.more_rows && whole.rows.len() == ROWS);
+        assert_eq!(whole.rows[0].gained.last().unwrap(), "... and 10 more");
+        // Cedar text may look at each of them: nobody is compared for another.
+        let part = compare(&difference, &people, &servers, 100);
+        assert!(!part.complete && part.principals == 4, "{part:?}");
+    }
 }

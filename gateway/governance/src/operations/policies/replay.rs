@@ -2,7 +2,7 @@
 //! present one and the draft, are asked the same question, about the people and the servers as they are now
 //! and the call as it was recorded. No argument is ever shown.
 //!
-//! Bounded: at most [`MOST`] calls a request, read in pages; arguments only where one of the sets looks at
+//! Bounded: a number of calls a request (`replayed_calls` of the settings), read in pages; arguments only where one of the sets looks at
 //! them, a few megabytes at a time.
 
 use std::collections::BTreeMap;
@@ -28,8 +28,6 @@ use super::draft::{Draft, found, latest};
 use crate::perform::{Answer, Refused};
 use crate::snapshot::Snapshot;
 
-/// Most calls that one request looks at.
-pub(crate) const MOST: usize = 20_000;
 /// Calls of a page.
 const PAGE: usize = 500;
 /// Bytes of arguments that are held at a time; one call's may be more.
@@ -223,8 +221,9 @@ impl Replay {
     ) -> Result<(Tally, Option<EventCursor>), Refused> {
         let store = &run.governance.store;
         let mut tally = Tally::default();
-        while tally.calls < MOST {
-            let limit = PAGE.min(MOST - tally.calls);
+        let most = run.governance.settings.replayed_calls;
+        while tally.calls < most {
+            let limit = PAGE.min(most - tally.calls);
             let page = store.recorded_calls(span, after, limit).await.map_err(Refused::store)?;
             for calls in in_parts(page.calls) {
                 let kept: Vec<KeptArguments> = calls

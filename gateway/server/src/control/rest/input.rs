@@ -30,7 +30,9 @@ pub(super) fn read(
 ) -> Result<Map<String, Value>, Unreadable> {
     let mut arguments = Map::new();
     for (name, value) in parameters {
-        arguments.insert((*name).into(), Value::String((*value).into()));
+        let decoded = percent_encoding::percent_decode_str(value).decode_utf8();
+        let decoded = decoded.map_err(|_| Misfit::new(*name, "expected UTF-8, percent-encoded"))?;
+        arguments.insert((*name).into(), Value::String(decoded.into_owned()));
     }
     query(exchange.query.as_deref().unwrap_or_default(), schema, &mut arguments)?;
     if exchange.method != http::Method::GET {
@@ -135,6 +137,26 @@ mod tests {
         assert_eq!(get("limit=x").unwrap()["limit"], "x");
         assert_eq!(get("q=1&q=2").unwrap_err(), "invalid_params q: given twice; once is expected");
         assert!(get("server_id=other").unwrap_err().contains("given twice"));
+    }
+
+    #[test]
+    fn a_name_in_the_path_may_be_encoded() {
+        let named = |value: &str| {
+            let mut exchange = Exchange {
+                method: http::Method::GET,
+                path: String::new(),
+                query: None,
+                headers: http::HeaderMap::new(),
+                peer: std::net::IpAddr::from([127, 0, 0, 1]),
+                body: bytes::Bytes::new(),
+                early: Early::closed(),
+            };
+            exchange.path.push('/');
+            read(&exchange, &[("name", value)], &json!({})).map(|read| read["name"].clone())
+        };
+        assert_eq!(named("a%20b%2Fc+d%25"), Ok(json!("a b/c+d%")));
+        assert_eq!(named("%zz"), Ok(json!("%zz")));
+        assert_eq!(named("%FF").unwrap_err().reason, Reason::InvalidParams);
     }
 
     #[test]

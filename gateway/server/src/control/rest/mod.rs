@@ -111,7 +111,7 @@ impl Rest {
         let performed = self.governance.perform(&caller, &origin, operation).await;
         telemetry::performed(name, origin.face, performed.as_ref().err().map(|e| e.reason));
         match performed {
-            Ok(answer) => json(StatusCode::OK, answer.value.to_string()),
+            Ok(answer) => reply::done(answer),
             Err(refused) => {
                 reply::refused(refused.reason, &refused.detail, visit.call, &self.metadata)
             }

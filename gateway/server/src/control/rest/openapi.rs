@@ -55,7 +55,7 @@ fn operation(route: &Route) -> Value {
         "x-access": access(route.access),
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done.", "content": {"application/json": {"schema": answer_schema(name)}}},
+            "200": {"description": "Done.", "content": contents(name)},
             "default": error,
         },
     });
@@ -96,6 +96,17 @@ fn add_arguments(operation: &mut Value, route: &Route, arguments: &Arguments) {
 
 fn answer_schema(operation: &str) -> Value {
     arguments::of(operation).map_or(Value::Bool(true), |arguments| arguments.answer().clone())
+}
+
+/// What is exported comes as CSV, too: the member `csv` alone.
+fn contents(operation: &str) -> Value {
+    let schema = answer_schema(operation);
+    let table = schema.pointer("/properties/csv").map(|_| json!({"schema": {"type": "string"}}));
+    let mut contents = json!({"application/json": {"schema": schema}});
+    if let Some(table) = table {
+        contents["text/csv"] = table;
+    }
+    contents
 }
 
 fn names(route: &Route) -> Vec<&'static str> {

@@ -1,15 +1,58 @@
-//! How a refusal looks over REST: `{"detail", "reason", "correlation_id"}` with the reason's status, and where
-//! another credential would help the way to get one.
+//! How answers look over REST. A refusal is `{"detail", "reason", "correlation_id"}` with the reason's status, and
+//! where another credential would help the way to get one. Exports come as files.
 
 use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use gateway_governance::Answer;
+use http::header::{
+    ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
 
 use super::super::metadata::Metadata;
 use super::super::refusal::sentence;
 use crate::exchange::{self, Reply};
+
+/// What a CSV file has no place for, as headers: where the rest is, and what the figures are about.
+const BESIDE_CSV: [(&str, HeaderName); 4] = [
+    ("next_cursor", HeaderName::from_static("x-next-cursor")),
+    ("start", HeaderName::from_static("x-range-start")),
+    ("end", HeaderName::from_static("x-range-end")),
+    ("timezone", HeaderName::from_static("x-timezone")),
+];
+
+/// The answer to a request that was performed.
+pub(super) fn done(mut answer: Answer) -> Reply {
+    let Some(file) = answer.file else {
+        return exchange::json(StatusCode::OK, answer.value.to_string());
+    };
+    let table = answer.value.get_mut("csv").map(Value::take);
+    let mut reply = match table {
+        Some(Value::String(table)) => {
+            let mut reply = exchange::json(StatusCode::OK, table);
+            let headers = reply.headers_mut();
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+            );
+            for (member, name) in BESIDE_CSV {
+                let text = answer.value.get(member).and_then(Value::as_str);
+                if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
+                    headers.insert(name, value);
+                }
+            }
+            reply
+        }
+        Some(_) | None => exchange::json(StatusCode::OK, answer.value.to_string()),
+    };
+    let headers = reply.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::try_from(format!("attachment; filename=\"{file}\"")) {
+        headers.insert(CONTENT_DISPOSITION, value);
+    }
+    reply
+}
 
 /// The answer to a refused request.
 pub(super) fn refused(reason: Reason, detail: &str, call: CallId, metadata: &Metadata) -> Reply {

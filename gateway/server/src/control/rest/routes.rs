@@ -6,7 +6,7 @@ use http::Method;
 /// An address.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// `GET`, `POST`, `PUT` or `DELETE`.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// The path; a segment in braces is a parameter, which becomes the argument of that name.
     pub path: &'static str,
@@ -60,7 +60,10 @@ pub enum Access {
 /// The addresses.
 pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/servers", "list_servers", Access::User),
+    route("POST", "/api/v1/servers", "create_server", Access::Admin),
     route("GET", "/api/v1/servers/{server_id}", "get_server", Access::Concerned),
+    route("PATCH", "/api/v1/servers/{server_id}", "update_server", Access::Admin),
+    route("GET", "/api/v1/catalog/servers", "list_catalog_servers", Access::User),
     route("GET", "/api/v1/servers/{server_id}/tools", "list_server_tools", Access::Concerned),
     route(
         "GET",
@@ -81,7 +84,15 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/policies/{policy_id}/restore", "restore_policy", Access::Admin),
     route("POST", "/api/v1/access/explain", "explain_access", Access::Concerned),
     route("GET", "/api/v1/auditlogs", "list_audit_logs", Access::User),
+    route("GET", "/api/v1/auditlogs/export", "export_audit_logs", Access::User),
     route("GET", "/api/v1/auditlogs/{id}", "get_audit_log", Access::Concerned),
+    route("GET", "/api/v1/analytics/{dataset}", "export_analytics_dataset", Access::Admin),
+    route(
+        "GET",
+        "/api/v1/servers/{server_id}/analytics/{dataset}",
+        "export_server_analytics",
+        Access::Admin,
+    ),
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
@@ -109,6 +120,20 @@ pub const ROUTES: &[Route] = &[
         "rotate_agent_account_secret",
         Access::Concerned,
     ),
+    route("PATCH", "/api/v1/agent-accounts/{agent}", "update_agent_account", Access::Admin),
+    route("GET", "/api/v1/users", "list_users", Access::Admin),
+    route("POST", "/api/v1/users", "create_user", Access::Admin),
+    route("GET", "/api/v1/users/{user}", "get_user", Access::Concerned),
+    route("PATCH", "/api/v1/users/{user}", "update_user", Access::Admin),
+    route("GET", "/api/v1/groups", "list_groups", Access::Admin),
+    route("POST", "/api/v1/groups", "create_group", Access::Admin),
+    route("GET", "/api/v1/groups/{group}", "get_group", Access::Admin),
+    route("PATCH", "/api/v1/groups/{group}", "update_group", Access::Admin),
+    route("DELETE", "/api/v1/groups/{group}", "delete_group", Access::Admin),
+    route("GET", "/api/v1/roles", "list_roles", Access::User),
+    route("GET", "/api/v1/api-keys", "list_api_keys", Access::User),
+    route("POST", "/api/v1/api-keys", "create_api_key", Access::User),
+    route("DELETE", "/api/v1/api-keys/{id}", "revoke_api_key", Access::Concerned),
     route("GET", "/api/v1/delegations", "list_delegations", Access::User),
     route("POST", "/api/v1/delegations", "create_delegation", Access::User),
     route("DELETE", "/api/v1/delegations/{id}", "revoke_delegation", Access::Concerned),
@@ -116,6 +141,9 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
     route("GET", "/api/v1/connections", "list_connections", Access::User),
     route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Owner),
+    route("GET", "/api/v1/limits", "list_limits", Access::Admin),
+    route("PUT", "/api/v1/limits/{name}", "set_limit", Access::Admin),
+    route("DELETE", "/api/v1/limits/{name}", "delete_limit", Access::Admin),
     document("/api/v1/openapi.json", Document::OpenApi),
     document("/api/v1/oauth/client-metadata.json", Document::Client),
     document("/.well-known/oauth-protected-resource", Document::ProtectedResource),
@@ -201,7 +229,7 @@ mod tests {
             found("GET", "/api/v1/servers/tickets/tools"),
             r#"Operation("list_server_tools") [("server_id", "tickets")]"#
         );
-        assert_eq!(found("DELETE", "/api/v1/servers/tickets"), r#"["GET"]"#);
+        assert_eq!(found("DELETE", "/api/v1/servers/tickets"), r#"["GET", "PATCH"]"#);
         assert_eq!(found("HEAD", "/api/v1/openapi.json"), r#"["GET"]"#);
         for path in ["/api/v1/servers/", "/api/v1", "/api/v1/servers/a/b", "/api/v1//servers", ""] {
             assert_eq!(found("GET", path), "nothing", "{path}");

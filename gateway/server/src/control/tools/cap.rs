@@ -10,8 +10,15 @@ const RESERVE: usize = 500;
 
 /// How many of a page's rows fit, where not all do; at least one.
 pub(super) fn rows_that_fit(answer: &Value) -> Option<usize> {
+    if length(answer) <= LIMIT {
+        return None;
+    }
+    if let Some(table) = answer.get("csv") {
+        let others = length(answer) - length(table);
+        return records_that_fit(table.as_str()?, (LIMIT - RESERVE).saturating_sub(others));
+    }
     let rows = answer.get("data")?.as_array()?;
-    if length(answer) <= LIMIT || rows.len() < 2 {
+    if rows.len() < 2 {
         return None;
     }
     let others = length(answer) - rows.iter().map(|row| length(row) + 1).sum::<usize>();
@@ -23,6 +30,24 @@ pub(super) fn rows_that_fit(answer: &Value) -> Option<usize> {
         fits
     });
     Some(fitting.count().clamp(1, rows.len() - 1))
+}
+
+/// The same of CSV text with a head, in characters as JSON writes them.
+fn records_that_fit(table: &str, room: usize) -> Option<usize> {
+    let (mut used, mut quoted) = (0, false);
+    // Where each record ends, the head's first.
+    let mut ends = Vec::new();
+    for c in table.chars() {
+        used += if c == '"' || c == '\\' || c.is_control() { 2 } else { 1 };
+        match c {
+            '"' => quoted = !quoted,
+            '\n' if !quoted => ends.push(used),
+            _ => {}
+        }
+    }
+    let records = ends.len().checked_sub(1).filter(|records| *records > 1)?;
+    let fitting = ends.iter().take_while(|end| **end <= room).count().saturating_sub(1);
+    Some(fitting.clamp(1, records - 1))
 }
 
 /// Cuts texts until the answer fits; true if anything was cut.
@@ -93,6 +118,25 @@ mod tests {
         assert!(length(&one_more) > LIMIT - RESERVE);
         let giants = json!({"data": ["x".repeat(30_000), "x".repeat(30_000)]});
         assert_eq!(rows_that_fit(&giants), Some(1));
+    }
+
+    #[test]
+    fn long_tables_tell_how_many_records_fit() {
+        let record =
+            |n: usize| format!("{n},\"two\r\nlines and \"\"quotes\"\"\",{}\r\n", "x".repeat(90));
+        let answer = |rows: usize| {
+            let records: String = (0..rows).map(record).collect();
+            json!({"dataset": "d", "csv": format!("a,b,c\r\n{records}"), "next_cursor": "c"})
+        };
+        let fitting = rows_that_fit(&answer(1000)).unwrap();
+        assert!(fitting > 100, "{fitting}");
+        assert!(length(&answer(fitting)) <= LIMIT - RESERVE);
+        assert!(length(&answer(fitting + 1)) > LIMIT - RESERVE);
+        assert_eq!(rows_that_fit(&answer(10)), None);
+        let giants = json!({"csv": format!("a\r\n{0}\r\n{0}\r\n", "x".repeat(30_000))});
+        assert_eq!(rows_that_fit(&giants), Some(1));
+        let one = json!({"csv": format!("a\r\n{}\r\n", "x".repeat(30_000))});
+        assert_eq!(rows_that_fit(&one), None, "its text is cut");
     }
 
     #[test]

@@ -3,46 +3,70 @@
 
 use serde_json::{Map, Value, json};
 
-/// One short sentence for what many tools share, instead of each one's own.
-const SHARED: [(&str, &str); 3] = [
-    ("confirm", "true makes the change; without it: a preview"),
-    ("limit", "rows per page"),
-    ("cursor", "next_cursor of the page before"),
-];
+/// What many tools share: words for it are in the server's instructions.
+const SHARED: [(&str, Option<&str>); 3] =
+    [("confirm", Some("without it: a preview")), ("limit", None), ("cursor", None)];
 
-/// The arguments, as they are checked.
+/// Members of an answer that are named; what has more is a record whose names speak for themselves.
+const NAMED: usize = 16;
+
+/// The arguments, as they are checked; of each description the first clause.
 pub(super) fn arguments(schema: &Value) -> Map<String, Value> {
+    let mut schema = schema.clone();
+    first_clauses(&mut schema, 0);
     let mut members = schema.as_object().cloned().unwrap_or_default();
     if let Some(Value::Object(properties)) = members.get_mut("properties") {
         for (name, words) in SHARED {
             if let Some(property) = properties.get_mut(name) {
-                *property = json!({"type": property["type"], "description": words});
+                *property = match words {
+                    Some(words) => json!({"type": property["type"], "description": words}),
+                    None => json!({"type": property["type"]}),
+                };
             }
         }
     }
     members
 }
 
-/// The answer: the names of its members, and of a list's rows. What is no plain value says what it is; the
-/// rest is left to the names.
+fn first_clauses(schema: &mut Value, depth: usize) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(text)) = members.get_mut("description") {
+                *text = first_clause(text);
+            }
+            // Said once, at the top; what is inside is checked as strictly.
+            if depth > 0 && members.get("additionalProperties") == Some(&Value::Bool(false)) {
+                members.remove("additionalProperties");
+            }
+            members.values_mut().for_each(|member| first_clauses(member, depth + 1));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| first_clauses(item, depth + 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn first_clause(text: &str) -> String {
+    let plain = text.replace('\n', " ").replace('`', "");
+    let first = plain.split(". ").next().unwrap_or_default().split("; ").next().unwrap_or_default();
+    let first = first.trim_end_matches('.');
+    match first.rsplit_once(" (") {
+        Some((before, _)) if first.ends_with(')') => before.to_owned(),
+        Some(_) | None => first.to_owned(),
+    }
+}
+
+/// The answer: the names of its members. What is no plain value says what it is; rows speak for themselves.
 pub(super) fn answer(schema: &Value) -> Map<String, Value> {
     let properties = schema.get("properties").and_then(Value::as_object);
     // Any answer may carry a note; a model needs no schema to read one.
     let members = properties.into_iter().flatten().filter(|(name, _)| *name != "note");
-    let named = members.map(|(name, member)| match member.pointer("/items/properties") {
-        Some(Value::Object(row)) if name == "data" => (name.clone(), rows(row)),
-        Some(_) | None => (name.clone(), plain(member)),
-    });
-    let named: Map<String, Value> = named.collect();
-    Map::from_iter([
-        ("type".to_owned(), json!("object")),
-        ("properties".to_owned(), Value::Object(named)),
-    ])
-}
-
-fn rows(row: &Map<String, Value>) -> Value {
-    let names: Map<String, Value> = row.keys().map(|name| (name.clone(), json!({}))).collect();
-    json!({"type": "array", "items": {"type": "object", "properties": names}})
+    let named: Map<String, Value> =
+        members.map(|(name, member)| (name.clone(), plain(member))).collect();
+    let mut answer = Map::from_iter([("type".to_owned(), json!("object"))]);
+    if named.len() <= NAMED {
+        answer.insert("properties".to_owned(), Value::Object(named));
+    }
+    answer
 }
 
 fn plain(member: &Value) -> Value {

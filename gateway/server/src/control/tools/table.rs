@@ -60,6 +60,21 @@ pub const TOOLS: &[Entry] = &[
         "Get an audit entry",
         "One audit entry in full: arguments, result, deciding policies. Its id comes from list_audit_logs.",
     ),
+    reads(
+        "export_audit_logs",
+        "Export audit entries",
+        "Many audit entries as CSV or JSON, up to 10,000 rows a call, error texts included. Filters as list_audit_logs.",
+    ),
+    reads(
+        "export_analytics_dataset",
+        "Export analytics",
+        "Figures on tool calls: top tools, users, servers, clients, calls by hour or day, denials, latency, confirmations, adoption (analytics admins).",
+    ),
+    reads(
+        "export_server_analytics",
+        "Export a server's analytics",
+        "One server: how its tools do (tool_health), or who uses it with what and when (usage). Analytics admins, and its own admins.",
+    ),
     reads("list_policies", "List policies", "The organisation's policies (admins)."),
     reads(
         "list_server_policies",
@@ -74,17 +89,17 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "create_policy",
         "Create a policy",
-        "Add a policy. Without confirm=true: its Cedar text and who gains or loses which tools (security admins).",
+        "Add a policy. Its preview shows its Cedar text and who gains or loses which tools (security admins).",
     ),
     changes(
         "update_policy",
         "Update a policy",
-        "Write a policy anew, whole. Without confirm=true: who gains or loses which tools (security admins).",
+        "Write a policy anew, whole. Its preview shows who gains or loses which tools (security admins).",
     ),
     changes(
         "delete_policy",
         "Delete a policy",
-        "Remove a policy; it can be restored. Without confirm=true: who gains or loses which tools (security admins).",
+        "Remove a policy; it can be restored. Its preview shows who gains or loses which tools (security admins).",
     ),
     reads(
         "list_policy_versions",
@@ -94,7 +109,7 @@ pub const TOOLS: &[Entry] = &[
     changes(
         "restore_policy",
         "Restore a policy",
-        "Bring back an earlier version, or a deleted policy. Without confirm=true: a preview (security admins).",
+        "Bring back an earlier version of a policy, or a deleted one (security admins).",
     ),
     reads(
         "replay_policy",
@@ -161,6 +176,11 @@ pub const TOOLS: &[Entry] = &[
         "Enable or disable an agent account",
         "Switch an agent account of yours on or off; off ends its tokens at once.",
     ),
+    changes(
+        "update_agent_account",
+        "Change an agent account",
+        "Give an agent account another owner or other roles, none that its owner lacks (admins).",
+    ),
     reads(
         "list_delegations",
         "List delegations",
@@ -187,6 +207,58 @@ pub const TOOLS: &[Entry] = &[
         "Sign one of your MCP clients out: its tokens work nowhere any more.",
     ),
     reads(
+        "list_users",
+        "List users",
+        "People with roles, groups and attributes (admins). Filter by query, role, group, active.",
+    ),
+    reads(
+        "get_user",
+        "Get a user",
+        "One person: also agent accounts, servers they administer, when last seen. Yourself, or anybody for admins.",
+    ),
+    changes(
+        "create_user",
+        "Create a user",
+        "Let a person in by address; they sign in as configured (admins). Only roles that reach no further than yours.",
+    ),
+    changes(
+        "update_user",
+        "Change a user",
+        "Set a person's name, roles, attributes, or active=false to end all access at once (admins).",
+    ),
+    reads("list_groups", "List groups", "Groups of people, with how many are in each (admins)."),
+    reads("get_group", "Get a group", "A group's members and the policies that name it (admins)."),
+    changes(
+        "create_group",
+        "Create a group",
+        "Make a group of people for policies to name (admins).",
+    ),
+    changes(
+        "update_group",
+        "Change a group",
+        "Rename a group, add or remove people (admins). The preview says which policies name it.",
+    ),
+    changes(
+        "delete_group",
+        "Delete a group",
+        "Remove a group (admins). The preview says which policies name it.",
+    ),
+    reads(
+        "list_roles",
+        "List roles",
+        "What each role may do, on everybody's or one's own, and who may give it. Narrow by role or operation.",
+    ),
+    reads(
+        "list_api_keys",
+        "List API keys",
+        "Your API keys, without the keys themselves; admins see everybody's. New ones are made at /account.",
+    ),
+    changes(
+        "revoke_api_key",
+        "Revoke an API key",
+        "End one of your API keys at once; admins, anybody's.",
+    ),
+    reads(
         "list_connections",
         "List connections",
         "Your accounts at servers that need one of yours: since when, for what, and whether they still work. Admins may ask for somebody else's.",
@@ -195,6 +267,36 @@ pub const TOOLS: &[Entry] = &[
         "disconnect_server",
         "Disconnect a server",
         "Give an account back: the gateway forgets its tokens and tells the issuer. The person connects it again at connect_url.",
+    ),
+    reads(
+        "list_limits",
+        "List limits",
+        "Rates and daily budgets of calls, and what is used of budgets today (admins).",
+    ),
+    changes(
+        "set_limit",
+        "Set a limit on calls",
+        "Make or replace a rate or daily budget of calls (admins). The preview shows whom it is about. Needs confirm=true.",
+    ),
+    changes(
+        "delete_limit",
+        "Delete a limit",
+        "Remove a limit on calls (admins). Needs confirm=true.",
+    ),
+    reads(
+        "list_catalog_servers",
+        "List well-known servers",
+        "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",
+    ),
+    changes(
+        "create_server",
+        "Add a server",
+        "Put an MCP server behind the gateway (admins). Policies decide who may use it.",
+    ),
+    changes(
+        "update_server",
+        "Change a server",
+        "Change fields of a server (admins; its own admins some). Its preview shows before, after and consequences.",
     ),
     changes(
         "set_server_status",

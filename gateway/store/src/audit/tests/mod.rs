@@ -4,6 +4,7 @@ mod chain;
 mod durability;
 mod outage;
 mod reading;
+mod recorded;
 mod roles;
 mod rollups;
 mod spool;
