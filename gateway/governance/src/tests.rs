@@ -1,5 +1,6 @@
 //! Governance through its door, on a real Postgres; upstreams and other hosts are faked.
 
+mod access_requests;
 mod agent_tokens;
 mod agents;
 mod analytics;
@@ -11,6 +12,7 @@ mod health;
 mod house;
 mod learning;
 mod limits;
+mod notices;
 mod oauth;
 mod operations;
 mod people;

@@ -134,6 +134,7 @@ async fn govern(store: &Store, spool: &Path) -> anyhow::Result<Arc<Governance>> 
         settings: GovernanceSettings::new(root, "https://gw.example.com".parse()?),
         upstreams: Arc::new(Offline),
         fetch: Arc::new(Offline),
+        mail: None,
         clock,
         random,
     };

@@ -110,6 +110,14 @@ async fn roles_gate_operations() {
         ),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("request_access", json!({"server_id": "vault", "reason": "r", "confirm": true}), [yes; 6]),
+        ("list_access_requests", json!({}), [yes; 6]),
+        ("cancel_access_request", json!({"id": "x", "confirm": true}), [absent; 6]),
+        (
+            "decide_access_request",
+            json!({"id": "x", "decision": "approve", "confirm": true}),
+            [absent; 6],
+        ),
         (
             "create_agent_account",
             json!({"name": "NEW", "confirm": true}),
