@@ -252,7 +252,8 @@ impl PolicySet {
             Body::Structured(structured) => {
                 let when =
                     structured.when.iter().map(|n| self.compiled.conditions[*n].key.as_str());
-                format!("{:?} {:?}", statement.effect, when.collect::<Vec<_>>())
+                let (effect, until) = (&statement.effect, structured.until);
+                format!("{effect:?} {:?} {until:?}", when.collect::<Vec<_>>())
             }
             Body::Raw(_) => statement.cedar.to_string(),
         }

@@ -105,7 +105,7 @@ impl Slices {
                 Principal::Role(name) => roles.insert(name, number),
                 Principal::Agent(name) => agents.insert(name, number),
                 Principal::Attribute(name, value) => {
-                    attributes.entry(name).or_insert_with(HashMap::new).insert(value, number)
+                    attributes.entry(name).or_default().insert(value, number)
                 }
                 Principal::Everyone => None,
             };

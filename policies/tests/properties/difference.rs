@@ -117,7 +117,9 @@ fn check(
             let known = match shifted.shift {
                 Shift::Gained => verdicts[1] == is,
                 Shift::Lost => verdicts[0] == was,
-                _ => verdicts == [was, is],
+                Shift::NowConfirmed | Shift::NoLongerConfirmed | Shift::Conditions => {
+                    verdicts == [was, is]
+                }
             };
             assert!(known, "{ask:?} {}", context());
         }

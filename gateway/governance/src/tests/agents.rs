@@ -73,7 +73,7 @@ impl House {
     }
 }
 
-fn verdict(governance: &Governance, caller: &Caller, tool: &str) -> Verdict {
+pub(super) fn verdict(governance: &Governance, caller: &Caller, tool: &str) -> Verdict {
     let snapshot = governance.snapshot();
     let server = snapshot.server("tickets").unwrap().clone();
     let circumstances = circumstances();

@@ -305,6 +305,7 @@ async fn what_does_not_fit_is_refused_with_its_field() {
             "spec.effect: expected nothing",
         ),
         (with("message", json!(many)), "spec: expected at most"),
+        (with("until", json!("2026-01-01T00:00:00Z")), "spec.until: expected an instant to come"),
         (with("colour", json!("red")), "unknown field `colour`"),
         (json!({"spec": {"name": "c", "cedar": "permit (principal)"}}), "spec.cedar"),
         (
@@ -356,4 +357,38 @@ async fn what_does_not_fit_is_refused_with_its_field() {
         assert_eq!(refused.reason, Reason::EntityNotFound);
     }
     assert_eq!(house.a.store.policies().await.unwrap(), before, "nothing was written");
+}
+
+/// Whoever administers one server reads what is about it and nothing else, and writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_admins_read_their_servers_policies() {
+    let house = learned().await;
+    let vaults = json!({
+        "name": "the vault's", "effect": "deny", "principals": ["everyone"], "server": "vault"
+    });
+    tool(&house, "create_policy", json!({"spec": vaults, "confirm": true})).await.unwrap();
+    let admins = "title = \"Tickets\"\nadmins = [\"bob@example.com\"]";
+    house.apply(&STATE.replace("title = \"Tickets\"", admins)).await;
+    house.later(0).await;
+    let ask = |operation: &'static str, arguments: Value| {
+        house.perform("bob", Face::Rest, operation, arguments)
+    };
+    let listed = ask("list_server_policies", json!({"server_id": "tickets"})).await.unwrap();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 2);
+    assert!(ask("get_policy", json!({"policy_id": "not much at once"})).await.is_ok());
+    let denied = [
+        ("get_policy", json!({"policy_id": "the vault's"})),
+        ("get_policy", json!({"policy_id": "nothing"})),
+        ("list_policies", json!({})),
+        ("list_policy_versions", json!({"policy_id": "not much at once"})),
+        ("create_policy", json!({"spec": carols()})),
+        ("update_policy", json!({"policy_id": "not much at once", "spec": carols()})),
+        ("delete_policy", json!({"policy_id": "not much at once"})),
+        ("restore_policy", json!({"policy_id": "not much at once", "version": 1})),
+        ("replay_policy", json!({"spec": carols()})),
+    ];
+    for (operation, arguments) in denied {
+        let refused = ask(operation, arguments.clone()).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::RoleMissing, "{operation} {arguments}");
+    }
 }

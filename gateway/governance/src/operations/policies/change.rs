@@ -212,7 +212,7 @@ pub(in super::super) async fn write(run: &Run<'_>, write: Write) -> Result<Answe
         deleted: draft.after.is_none(),
         effects,
     })?;
-    answer.note = draft.before.as_ref().and_then(|before| of_a_file(before));
+    answer.note = draft.before.as_ref().and_then(of_a_file);
     Ok(answer)
 }
 

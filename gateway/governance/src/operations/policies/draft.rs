@@ -39,12 +39,18 @@ impl Draft {
         id: PolicyId,
         after: Option<PolicySpec>,
     ) -> Result<Draft, Refused> {
+        let now = run.governance.clock().now();
         if let Some(spec) = &after {
             check_size(spec)?;
+            if spec.is_over(now) {
+                return Err(Refused::params("spec.until: expected an instant to come"));
+            }
             check_name(&snapshot, id, spec)?;
             check_names(run, &snapshot, spec).await?;
         }
-        let sources = with(&snapshot.sources, id, after.as_ref());
+        // What is over counts for nothing, here as in the snapshot.
+        let others = snapshot.sources.iter().filter(|source| !source.spec.is_over(now));
+        let sources = with(others, id, after.as_ref());
         let compiling = tokio::task::spawn_blocking(move || PolicySet::compile(&sources)).await;
         let compiled = compiling.map_err(|_| {
             Refused::new(Reason::Internal, "compiling the policies was interrupted")
@@ -94,9 +100,13 @@ fn refused(problems: &[Problem]) -> Refused {
     Refused::params(all.join("; "))
 }
 
-fn with(sources: &[Source], id: PolicyId, after: Option<&PolicySpec>) -> Vec<Source> {
-    let mut all: Vec<Source> = Vec::with_capacity(sources.len() + 1);
-    let mut written = false;
+/// The policy in its place, or at the end.
+fn with<'a>(
+    sources: impl Iterator<Item = &'a Source>,
+    id: PolicyId,
+    after: Option<&PolicySpec>,
+) -> Vec<Source> {
+    let (mut all, mut written) = (Vec::new(), false);
     for source in sources {
         if source.id != id {
             all.push(source.clone());

@@ -61,6 +61,9 @@ pub(super) struct Row {
     pub(super) depends: Vec<String>,
 }
 
+/// What changes for a class of principals on a server, by the place of each thing.
+type Shifts = Arc<Vec<(usize, Shifted)>>;
+
 /// Compares the draft with what is.
 pub(super) async fn of(draft: &Draft) -> Result<Effects, Refused> {
     let (snapshot, set, id) = (Arc::clone(&draft.snapshot), Arc::clone(&draft.set), draft.id);
@@ -85,7 +88,7 @@ pub(super) fn compare(
         servers.iter().filter(|server| is_about(difference, server)).collect();
     let things: Vec<Vec<Thing>> = servers.iter().map(|s| difference.things(s)).collect();
     let mut effects = Effects { complete: true, ..Effects::default() };
-    let mut known: HashMap<(usize, Class), Arc<Vec<(usize, Shifted)>>> = HashMap::new();
+    let mut known: HashMap<(usize, Class), Shifts> = HashMap::new();
     let mut left = most;
     for user in people {
         let mut touched = false;
