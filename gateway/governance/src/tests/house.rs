@@ -105,6 +105,8 @@ impl Clock for MovedClock {
 pub(super) struct Fake {
     pub(super) tools: Mutex<Vec<String>>,
     pub(super) probes: AtomicUsize,
+    /// Slugs of the servers that were read.
+    pub(super) read: Mutex<Vec<String>>,
     /// Slugs of the servers that were asked whether they answer.
     pub(super) pings: Mutex<Vec<String>>,
     /// What those of these slugs say to that.
@@ -116,6 +118,7 @@ impl Fake {
         Fake {
             tools: Mutex::default(),
             probes: AtomicUsize::new(0),
+            read: Mutex::default(),
             pings: Mutex::default(),
             broken: Mutex::default(),
         }
@@ -135,6 +138,7 @@ impl Default for Fake {
 impl Upstreams for Fake {
     async fn probe(&self, server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         self.probes.fetch_add(1, Ordering::SeqCst);
+        self.read.lock().unwrap().push(server.slug.to_string());
         tokio::task::yield_now().await;
         if server.slug.as_str() == "vault" {
             return Err((Reason::UpstreamUnreachable, "refused".to_owned()).into());
