@@ -48,6 +48,25 @@ pub enum Admitted {
 }
 
 impl Store {
+    /// The person who has signed in as that subject of that issuer.
+    pub async fn linked_user(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<UserId>, StoreError> {
+        self.promptly("find the person behind a subject", async {
+            let found = sqlx::query_scalar!(
+                "select user_id from identity_link where issuer = $1 and subject = $2",
+                issuer,
+                subject
+            )
+            .fetch_optional(self.pool())
+            .await?;
+            Ok(found.map(UserId))
+        })
+        .await
+    }
+
     /// Finds, links or makes the person, and takes over what the provider says of them. Memberships that a
     /// sign-in gave follow the provider; those from elsewhere, and groups that SCIM keeps, stay as they are.
     pub async fn admit(&self, who: &Identified<'_>) -> Result<Admitted, StoreError> {

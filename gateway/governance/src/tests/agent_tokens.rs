@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gateway_core::caller::Caller;
+use gateway_store::identity_link::Identified;
 use serde_json::{Value, json};
 
 use super::agents::{POLICIES, enters};
@@ -670,4 +671,54 @@ async fn an_identity_provider_vouches_once_for_one_client() {
     assert_eq!(done.iter().filter(|result| result.is_ok()).count(), 1);
     let codes = done.iter().filter_map(|result| result.as_ref().err()).map(|error| error.code);
     assert!(codes.into_iter().all(|code| code == ErrorCode::InvalidGrant));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_linked_is_known_by_subject_whatever_the_address() {
+    let world = vouched().await;
+    let house = world.house();
+    let now = house.a.governance.clock().now();
+    for (issuer, subject, name) in [(IDP, "u-2", "carol"), ("https://other.example", "u-1", "dora")]
+    {
+        let email = format!("{name}@example.com");
+        let who = Identified {
+            issuer,
+            subject,
+            email: Some(&email),
+            name: "",
+            groups: None,
+            attributes: "{}",
+            create: false,
+            now,
+        };
+        house.a.store.admit(&who).await.unwrap();
+    }
+    let client = world.flow.client.as_str();
+    let header = json!({"alg": "EdDSA", "kid": "k", "typ": "oauth-id-jag+jwt"});
+    let number = std::cell::Cell::new(0);
+    let ask = async |subject: &str, email: Value| {
+        number.set(number.get() + 1);
+        let at = now.unix_timestamp();
+        let mut claims = json!({"iss": IDP, "sub": subject, "email": email, "aud": GATEWAY, "jti": number.get().to_string(),
+            "client_id": client, "iat": at, "exp": at + 300, "scope": "mcp:proxy"});
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let assertion = OURS.sign(&header, &claims);
+        let pairs = [("grant_type", BEARER), ("client_id", client), ("assertion", &assertion)];
+        let token = world.ask(&house.a, &pairs, None).await.map_err(|error| error.code)?;
+        Ok(claims_of(&token))
+    };
+    let id = |name: &str| house.caller(name).user.id.to_string();
+    let (bob, carol) = (id("bob"), id("carol"));
+    let address = json!("bob@example.com");
+    assert_eq!(ask("u-2", address.clone()).await, Ok(carol.clone()), "the subject counts first");
+    assert_eq!(ask("u-2", Value::Null).await, Ok(carol));
+    assert_eq!(ask("u-1", address.clone()).await, Ok(bob), "a link at another issuer is none here");
+    assert_eq!(ask("u-9", Value::Null).await, Err(ErrorCode::InvalidGrant));
+    let off = json!({"user": "carol@example.com", "active": false});
+    house.perform("root", Face::Rest, "update_user", off).await.unwrap();
+    assert_eq!(ask("u-2", address).await, Err(ErrorCode::InvalidGrant), "nor another person's");
+}
+
+fn claims_of(token: &Value) -> String {
+    claims(token)["sub"].as_str().unwrap().to_owned()
 }

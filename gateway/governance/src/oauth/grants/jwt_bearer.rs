@@ -44,7 +44,7 @@ pub(crate) async fn exchange(
     if claim(&said, "client_id")?.as_deref() != Some(client.id.as_str()) {
         return Err(OauthError::grant("the assertion is for another client"));
     }
-    let user = person(server, &said, issuer)?;
+    let user = person(server, &said, issuer).await?;
     let scope = wanted_scope(&said, form.get("scope"))?;
     let audience = audience(server, &said, request, &user)?;
     let hash = server.hash("assertion", &format!("{}/{}", said.issuer, said.id));
@@ -90,13 +90,19 @@ fn claim(said: &Assertion, name: &str) -> Result<Option<String>, OauthError> {
     said.text(name).map_err(OauthError::grant)
 }
 
-/// The active person of the address that the issuer vouches for.
-fn person(
+/// The active person who has signed in as the assertion's subject, else the one of the address that the issuer
+/// vouches for: addresses change hands, subjects do not.
+async fn person(
     server: &AuthorizationServer,
     said: &Assertion,
     issuer: &Issuer,
 ) -> Result<Arc<User>, OauthError> {
     let none = || OauthError::grant("the assertion names no active person");
+    let linked = server.store.linked_user(&said.issuer, &said.subject).await;
+    if let Some(id) = linked.map_err(OauthError::store)? {
+        let snapshot = server.current.snapshot();
+        return snapshot.user(id).filter(|user| user.active).cloned().ok_or_else(none);
+    }
     if issuer.email_claim == "email" && !said.allows("email_verified") {
         return Err(OauthError::grant("the assertion's e-mail address is not verified"));
     }
