@@ -36,6 +36,10 @@ bench *ARGS:
     SQLX_OFFLINE=true cargo build --release --workspace
     GATEWAY_BIN="$PWD/target/release/gateway" target/release/bench {{ARGS}}
 
+# How long each analytics dataset takes on five million events; takes some minutes.
+bench-analytics *ARGS:
+    SQLX_OFFLINE=true cargo run --release -p gateway-tests --bin analytics -- {{ARGS}}
+
 # Write down what the SQL was checked against; needs an empty database: just sqlx postgres://...
 sqlx URL:
     for file in migrations/*.sql; do psql -q -v ON_ERROR_STOP=1 -1 -f "$file" {{URL}}; done

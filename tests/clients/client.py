@@ -1,4 +1,4 @@
-"""The Python client in legacy and in modern mode: list, call, denied call.
+"""The Python client in legacy and in modern mode: list, call, denied call, limited call.
 
 Usage: PROXY_URL=... API_KEY=... python client.py
 """
@@ -25,6 +25,15 @@ async def use(mode: str) -> None:
             assert "simple text response" in good.content[0].text, good
             bad = await client.call_tool("test_simple_text", {"text": "forbidden"})
             assert bad.is_error and "That word is forbidden" in bad.content[0].text, bad
+            # A limit answers 429: the call fails, and the client goes on.
+            try:
+                limited = await client.call_tool("test_error_handling", {})
+            except Exception as error:
+                assert "no errors today" in str(error), error
+            else:
+                raise AssertionError(f"a limited call passed: {limited}")
+            good = await client.call_tool("test_simple_text", {})
+            assert "simple text response" in good.content[0].text, good
             try:
                 hidden = await client.call_tool("test_image_content", {})
             except Exception:

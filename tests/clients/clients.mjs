@@ -1,4 +1,5 @@
-// The TypeScript clients and mcp-remote, each in legacy and in modern mode: list, call, denied call.
+// The TypeScript clients and mcp-remote, each in legacy and in modern mode: list, call, denied call,
+// limited call.
 // Usage: PROXY_URL=... API_KEY=... node clients.mjs DIR_WITH_NODE_MODULES
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -52,6 +53,9 @@ for (const [name, makeClient, makeTransport] of cases) {
     assert.equal(bad.isError, true);
     assert.match(bad.content[0].text, /That word is forbidden/);
     await assert.rejects(client.callTool({ name: "test_image_content", arguments: {} }));
+    // A limit answers 429: the call fails, and the client goes on.
+    await assert.rejects(client.callTool({ name: "test_error_handling", arguments: {} }), /no errors today|429/);
+    assert.match((await call({})).content[0].text, /simple text response/);
     console.log(`ok   ${name}`);
   } catch (error) {
     failed += 1;

@@ -90,6 +90,7 @@ fn only_the_right_stages_make_the_proofs() {
         made.into_iter().filter(|file| !file.ends_with("line.rs")).collect()
     };
     assert_eq!(made("Permit {"), ["gateway/server/src/proxy/decide.rs"]);
+    assert_eq!(made("Counted {"), ["gateway/server/src/proxy/limit.rs"]);
     assert_eq!(made("Recorded {"), ["gateway/server/src/proxy/intent.rs"]);
     assert_eq!(
         naming("gateway/server/src/proxy", "leg.send("),

@@ -20,6 +20,8 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod others;
 #[cfg(test)]
 mod policies;
@@ -31,6 +33,8 @@ mod refusals;
 mod rig_itself;
 #[cfg(test)]
 mod scopes;
+#[cfg(test)]
+mod servers;
 #[cfg(test)]
 mod smoke;
 #[cfg(test)]

@@ -101,6 +101,8 @@ impl Gateway {
             database.data_dir = "{dir}/data"
             egress.allow_cidrs = ["127.0.0.0/8"]
             keys.root_file = "{dir}/root.key"
+            # Probes would be among what upstreams have received.
+            servers.probe = "0s"
             log.format = "json"
             log.filter = "debug,h2=info,hyper=info,sqlx=info"
             "#

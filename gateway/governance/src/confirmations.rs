@@ -18,6 +18,7 @@ use gateway_store::confirmation::{self as stored, Confirmation, ConfirmationStat
 use gateway_store::{Store, StoreError};
 use ring::digest::{Context, SHA256};
 
+use crate::notices::Notices;
 use crate::perform::Refused;
 use crate::ports::{Random, uuid7};
 use crate::refresh::Current;
@@ -109,6 +110,7 @@ pub struct Confirmations {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     current: Arc<Current>,
+    notices: Arc<Notices>,
     lifetime: time::Duration,
 }
 
@@ -117,11 +119,11 @@ impl Confirmations {
         store: Store,
         trail: Trail,
         (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
-        current: Arc<Current>,
+        (current, notices): (Arc<Current>, Arc<Notices>),
         lifetime: Duration,
     ) -> Confirmations {
         let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MINUTE);
-        Confirmations { store, trail, clock, random, current, lifetime }
+        Confirmations { store, trail, clock, random, current, notices, lifetime }
     }
 
     /// What an agreement to this call is bound to; `arguments` in canonical spelling.
@@ -172,6 +174,10 @@ impl Confirmations {
             expires_at: now + self.lifetime,
         };
         let living = self.store.request_confirmation(&new).await?;
+        if living.id == new.id {
+            let told = self.notices.of_confirmation(&self.current.snapshot(), &living);
+            self.notices.keep(&told).await;
+        }
         Ok(Pending { id: living.id, expires_at: living.expires_at })
     }
 

@@ -20,13 +20,15 @@ use uuid::Uuid;
 use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
+use crate::grants::Grants;
 use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
 use crate::learn::Learner;
 use crate::limits::Limits;
+use crate::notices::{Notices, Ways};
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
-use crate::ports::{Fetch, Random, Upstreams, uuid7};
+use crate::ports::{Fetch, Mail, Random, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
@@ -56,6 +58,8 @@ pub struct Parts {
     pub upstreams: Arc<dyn Upstreams>,
     /// The way to issuers of tokens.
     pub fetch: Arc<dyn Fetch>,
+    /// The way to people's mailboxes, if there is one.
+    pub mail: Option<Arc<dyn Mail>>,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -75,6 +79,7 @@ pub struct Governance {
     learner: Arc<Learner>,
     pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
+    pub(crate) notices: Arc<Notices>,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
     oauth: Arc<AuthorizationServer>,
@@ -90,7 +95,7 @@ impl Governance {
         parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<Arc<Governance>, StartError> {
-        let Parts { store, trail, settings, upstreams, fetch, clock, random } = parts;
+        let Parts { store, trail, settings, upstreams, fetch, mail, clock, random } = parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
         let sign_in = SignIn::new(
@@ -107,6 +112,12 @@ impl Governance {
             (Arc::clone(&current), Arc::clone(identity.own())),
             Arc::clone(&fetch),
             time_and_chance.clone(),
+        ));
+        let notices = Arc::new(Notices::new(
+            (store.clone(), trail.clone()),
+            Ways { fetch: Arc::clone(&fetch), mail },
+            time_and_chance.clone(),
+            &settings,
         ));
         let vault = Vault::open(store.clone(), &settings.vault, time_and_chance).await?;
         let connections = Arc::new(Connections::new(Ground {
@@ -140,7 +151,7 @@ impl Governance {
             store.clone(),
             trail.clone(),
             (Arc::clone(&clock), Arc::clone(&random)),
-            Arc::clone(&current),
+            (Arc::clone(&current), Arc::clone(&notices)),
             settings.confirmation_lifetime,
         );
         let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
@@ -157,6 +168,7 @@ impl Governance {
             learner,
             watcher,
             confirmations,
+            notices,
             connections,
             limits,
             oauth,
@@ -175,17 +187,32 @@ impl Governance {
     ) {
         let (current, settings) = (Arc::clone(&self.current), self.settings.clone());
         let (learner, identity) = (Arc::clone(&self.learner), Arc::clone(&self.identity));
-        let (oauth, watcher) = (Arc::clone(&self.oauth), Arc::clone(&self.watcher));
-        let limits = Arc::clone(&self.limits);
-        let [following, learning, keeping, watching, counting] = [(); 5].map(|()| shutdown.clone());
-        let tasks = vec![
+        let (oauth, limits) = (Arc::clone(&self.oauth), Arc::clone(&self.limits));
+        let watcher = Arc::clone(&self.watcher);
+        let notices = Arc::clone(&self.notices);
+        let grants = Grants {
+            store: self.store.clone(),
+            trail: self.trail.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            current: Arc::clone(&self.current),
+            notices: Arc::clone(&self.notices),
+        };
+        let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
+        let [watching, telling, ending] = [(); 3].map(|()| shutdown.clone());
+        let poll = self.settings.poll;
+        let mut tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
             tokio::spawn(async move { learner.follow(suspects, learning).await }),
-            tokio::spawn(async move { watcher.follow(watching).await }),
             tokio::spawn(async move { identity.follow(keeping).await }),
             tokio::spawn(async move { limits.follow(counting).await }),
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
+        if self.settings.serves {
+            tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
+            tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
+            tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
+        }
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
 

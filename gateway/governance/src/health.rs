@@ -14,7 +14,7 @@ use gateway_core::credential::Credential;
 use gateway_core::ids::{CallId, EventId};
 use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Outcome, Subject};
-use gateway_core::server::{Endpoint, Health, HealthStatus, Server, ServerStatus};
+use gateway_core::server::{Health, HealthStatus, Server, ServerStatus};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::Store;
 use gateway_store::StoreError;
@@ -48,7 +48,6 @@ pub(crate) struct Watcher {
     current: Arc<Current>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    watch: bool,
     pace: Pace,
     schedule: Mutex<Schedule>,
 }
@@ -72,7 +71,6 @@ impl Watcher {
             current,
             clock,
             random,
-            watch: settings.servers.watch,
             pace,
             schedule,
         }
@@ -80,9 +78,6 @@ impl Watcher {
 
     /// Takes over when nobody does it, and then does it, until `shutdown`.
     pub(crate) async fn follow(&self, shutdown: CancellationToken) {
-        if !self.watch {
-            return;
-        }
         let mut watch: Option<Watch> = None;
         loop {
             let pause = if watch.is_some() { TICK } else { STAND_BY };
@@ -135,9 +130,7 @@ impl Watcher {
     /// Looks after whatever is due now.
     pub(crate) async fn round(&self) {
         let snapshot = self.current.snapshot();
-        let active = snapshot.servers.iter().filter(|server| {
-            server.status == ServerStatus::Active && server.endpoint != Endpoint::InProcess
-        });
+        let active = snapshot.servers.iter().filter(|s| s.status == ServerStatus::Active);
         let active: Vec<Arc<Server>> = active.cloned().collect();
         let now = self.clock.now();
         let due = self.schedule().due(now, &active, &self.pace, || self.share());

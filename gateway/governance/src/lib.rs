@@ -11,10 +11,12 @@ pub mod connections;
 mod decide;
 pub mod desired_state;
 mod governance;
+mod grants;
 mod health;
 mod identity;
 mod learn;
 pub mod limits;
+mod notices;
 pub mod oauth;
 pub mod operations;
 pub mod perform;
@@ -39,10 +41,13 @@ pub use identity::{Presented, Unidentified};
 pub use limits::{Limits, OverLimit};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
-pub use ports::{Fetch, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams};
+pub use ports::{
+    Fetch, Letter, Mail, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams,
+};
 pub use refresh::RefreshError;
 pub use settings::{
     GovernanceSettings, Issuer, OauthSettings, Provider, ServerSettings, SignInSettings,
+    WebhookSettings,
 };
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

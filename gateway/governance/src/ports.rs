@@ -88,6 +88,26 @@ pub trait Fetch: Send + Sync + 'static {
     ) -> Result<http::Response<Bytes>, String>;
 }
 
+/// The way to people's mailboxes.
+#[async_trait]
+pub trait Mail: Send + Sync + 'static {
+    /// Hands one letter to the mail server. The error says what went wrong, and holds no secret.
+    async fn send(&self, letter: &Letter) -> Result<(), String>;
+}
+
+/// A letter: plain text, one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The same for every attempt.
+    pub id: Uuid,
+    /// An e-mail address.
+    pub to: String,
+    /// One line.
+    pub subject: String,
+    /// Lines ended by `\n`.
+    pub text: String,
+}
+
 /// For commands that talk to no upstream (`gateway key`, `gateway apply`): every question fails.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offline;

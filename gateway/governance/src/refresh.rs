@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! another replica commits -> NOTIFY -> refresh          (milliseconds)
+//! a policy is over        -> timer -> compiled anew     (nothing in Postgres has changed)
 //! the channel is cut      -> poll finds a new version   (settings.poll, 1 s)
 //! Postgres is gone        -> the old snapshot serves until settings.max_age, then all is refused
 //! ```
@@ -105,7 +106,7 @@ impl Current {
         // Before the question: a change that commits while it runs is not vouched for.
         let asked_at = self.clock.now();
         let version = self.store.catalogue_version().await?;
-        if version != served.version || anyway {
+        if version != served.version || anyway || served.is_over(asked_at) {
             let catalogue = self.store.load_catalogue().await?;
             let fresh = build(catalogue, Some(served), asked_at).await?;
             tracing::debug!(version = fresh.version, "catalogue snapshot replaced");
@@ -113,6 +114,15 @@ impl Current {
         }
         self.confirmed_us.fetch_max(micros(asked_at), Ordering::AcqRel);
         Ok(self.snapshot())
+    }
+
+    /// Waits until a policy of the snapshot is over; by the clock, at least `least`, if that has passed.
+    async fn until_over(&self, least: std::time::Duration) {
+        let Some(end) = self.snapshot.load().ends_at else { return std::future::pending().await };
+        // Not before the clock says so, and not at once again while Postgres is away.
+        let left = (end - self.clock.now()).max(time::Duration::ZERO);
+        let left = left.try_into().unwrap_or(least);
+        tokio::time::sleep(if left.is_zero() { least } else { left }).await;
     }
 
     /// Keeps it current until `shutdown`.
@@ -126,8 +136,10 @@ impl Current {
         let mut listening = true;
         let mut failing = false;
         loop {
+            let over = self.until_over(settings.poll);
             let done = tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = over => self.refresh().await,
                 notice = notices.next(), if listening => match notice {
                     Notice::Catalogue(version) if version == self.snapshot.load().version => continue,
                     Notice::Catalogue(_) | Notice::Restored => self.refresh().await,

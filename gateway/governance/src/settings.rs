@@ -45,13 +45,15 @@ pub struct GovernanceSettings {
     pub sign_in: SignInSettings,
     /// How servers are looked after, and what administrators may make of them.
     pub servers: ServerSettings,
+    /// False for a command: it tells nobody anything and ends nobody's access while it runs.
+    pub serves: bool,
+    /// Where notices go besides mail.
+    pub webhook: Option<WebhookSettings>,
 }
 
 /// How servers are looked after, and what administrators may make of them.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// Whether this process looks after servers at all.
-    pub watch: bool,
     /// How often each server is asked whether it answers; zero: never.
     pub probe: Duration,
     /// Servers that everybody knows.
@@ -66,13 +68,21 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> ServerSettings {
         ServerSettings {
-            watch: true,
             probe: Duration::from_secs(30),
             catalog: Catalog::built_in(),
             secret_env_prefix: "UPSTREAM_".into(),
             secret_dir: None,
         }
     }
+}
+
+/// Where signed notices go.
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    /// The receiver.
+    pub url: Url,
+    /// What they are signed with: `whsec_` and base64, or any text.
+    pub secret: SecretString,
 }
 
 /// What the authorization server is told.
@@ -129,6 +139,8 @@ impl GovernanceSettings {
             scim_token: None,
             sign_in: SignInSettings::default(),
             servers: ServerSettings::default(),
+            serves: true,
+            webhook: None,
         }
     }
 }

@@ -35,12 +35,14 @@ pub struct Snapshot {
     pub servers: Vec<Arc<Server>>,
     /// Everybody, by e-mail.
     pub users: Vec<Arc<User>>,
-    /// The compiled policies.
+    /// The compiled policies, without those that were over when it was read.
     pub policies: Arc<PolicySet>,
-    /// The policies as written, in order.
+    /// The policies as written, in order, those that are over too.
     pub sources: Arc<Vec<Source>>,
     /// The limits on calls.
     pub limits: Arc<Index>,
+    /// When the next policy is over: from then on a new snapshot is due.
+    pub ends_at: Option<Timestamp>,
     stored_policies: Vec<StoredPolicy>,
     stored_limits: Vec<StoredLimit>,
     by_slug: HashMap<String, usize>,
@@ -87,18 +89,20 @@ fn list(problems: &[Problem]) -> String {
 }
 
 impl Snapshot {
-    /// Compiles and indexes `catalogue`. Policies that did not change since `previous` are not compiled
-    /// again. Slow: not for async tasks.
+    /// Compiles and indexes `catalogue`. Policies that did not change since `previous`, and of which none is
+    /// over since, are not compiled again. Slow: not for async tasks.
     pub fn build(
         catalogue: Catalogue,
         previous: Option<&Snapshot>,
         now: Timestamp,
     ) -> Result<Snapshot, SnapshotError> {
         let (sources, policies) = match previous {
-            Some(previous) if previous.stored_policies == catalogue.policies => {
+            Some(previous)
+                if previous.stored_policies == catalogue.policies && !previous.is_over(now) =>
+            {
                 (Arc::clone(&previous.sources), Arc::clone(&previous.policies))
             }
-            Some(_) | None => compile(&catalogue.policies)?,
+            Some(_) | None => compile(&catalogue.policies, now)?,
         };
         let limits = match previous {
             Some(previous) if previous.stored_limits == catalogue.limits => {
@@ -109,6 +113,8 @@ impl Snapshot {
                 Arc::new(index.map_err(|(name, why)| SnapshotError::Limit { name, why })?)
             }
         };
+        let ends = sources.iter().filter_map(|source| source.spec.ends_at());
+        let ends_at = ends.filter(|end| *end > now).min();
         let servers: Vec<_> =
             catalogue.servers.into_iter().map(with_secret).map(Arc::new).collect();
         let users: Vec<_> = catalogue.users.into_iter().map(Arc::new).collect();
@@ -140,7 +146,13 @@ impl Snapshot {
             users,
             policies,
             sources,
+            ends_at,
         })
+    }
+
+    /// True once a policy in it is over, so that another snapshot is due. Verdicts are right all the same.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.ends_at.is_some_and(|end| end <= now)
     }
 
     /// The server of that id or slug, as in a proxy URL.
@@ -296,14 +308,16 @@ impl Snapshot {
 
 type Compiled = (Arc<Vec<Source>>, Arc<PolicySet>);
 
-fn compile(stored: &[StoredPolicy]) -> Result<Compiled, SnapshotError> {
+fn compile(stored: &[StoredPolicy], now: Timestamp) -> Result<Compiled, SnapshotError> {
     let mut sources = Vec::with_capacity(stored.len());
     for policy in stored {
         let spec = serde_json::from_str(&policy.spec_json)
             .map_err(|source| SnapshotError::Unreadable { name: policy.name.clone(), source })?;
         sources.push(Source { id: policy.id, spec });
     }
-    let set = PolicySet::compile(&sources).map_err(SnapshotError::Policies)?;
+    let live: Vec<Source> =
+        sources.iter().filter(|source| !source.spec.is_over(now)).cloned().collect();
+    let set = PolicySet::compile(&live).map_err(SnapshotError::Policies)?;
     Ok((Arc::new(sources), Arc::new(set)))
 }
 

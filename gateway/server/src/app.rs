@@ -16,7 +16,8 @@ use gateway_core::Clock;
 use gateway_core::keys::RootKey;
 use gateway_core::located::Problem;
 use gateway_governance::{
-    Fetch, Governance, Offline, Parts, Random, SystemClock, SystemRandom, Upstreams,
+    Fetch, Governance, GovernanceSettings, Mail, Offline, Parts, Random, SystemClock, SystemRandom,
+    Upstreams,
 };
 use gateway_store::audit::Trail;
 use gateway_store::{Store, StoreError};
@@ -73,26 +74,39 @@ pub struct Base {
     shutdown: CancellationToken,
 }
 
+/// How far it reaches.
+struct Reach {
+    upstreams: Arc<dyn Upstreams>,
+    fetch: Arc<dyn Fetch>,
+    mail: Option<Arc<dyn Mail>>,
+    serves: bool,
+}
+
 impl Base {
     /// Opens everything for a command that reaches no upstream.
     pub async fn offline(config: &Config) -> Result<Base, AppError> {
         let root = root_key(config)?;
         let public_url = config.server.public_url.clone();
-        Base::open(config, root, public_url, (Arc::new(Offline), Arc::new(Offline), false)).await
+        let reach = Reach {
+            upstreams: Arc::new(Offline),
+            fetch: Arc::new(Offline),
+            mail: None,
+            serves: false,
+        };
+        Base::open(config, root, public_url, reach).await
     }
 
     async fn open(
         config: &Config,
         root: RootKey,
         public_url: Url,
-        (upstreams, fetch, watch): (Arc<dyn Upstreams>, Arc<dyn Fetch>, bool),
+        reach: Reach,
     ) -> Result<Base, AppError> {
+        let Reach { upstreams, fetch, mail, serves } = reach;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let vault = read_vault_keys(&config.keys, &root)?;
-        let mut settings = settings::governance(config, root.clone(), vault, public_url)?;
-        // A command that reaches no server would find them all broken.
-        settings.servers.watch = watch;
+        let settings = settings::governance(config, root.clone(), vault, public_url)?;
         let store = Store::open(&settings::store(config)).await?;
         let trail_settings = settings::trail(config, &root, clock.clone(), &*random);
         let trail = Trail::start(&store, trail_settings).await?;
@@ -100,9 +114,10 @@ impl Base {
         let parts = Parts {
             store: store.clone(),
             trail: trail.clone(),
-            settings,
+            settings: GovernanceSettings { serves, ..settings },
             upstreams,
             fetch,
+            mail,
             clock,
             random,
         };
@@ -152,8 +167,13 @@ impl App {
         guard.forbid(plumbing.address());
         settings::forbid_database(&config, &guard).await;
         let leg = Arc::new(Leg::new(guard.clone(), settings::leg(&config)));
-        let base =
-            Base::open(&config, root, public_url.clone(), (leg.clone(), leg.clone(), true)).await?;
+        let reach = Reach {
+            upstreams: leg.clone(),
+            fetch: leg.clone(),
+            mail: settings::mail(&config, &guard),
+            serves: true,
+        };
+        let base = Base::open(&config, root, public_url.clone(), reach).await?;
         leg.set_local(tools::local(base.governance.clone()));
         dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
         if config.sign_in.local {

@@ -31,11 +31,6 @@ impl Channel {
             Channel::Mail => "mail",
         }
     }
-
-    fn parse(name: &str) -> Result<Channel, StoreError> {
-        let found = [Channel::Webhook, Channel::Mail].into_iter().find(|c| c.as_str() == name);
-        found.ok_or_else(|| StoreError::Corrupt(format!("notice.channel: {name}")))
-    }
 }
 
 /// A notice to be told.
@@ -60,8 +55,6 @@ pub struct NewNotice {
 pub struct Notice {
     /// What receivers tell repeats by.
     pub id: NoticeId,
-    /// Which way.
-    pub channel: Channel,
     /// Of mail: the address.
     pub recipient: String,
     /// What it tells.
@@ -84,27 +77,30 @@ impl Store {
         .await
     }
 
-    /// Takes up the notice that has been due longest, until `until`; one that no other replica holds.
+    /// Takes up the notice of that channel that has been due longest, until `until`; one that no other
+    /// replica holds.
     pub async fn claim_notice(
         &self,
+        channel: Channel,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Notice>, StoreError> {
         self.within("take up a notice", async {
             let row = sqlx::query!(
                 "update notice set attempts = attempts + 1, due_at = $2 where id =
-                     (select id from notice where status = 'waiting' and due_at <= $1
+                     (select id from notice
+                       where status = 'waiting' and due_at <= $1 and channel = $3
                        order by due_at, id limit 1 for update skip locked)
-                 returning id, channel, recipient, kind, body, attempts",
+                 returning id, recipient, kind, body, attempts",
                 now,
-                until
+                until,
+                channel.as_str()
             )
             .fetch_optional(self.pool())
             .await?;
             let Some(row) = row else { return Ok(None) };
             Ok(Some(Notice {
                 id: NoticeId(row.id),
-                channel: Channel::parse(&row.channel)?,
                 recipient: row.recipient,
                 kind: row.kind,
                 body: row.body,
@@ -157,12 +153,16 @@ impl Store {
         .await
     }
 
-    /// Forgets notices that were told, or given up, before `before`.
+    /// Forgets notices that were told, or given up, before `before`, and those that nobody took up long
+    /// before that: their channel is configured no more.
     pub async fn sweep_notices(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.within("forget notices", async {
             let gone = sqlx::query!(
                 "delete from notice where id in
-                     (select id from notice where status <> 'waiting' and settled_at <= $1 limit 1000)",
+                     (select id from notice
+                       where status <> 'waiting' and settled_at <= $1
+                          or status = 'waiting' and created_at <= $1 - interval '30 days'
+                       limit 1000)",
                 before
             )
             .execute(self.pool())

@@ -6,6 +6,7 @@ mod desired_state;
 mod learned;
 mod limit;
 mod opening;
+mod people;
 mod policy;
 mod server;
 mod shared;

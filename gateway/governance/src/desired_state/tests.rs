@@ -365,6 +365,11 @@ fn what_a_file_mentions_must_exist_afterwards() {
             "STATE.toml:3: users[0].groups[1]: there is no group \"stuff\"; did you mean \"staff\"?",
         ),
         (
+            "[[servers]]\nslug = \"wiki\"\nurl = \"http://x/\"\nadmins = [\n\"nobody@b\"]"
+                .to_owned(),
+            "STATE.toml:5: servers[0].admins[0]: there is no user \"nobody@b\"",
+        ),
+        (
             policy.replace("wiki", "wikki"),
             "STATE.toml:5: policies[0].server: there is no server \"wikki\"; did you mean \"wiki\"?",
         ),

@@ -103,7 +103,9 @@ impl Schedule {
                 None => Entry::new(server, self.known.remove(&server.id), now, pace, share()),
             };
             let entry = self.entries.entry(server.id).or_insert(entry);
-            let probe = !pace.probe.is_zero() && entry.next_probe <= now;
+            // The server in this process answers as long as anybody could ask.
+            let outside = server.endpoint != Endpoint::InProcess;
+            let probe = outside && !pace.probe.is_zero() && entry.next_probe <= now;
             let read = entry.next_read <= now;
             if probe {
                 entry.next_probe = now + pace.pause(entry.failures(), share());
@@ -228,5 +230,215 @@ impl Entry {
 
     fn failures(&self) -> u32 {
         self.health.as_ref().map_or(0, |health| health.failures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_core::server::{ServerStatus, UpstreamAuth};
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const START: Timestamp = datetime!(2026-08-01 0:00 UTC);
+    const PROBE: Duration = Duration::from_secs(30);
+
+    fn server(number: u128) -> Arc<Server> {
+        Arc::new(Server {
+            id: ServerId(Uuid::from_u128(number)),
+            slug: format!("s{number}").parse().unwrap(),
+            title: String::new(),
+            description: String::new(),
+            endpoint: Endpoint::Http("http://127.0.0.1:9/mcp".into()),
+            auth: UpstreamAuth::None,
+            status: ServerStatus::Active,
+            eras: None,
+            sensitive: false,
+            icon: None,
+            catalog_entry: None,
+            admins: vec![],
+            tools: Arc::default(),
+        })
+    }
+
+    fn ok() -> Seen {
+        Seen::Ok { latency_us: 1 }
+    }
+
+    fn failing(reason: Reason) -> Seen {
+        Seen::Failing { reason, detail: "no".into() }
+    }
+
+    /// A schedule, its servers, and a clock that is set.
+    struct Desk {
+        schedule: Schedule,
+        servers: Vec<Arc<Server>>,
+        pace: Pace,
+        now: Timestamp,
+        share: f64,
+    }
+
+    impl Desk {
+        fn new(share: f64) -> Desk {
+            let pace = Pace::new(PROBE, Duration::from_secs(3_600));
+            let servers = vec![server(1), server(2)];
+            Desk { schedule: Schedule::default(), servers, pace, now: START, share }
+        }
+
+        /// Ids of the servers that are to be probed.
+        fn due(&mut self) -> Vec<u128> {
+            let share = self.share;
+            let due = self.schedule.due(self.now, &self.servers, &self.pace, || share);
+            due.iter().filter(|due| due.probe).map(|due| due.server.id.0.as_u128()).collect()
+        }
+
+        fn conclude(&mut self, number: u128, seen: Seen) -> Concluded {
+            let at = (ServerId(Uuid::from_u128(number)), self.now);
+            let concluded = self.schedule.concluded(at, seen, &self.pace, self.share).unwrap();
+            if concluded.write {
+                self.schedule.written(at.0, at.1);
+            }
+            concluded
+        }
+
+        /// Lets server 1 fail every time that it is asked, a second after the other; the pauses between.
+        fn pauses(&mut self, number: usize) -> Vec<i64> {
+            let mut last = self.now;
+            let mut pauses = Vec::new();
+            while pauses.len() < number {
+                self.now += time::Duration::SECOND;
+                if self.due().contains(&1) {
+                    pauses.push((self.now - last).whole_seconds());
+                    last = self.now;
+                    self.conclude(1, failing(Reason::UpstreamTimeout));
+                }
+            }
+            pauses
+        }
+    }
+
+    #[test]
+    fn who_fails_is_asked_less_and_less_often_up_to_a_cap() {
+        for (share, expected) in [
+            (1.0, [30, 60, 120, 240, 480, 600, 600, 600]),
+            (0.0, [15, 30, 60, 120, 240, 300, 300, 300]),
+        ] {
+            let mut desk = Desk::new(share);
+            assert_eq!(desk.due(), [1, 2], "new ones are asked at once");
+            desk.conclude(1, failing(Reason::UpstreamUnreachable));
+            desk.conclude(2, ok());
+            assert_eq!(desk.pauses(8), expected);
+        }
+    }
+
+    #[test]
+    fn recovery_sets_the_pace_back_and_others_keep_theirs() {
+        let mut desk = Desk::new(1.0);
+        desk.due();
+        desk.conclude(2, ok());
+        desk.conclude(1, failing(Reason::UpstreamUnreachable));
+        desk.pauses(6);
+        desk.now += time::Duration::seconds(600);
+        assert_eq!(desk.due(), [1, 2]);
+        let back = desk.conclude(1, ok());
+        assert!(back.changed && back.write);
+        assert_eq!((back.health.failures, back.health.since), (0, desk.now));
+        desk.conclude(2, ok());
+        desk.now += time::Duration::seconds(29);
+        assert_eq!(desk.due(), [0; 0]);
+        desk.now += time::Duration::seconds(1);
+        assert_eq!(desk.due(), [1, 2]);
+        // A look that is never concluded is made again.
+        assert_eq!(desk.due(), [0; 0]);
+        desk.now += time::Duration::seconds(30);
+        assert_eq!(desk.due(), [1, 2]);
+    }
+
+    #[test]
+    fn changes_are_told_once_and_rows_are_written_seldom() {
+        let mut desk = Desk::new(1.0);
+        desk.due();
+        let second = time::Duration::SECOND;
+        let (timeout, unreachable) = (Reason::UpstreamTimeout, Reason::UpstreamUnreachable);
+        // Seconds after the last look, what is seen, whether it is told, whether it is written.
+        let cases = [
+            (0, ok(), false, true),
+            (30, ok(), false, false),
+            (30, ok(), false, true),
+            (30, failing(timeout), true, true),
+            (1, failing(timeout), false, false),
+            (1, failing(unreachable), false, true),
+            (59, failing(unreachable), false, false),
+            (1, failing(unreachable), false, true),
+            (1, ok(), true, true),
+        ];
+        for (after, seen, changed, write) in cases {
+            desk.now += second * after;
+            let concluded = desk.conclude(1, seen.clone());
+            assert_eq!((concluded.changed, concluded.write), (changed, write), "{after} {seen:?}");
+        }
+        let first = desk.conclude(2, failing(timeout));
+        assert!(first.changed, "who never answered is told of");
+        assert_eq!(first.health.last_ok, None);
+    }
+
+    #[test]
+    fn what_was_measured_before_goes_on() {
+        let mut desk = Desk::new(0.5);
+        desk.due();
+        desk.conclude(1, failing(Reason::UpstreamTimeout));
+        let before = desk.conclude(1, failing(Reason::UpstreamTimeout)).health;
+        desk.schedule = Schedule::resume(vec![(before_id(), before.clone())]);
+        desk.now += time::Duration::seconds(1);
+        assert_eq!(desk.due(), [2], "the known one is spread over one pause");
+        desk.now += time::Duration::seconds(15);
+        assert_eq!(desk.due(), [1]);
+        let after = desk.conclude(1, failing(Reason::UpstreamTimeout));
+        assert!(!after.changed);
+        assert_eq!((after.health.failures, after.health.since), (3, before.since));
+    }
+
+    fn before_id() -> ServerId {
+        ServerId(Uuid::from_u128(1))
+    }
+
+    #[test]
+    fn another_address_is_another_server_and_who_is_gone_is_forgotten() {
+        let mut desk = Desk::new(1.0);
+        desk.due();
+        desk.conclude(1, failing(Reason::UpstreamTimeout));
+        desk.conclude(2, failing(Reason::UpstreamTimeout));
+        desk.now += time::Duration::SECOND;
+        let moved = Endpoint::Http("http://127.0.0.1:10/mcp".into());
+        desk.servers[0] = Arc::new(Server { endpoint: moved, ..Server::clone(&desk.servers[0]) });
+        let auth = UpstreamAuth::IdentityForward;
+        desk.servers[1] = Arc::new(Server { auth, ..Server::clone(&desk.servers[1]) });
+        assert_eq!(desk.due(), [1, 2], "both are asked at once");
+        assert!(desk.schedule.answers(before_id()), "nothing is known of it");
+        let (one, two) = (desk.conclude(1, ok()), desk.conclude(2, ok()));
+        assert!(!one.changed && two.changed);
+        desk.servers.clear();
+        desk.due();
+        let gone = (before_id(), desk.now);
+        assert_eq!(desk.schedule.concluded(gone, ok(), &desk.pace, 1.0), None);
+    }
+
+    #[test]
+    fn without_a_pace_nobody_is_probed_and_listings_are_still_read() {
+        let mut desk = Desk::new(1.0);
+        desk.pace = Pace::new(Duration::ZERO, Duration::from_secs(60));
+        assert_eq!(desk.due(), [0; 0]);
+        desk.now += time::Duration::seconds(60);
+        let due = desk.schedule.due(desk.now, &desk.servers, &desk.pace, || 1.0);
+        assert!(due.iter().all(|due| due.read && !due.probe) && due.len() == 2, "{due:?}");
+        // The one in this process is read as well, and never probed.
+        let mut desk = Desk::new(1.0);
+        let inside = Endpoint::InProcess;
+        desk.servers[0] = Arc::new(Server { endpoint: inside, ..Server::clone(&desk.servers[0]) });
+        assert_eq!(desk.due(), [2]);
+        desk.now += time::Duration::seconds(3_600);
+        let due = desk.schedule.due(desk.now, &desk.servers, &desk.pace, || 1.0);
+        assert!(due.iter().all(|due| due.read) && due.len() == 2, "{due:?}");
     }
 }

@@ -46,21 +46,19 @@ pub struct LimitSpec {
 /// Whose calls are added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
 pub enum Counts {
-    /// Every person and agent has a count of their own.
     #[default]
     Each,
-    /// All share one.
     Together,
 }
 
 /// So many calls in some time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
 pub struct RateSpec {
-    /// Calls.
     pub calls: u32,
-    /// In which time.
     pub per: Per,
     /// At once after a pause; `calls` if absent, and no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,10 +96,10 @@ impl Per {
 /// So many calls a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
 pub struct BudgetSpec {
-    /// Calls a day.
     pub calls: u32,
-    /// Whose midnight begins the day, an IANA name; UTC if absent.
+    /// Its midnight begins the day; UTC if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
 }

@@ -14,6 +14,8 @@ use super::answer;
 use super::run::Run;
 use crate::perform::{Answer, Refused};
 
+const HOW_TO_REQUEST: &str = "call request_access with this server, what you need and why";
+
 /// Of `explain_access`. Name one of `tool`, `resource` and `prompt`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +59,8 @@ pub struct Explained {
     pub message: Option<String>,
     /// Who must agree first.
     pub approvers: Vec<String>,
+    /// Of a denial: how to ask for access.
+    pub how_to_request: Option<&'static str>,
     /// The policies about this person and this server.
     pub policies: Vec<ExplainedPolicy>,
 }
@@ -134,6 +138,7 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
         reason: "There is no such thing on this server, or no policy allows it".into(),
         message: None,
         approvers: vec![],
+        how_to_request: Some(HOW_TO_REQUEST),
         policies: vec![],
     };
     if hidden {
@@ -147,6 +152,7 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
         why: part.why,
     };
     Explained {
+        how_to_request: (explanation.verdict == "deny").then_some(HOW_TO_REQUEST),
         verdict: explanation.verdict,
         reason: explanation.reason,
         message: explanation.message,

@@ -6,6 +6,7 @@
 //! `policies/default/platform.cedar`.
 
 pub mod access;
+pub mod access_requests;
 pub mod agent_accounts;
 pub mod analytics;
 pub mod api_keys;
@@ -38,6 +39,7 @@ use gateway_core::caller::User;
 use gateway_core::ids::{ConfirmationId, KeyId, LimitId, SessionId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Server, ServerStatus};
+use gateway_store::access_request::{AccessRequest, Decision};
 use gateway_store::agent::{AgentEdit, StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::connection::StoredConnection;
@@ -59,6 +61,9 @@ pub(crate) use run::Run;
 
 use crate::perform::{Answer, Planned, Refused};
 use access::ExplainAccess;
+use access_requests::{
+    CancelAccessRequest, DecideAccessRequest, ListAccessRequests, RequestAccess,
+};
 use agent_accounts::{
     CreateAgentAccount, GetAgentAccount, ListAgentAccounts, RotateAgentAccountSecret,
     SetAgentAccountStatus, UpdateAgentAccount,
@@ -189,6 +194,7 @@ macro_rules! operations {
     (@mutates reads) => { false };
     (@mutates changes) => { true };
     (@mutates reads_and_changes) => { true };
+    (@mutates asks) => { true };
     (@faces everywhere) => { true };
     (@faces rest) => { true };
     (@faces command_line) => { false };
@@ -203,10 +209,12 @@ macro_rules! operations {
     (@step reads_and_changes $arguments:ident $run:ident) => {
         $arguments.plan($run).await.map(Step::change)
     };
+    (@step asks $arguments:ident $run:ident) => { $arguments.step($run).await };
 }
 
 // `looks`: the snapshot has it; `reads`: the database or a server is asked. `changes`: planned from the
-// snapshot; `reads_and_changes`: planned from what the database says.
+// snapshot; `reads_and_changes`: planned from what the database says; `asks`: the same, or an answer where
+// there is nothing to change.
 operations! {
     ListServers(ListServers) -> Page<servers::ServerRow>: "list_servers" reads everywhere,
     GetServer(GetServer) -> servers::ServerDetail: "get_server" reads everywhere,
@@ -231,6 +239,10 @@ operations! {
     ListConfirmations(ListConfirmations) -> Page<confirmations::ConfirmationRow>: "list_confirmations" reads everywhere,
     GetConfirmation(GetConfirmation) -> confirmations::ConfirmationRow: "get_confirmation" reads everywhere,
     DecideConfirmation(DecideConfirmation) -> confirmations::Decision: "decide_confirmation" reads_and_changes everywhere,
+    RequestAccess(RequestAccess) -> access_requests::AccessRequestRow: "request_access" asks everywhere,
+    ListAccessRequests(ListAccessRequests) -> Page<access_requests::AccessRequestRow>: "list_access_requests" reads everywhere,
+    CancelAccessRequest(CancelAccessRequest) -> access_requests::AccessRequestRow: "cancel_access_request" reads_and_changes everywhere,
+    DecideAccessRequest(DecideAccessRequest) -> access_requests::AccessRequestRow: "decide_access_request" reads_and_changes everywhere,
     CreateAgentAccount(CreateAgentAccount) -> agent_accounts::AgentWithSecret: "create_agent_account" changes everywhere,
     ListAgentAccounts(ListAgentAccounts) -> Page<agent_accounts::AgentRow>: "list_agent_accounts" looks everywhere,
     GetAgentAccount(GetAgentAccount) -> agent_accounts::AgentRow: "get_agent_account" looks everywhere,
@@ -282,6 +294,12 @@ pub(crate) enum Change {
     Policy(Box<policies::Write>),
     /// Of `decide_confirmation`.
     Confirmation { id: ConfirmationId, approve: bool },
+    /// Of `request_access`.
+    NewAccessRequest(Box<AccessRequest>),
+    /// Of `cancel_access_request`.
+    CancelAccessRequest(Box<AccessRequest>),
+    /// Of `decide_access_request`.
+    DecideAccessRequest(Box<(AccessRequest, Decision)>),
     /// Of `create_agent_account`.
     NewAgent { agent: Box<StoredAgent>, secret: Option<SecretString> },
     /// Of `set_agent_account_status`.
@@ -335,6 +353,9 @@ impl Change {
             Change::ServerPatch(patched) => server_changes::update(run, &patched).await,
             Change::Policy(write) => policies::write(run, *write).await,
             Change::Confirmation { id, approve } => confirmations::decide(run, id, approve).await,
+            Change::NewAccessRequest(new) => access_requests::open(run, *new).await,
+            Change::CancelAccessRequest(found) => access_requests::cancel(run, *found).await,
+            Change::DecideAccessRequest(decided) => access_requests::decide(run, *decided).await,
             Change::NewAgent { agent, secret } => agent_accounts::create(run, *agent, secret).await,
             Change::AgentStatus { id, enabled } => {
                 agent_accounts::set_status(run, id, enabled).await

@@ -59,7 +59,7 @@ impl House {
         Caller { user, actor: Some(agent.user.clone()), ..agent.clone() }
     }
 
-    async fn as_caller(
+    pub(super) async fn as_caller(
         &self,
         caller: &Caller,
         face: Face,
@@ -73,7 +73,7 @@ impl House {
     }
 }
 
-fn verdict(governance: &Governance, caller: &Caller, tool: &str) -> Verdict {
+pub(super) fn verdict(governance: &Governance, caller: &Caller, tool: &str) -> Verdict {
     let snapshot = governance.snapshot();
     let server = snapshot.server("tickets").unwrap().clone();
     let circumstances = circumstances();

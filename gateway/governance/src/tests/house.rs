@@ -14,9 +14,10 @@ use gateway_core::decision::{Approver, Circumstances, Demand, Target};
 use gateway_core::ids::CallId;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
-use gateway_core::server::{Eras, Server};
+use gateway_core::server::{Eras, Server, UpstreamAuth};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::audit::{EventEntry, EventFilter, Trail, TrailSettings};
+use gateway_store::desired_state::{DesiredServer, DesiredState};
 use gateway_store::private_postgres::PrivatePostgres;
 use gateway_store::{Store, StoreSettings};
 use serde_json::{Value, json};
@@ -29,8 +30,8 @@ use crate::desired_state::{self, Options, Recorder};
 use crate::operations::spec;
 use crate::testing::settings;
 use crate::{
-    Answer, Face, Fetch, Governance, GovernanceSettings, Operation, Origin, Parts, Probed, Refused,
-    SystemRandom, Unread, Upstreams, command_line,
+    Answer, Face, Fetch, Governance, GovernanceSettings, Mail, Operation, Origin, Parts, Probed,
+    Refused, SystemRandom, Unread, Upstreams, command_line,
 };
 
 pub(super) const STATE: &str = r#"
@@ -104,6 +105,8 @@ impl Clock for MovedClock {
 pub(super) struct Fake {
     pub(super) tools: Mutex<Vec<String>>,
     pub(super) probes: AtomicUsize,
+    /// Slugs of the servers that were read.
+    pub(super) read: Mutex<Vec<String>>,
     /// Slugs of the servers that were asked whether they answer.
     pub(super) pings: Mutex<Vec<String>>,
     /// What those of these slugs say to that.
@@ -115,6 +118,7 @@ impl Fake {
         Fake {
             tools: Mutex::default(),
             probes: AtomicUsize::new(0),
+            read: Mutex::default(),
             pings: Mutex::default(),
             broken: Mutex::default(),
         }
@@ -134,6 +138,7 @@ impl Default for Fake {
 impl Upstreams for Fake {
     async fn probe(&self, server: &Server, _credential: &Credential) -> Result<Probed, Unread> {
         self.probes.fetch_add(1, Ordering::SeqCst);
+        self.read.lock().unwrap().push(server.slug.to_string());
         tokio::task::yield_now().await;
         if server.slug.as_str() == "vault" {
             return Err((Reason::UpstreamUnreachable, "refused".to_owned()).into());
@@ -200,24 +205,51 @@ pub(super) struct House {
 impl House {
     pub(super) async fn open() -> House {
         let world = Arc::new(World::default());
-        House::build(&settings(), world.clone(), world).await
+        House::build(&settings(), (world.clone(), None), world).await
     }
 
     /// The same, told other things at start, with other hosts behind `fetch`.
     pub(super) async fn open_with(settings: &GovernanceSettings, fetch: Arc<dyn Fetch>) -> House {
-        House::build(settings, fetch, Arc::default()).await
+        House::build(settings, (fetch, None), Arc::default()).await
+    }
+
+    /// One that also sends mail.
+    pub(super) async fn open_told(
+        settings: &GovernanceSettings,
+        fetch: Arc<dyn Fetch>,
+        mail: Arc<dyn Mail>,
+    ) -> House {
+        House::build(settings, (fetch, Some(mail)), Arc::default()).await
+    }
+
+    /// Makes that person an admin of the server `tickets`, and of that one alone.
+    pub(super) async fn admin_of_tickets(&self, name: &str) {
+        let server = DesiredServer {
+            slug: "tickets".parse().unwrap(),
+            title: None,
+            description: None,
+            url: Some("http://127.0.0.1:9/mcp".into()),
+            auth: UpstreamAuth::None,
+            status: None,
+            icon: None,
+            sensitive: None,
+            admins: Some(vec![format!("{name}@example.com")]),
+        };
+        let state = DesiredState { servers: vec![server], ..DesiredState::default() };
+        self.a.store.apply(&state, false).await.unwrap();
+        self.a.governance.refresh().await.unwrap();
     }
 
     async fn build(
         settings: &GovernanceSettings,
-        fetch: Arc<dyn Fetch>,
+        (fetch, mail): (Arc<dyn Fetch>, Option<Arc<dyn Mail>>),
         world: Arc<World>,
     ) -> House {
         let postgres = PrivatePostgres::throwaway(&std::env::temp_dir()).await.unwrap();
         let spool = Scratch::new();
         let clock = Arc::new(MovedClock(AtomicI64::new(0)));
         let upstreams = Arc::new(Fake::default());
-        let around = (settings, &fetch);
+        let around = (settings, &fetch, &mail);
         let a = replica(&postgres, &spool, (&clock, &upstreams), around).await;
         let b = replica(&postgres, &spool, (&clock, &upstreams), around).await;
         let house = House { a, b, clock, upstreams, world, _postgres: postgres, _spool: spool };
@@ -355,7 +387,7 @@ async fn replica(
     postgres: &PrivatePostgres,
     spool: &Scratch,
     (clock, upstreams): (&Arc<MovedClock>, &Arc<Fake>),
-    (settings, fetch): (&GovernanceSettings, &Arc<dyn Fetch>),
+    (settings, fetch, mail): (&GovernanceSettings, &Arc<dyn Fetch>, &Option<Arc<dyn Mail>>),
 ) -> Replica {
     let store = Store::open(&StoreSettings {
         url: Some(postgres.url(None).into()),
@@ -376,6 +408,7 @@ async fn replica(
         settings: settings.clone(),
         upstreams: upstreams.clone(),
         fetch: Arc::clone(fetch),
+        mail: mail.clone(),
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -72,6 +72,18 @@ async fn roles_gate_operations() {
         ("explain_access", own, [yes, yes, yes, yes, yes, gone]),
         ("list_audit_logs", json!({}), [yes; 6]),
         ("get_audit_log", json!({"id": "x"}), [absent; 6]),
+        ("export_audit_logs", json!({}), [yes; 6]),
+        ("export_analytics_dataset", json!({"dataset": "top_tools"}), [yes, no, no, no, no, no]),
+        (
+            "export_server_analytics",
+            json!({"server_id": "tickets", "dataset": "usage"}),
+            [yes, no, no, no, no, no],
+        ),
+        (
+            "export_server_analytics",
+            json!({"server_id": "absent", "dataset": "usage"}),
+            [gone, no, no, no, no, no],
+        ),
         ("list_confirmations", json!({}), [yes; 6]),
         ("get_confirmation", json!({"id": "x"}), [absent; 6]),
         ("decide_confirmation", json!({"id": "x", "approve": true, "confirm": true}), [absent; 6]),
@@ -80,8 +92,32 @@ async fn roles_gate_operations() {
         ("list_limits", json!({"server_id": "absent"}), [gone, gone, gone, no, no, no]),
         ("set_limit", limit, [yes, no, yes, no, no, no]),
         ("delete_limit", json!({"name": "x", "confirm": true}), [absent, no, absent, no, no, no]),
+        ("list_catalog_servers", json!({}), [yes; 6]),
+        (
+            "create_server",
+            json!({"slug": "NEW", "url": "http://127.0.0.1:9/mcp", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "tickets", "title": "Tickets", "confirm": true}),
+            [yes, no, yes, no, no, no],
+        ),
+        (
+            "update_server",
+            json!({"server_id": "absent", "title": "Tickets", "confirm": true}),
+            [gone, no, gone, no, no, no],
+        ),
         ("create_api_key", key, [yes, no, yes, no, yes, no]),
         ("list_api_keys", json!({"user": "bob@example.com"}), [yes, yes, yes, yes, yes, no]),
+        ("request_access", json!({"server_id": "vault", "reason": "r", "confirm": true}), [yes; 6]),
+        ("list_access_requests", json!({}), [yes; 6]),
+        ("cancel_access_request", json!({"id": "x", "confirm": true}), [absent; 6]),
+        (
+            "decide_access_request",
+            json!({"id": "x", "decision": "approve", "confirm": true}),
+            [absent; 6],
+        ),
         (
             "create_agent_account",
             json!({"name": "NEW", "confirm": true}),
@@ -174,6 +210,9 @@ async fn roles_gate_operations() {
                 }
                 if arguments["spec"]["name"] == "NEW" {
                     arguments["spec"]["name"] = json!(format!("{person}-{face:?}"));
+                }
+                if arguments["slug"] == "NEW" {
+                    arguments["slug"] = json!(format!("{person}-{face:?}").to_lowercase());
                 }
                 let got = house.perform(person, face, operation, arguments.clone()).await;
                 let got = got.err().map(|refused| refused.reason);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_governance::{
-    GovernanceSettings, Issuer, OauthSettings, Provider, Random, ServerSettings, SignInSettings,
-    WrappingKeys,
+    GovernanceSettings, Issuer, Mail, OauthSettings, Provider, Random, ServerSettings,
+    SignInSettings, WebhookSettings, WrappingKeys,
 };
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
@@ -17,7 +17,7 @@ use url::Url;
 use crate::config::{Config, Problem, read_catalog};
 use crate::proxy;
 use crate::proxy::plumbing::{Limits, Listen, TlsFiles};
-use crate::upstream::{Guard, LegSettings};
+use crate::upstream::{Guard, LegSettings, MailLeg, MailSettings};
 
 pub(crate) fn store(config: &Config) -> StoreSettings {
     let database = &config.database;
@@ -83,8 +83,11 @@ pub(super) fn governance(
         attributes: provider.attributes.clone(),
         create_users: provider.create_users,
     };
+    let notices = &config.notices;
+    let webhook = notices.webhook_url.clone().zip(notices.webhook_secret.clone());
     Ok(GovernanceSettings {
         servers: servers(&config.servers)?,
+        webhook: webhook.map(|(url, secret)| WebhookSettings { url, secret }),
         assertion_issuers: config.oauth.assertion_issuers.iter().map(assertions).collect(),
         scim_token: config.scim.token.clone(),
         sign_in: SignInSettings {
@@ -112,7 +115,6 @@ fn servers(servers: &crate::config::Servers) -> Result<ServerSettings, Problem> 
         message,
     })?;
     Ok(ServerSettings {
-        watch: true,
         probe: servers.probe,
         catalog,
         secret_env_prefix: servers.secret_env_prefix.clone(),
@@ -160,6 +162,22 @@ pub(super) fn leg(config: &Config) -> LegSettings {
         listing_body: config.limits.upstream_listing.bytes(),
         ..LegSettings::default()
     }
+}
+
+/// The way to the mail server, if one is configured.
+pub(super) fn mail(config: &Config, guard: &Arc<Guard>) -> Option<Arc<dyn Mail>> {
+    let notices = &config.notices;
+    let public_name = config.server.public_url.host_str().unwrap_or("localhost");
+    let settings = MailSettings {
+        host: notices.smtp_host.clone()?,
+        // Checked by validation.
+        port: u16::try_from(notices.smtp_port).ok()?,
+        tls: notices.smtp_tls,
+        account: notices.smtp_user.clone().zip(notices.smtp_password.clone()),
+        from: notices.mail_from.as_deref()?.parse().ok()?,
+        own_name: public_name.to_owned(),
+    };
+    Some(Arc::new(MailLeg::new(Arc::clone(guard), settings)))
 }
 
 pub(super) fn proxy(config: &Config) -> proxy::Settings {

@@ -157,9 +157,19 @@ impl Loading<'_> {
 
     /// Reads the files that `*_file` keys of secrets name.
     fn read_secrets(&mut self) {
-        let Config { database, telemetry, sign_in, scim, .. } = &mut self.config;
+        let Config { database, telemetry, sign_in, scim, notices, .. } = &mut self.config;
         let mut pairs: Vec<(String, &mut Option<SecretString>, &Option<PathBuf>)> = vec![
             ("scim.token".into(), &mut scim.token, &scim.token_file),
+            (
+                "notices.webhook_secret".into(),
+                &mut notices.webhook_secret,
+                &notices.webhook_secret_file,
+            ),
+            (
+                "notices.smtp_password".into(),
+                &mut notices.smtp_password,
+                &notices.smtp_password_file,
+            ),
             ("database.url".into(), &mut database.url, &database.url_file),
             ("database.migrate_url".into(), &mut database.migrate_url, &database.migrate_url_file),
             (

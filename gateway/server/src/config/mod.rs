@@ -18,9 +18,9 @@ pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
     AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits,
-    Log, Oauth, Provider, Scim, Server, Servers, SignIn, Telemetry,
+    Log, Notices, Oauth, Provider, Scim, Server, Servers, SignIn, Telemetry,
 };
-pub use setting::{Format, Size};
+pub use setting::{Format, Size, SmtpTls};
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[confirm]`
     pub confirm: Confirm,
+    /// `[notices]`
+    pub notices: Notices,
     /// `[catalogue]`
     pub catalogue: Catalogue,
     /// `[servers]`
@@ -64,7 +66,7 @@ macro_rules! each_section {
     ($each:ident) => {
         $each!(
             server, database, egress, keys, identity, sign_in, oauth, scim, audit, confirm,
-            catalogue, servers, limits, telemetry, log
+            notices, catalogue, servers, limits, telemetry, log
         )
     };
 }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::section::section;
-use super::setting::{Format, Share, Size};
+use super::setting::{Format, Share, Size, SmtpTls};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -235,6 +235,32 @@ section! {
     pub struct Confirm {
         /// How long a request for agreement, and an agreement, lasts.
         expires: Duration = 300 * SECOND;
+    }
+}
+
+section! {
+    /// Who is told of requests for access, of decisions on them, and of calls that wait for an approver.
+    pub struct Notices {
+        /// Gets each notice as a signed POST (Standard Webhooks). Absent: no webhook.
+        webhook_url: Option<Url> = None, like "\"https://hooks.example.com/gateway\"";
+        /// What they are signed with: whsec_ and base64, or any text, at least 24 bytes.
+        webhook_secret: Option<SecretString> = None, like "\"whsec_...\"";
+        /// A file that holds the webhook_secret.
+        webhook_secret_file: Option<PathBuf> = None, like "\"/run/secrets/webhook\"";
+        /// The mail server, at an address that egress lets through. Absent: no mail.
+        smtp_host: Option<String> = None, like "\"mail.example.com\"";
+        /// Its port.
+        smtp_port: u32 = 587;
+        /// starttls, tls from the first byte, or none, which takes no password.
+        smtp_tls: SmtpTls = SmtpTls::StartTls;
+        /// As whom to sign in there.
+        smtp_user: Option<String> = None, like "\"gateway\"";
+        /// The password that goes with it.
+        smtp_password: Option<SecretString> = None, like "\"...\"";
+        /// A file that holds the smtp_password.
+        smtp_password_file: Option<PathBuf> = None, like "\"/run/secrets/smtp\"";
+        /// The sender of mail; needed with smtp_host.
+        mail_from: Option<String> = None, like "\"gateway@example.com\"";
     }
 }
 

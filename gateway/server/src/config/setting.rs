@@ -93,6 +93,7 @@ text_setting! {
     Url, "an http or https URL", http_url, |url| url.as_str().trim_end_matches('/').to_owned();
     Duration, "a duration such as 500ms, 5s, 10m or 2h", duration, show_duration;
     Size, "a size such as 64KiB or 4MiB", Size::parse, ToString::to_string;
+    SmtpTls, "\"starttls\", \"tls\" or \"none\"", SmtpTls::parse, |tls| tls.as_str().to_owned();
     Format, "\"human\" or \"json\"", Format::parse, |format| format.as_str().to_owned();
 }
 
@@ -158,6 +159,32 @@ impl std::fmt::Display for Size {
         match units.into_iter().find(|(bits, _)| self.0 > 0 && self.0.is_multiple_of(1 << bits)) {
             Some((bits, unit)) => write!(f, "{}{unit}", self.0 >> bits),
             None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+/// How a connection to the mail server is kept private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// TLS once the server was greeted; without it nothing is sent.
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+    /// Not at all.
+    None,
+}
+
+impl SmtpTls {
+    fn parse(text: &str) -> Option<SmtpTls> {
+        let all = [SmtpTls::StartTls, SmtpTls::Tls, SmtpTls::None];
+        all.into_iter().find(|tls| tls.as_str() == text)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            SmtpTls::StartTls => "starttls",
+            SmtpTls::Tls => "tls",
+            SmtpTls::None => "none",
         }
     }
 }

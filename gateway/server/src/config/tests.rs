@@ -59,6 +59,15 @@ fn every_flaw_is_refused_with_file_line_and_key() {
         ("[server]\nzebra = 1", "gateway.toml:2: server.zebra: unknown key; known are listen,"),
         ("server = 1", "gateway.toml:1: server: expected a section"),
         (
+            "[servers]\n\ncatalog_file = \"/nowhere/catalog.json\"",
+            "gateway.toml:3: servers.catalog_file: /nowhere/catalog.json cannot be read",
+        ),
+        (
+            "[servers]\nsecret_dir = \"secrets\"",
+            "gateway.toml:2: servers.secret_dir: expected an abs",
+        ),
+        ("[servers]\nprobe = \"10ms\"", "gateway.toml:2: servers.probe: expected at least 1s"),
+        (
             "[server]\nmax_body = \"4 megs\"",
             "gateway.toml:2: server.max_body: expected a size such as 64KiB or 4MiB, found \"4 megs\"",
         ),
@@ -380,4 +389,28 @@ fn the_vaults_keys_are_keys_of_their_own() {
     let between = read(Some(&new), Some(&old)).unwrap();
     assert_ne!(between.previous, Some(derived));
     assert_ne!(Some(between.current), between.previous);
+}
+
+#[test]
+fn another_catalogue_of_servers_is_read_and_checked() {
+    let folder = Folder::new();
+    let catalog = folder.write(
+        "catalog.json",
+        r#"{"servers":[{"name":"com.example/a","description":"A",
+        "version":"1","remotes":[{"type":"streamable-http","url":"https://a.example.com/mcp"}]}]}"#,
+    );
+    let text = format!("[servers]\ncatalog_file = \"{}\"", catalog.display());
+    let config = load(&text, &[]).unwrap();
+    let read = super::read_catalog(&config.servers).unwrap();
+    assert_eq!(read.entries().len(), 1);
+    assert!(super::read_catalog(&Config::default().servers).unwrap().entries().len() >= 30);
+    let wrong =
+        folder.write("wrong.json", r#"{"servers":[{"name":"com.example/a","description":""}]}"#);
+    let text = format!("[servers]\ncatalog_file = \"{}\"", wrong.display());
+    let error = load(&text, &[]).unwrap_err();
+    assert!(error.contains("gateway.toml:2: servers.catalog_file: "), "{error}");
+    assert!(
+        error.contains("wrong.json: servers[0] (com.example/a).description: expected"),
+        "{error}"
+    );
 }

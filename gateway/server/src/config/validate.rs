@@ -6,7 +6,7 @@ use gateway_core::located::Problem;
 use secrecy::ExposeSecret;
 
 use super::load::Places;
-use super::{AssertionIssuer, Config, Issuer, Provider};
+use super::{AssertionIssuer, Config, Issuer, Notices, Provider, SmtpTls};
 
 pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     let mut wrong: Vec<(String, String)> = Vec::new();
@@ -101,7 +101,56 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
             refuse(&format!("sign_in.providers[{index}].{key}"), message);
         }
     }
+    for (key, message) in notice_problems(&config.notices) {
+        refuse(key, message);
+    }
     wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
+}
+
+fn notice_problems(notices: &Notices) -> Vec<(&'static str, &'static str)> {
+    let Notices { webhook_url, webhook_secret, smtp_host, smtp_user, smtp_password, .. } = notices;
+    let mut wrong = Vec::new();
+    let mut refuse = |is: bool, key, message| {
+        if is {
+            wrong.push((key, message));
+        }
+    };
+    let long = webhook_secret.as_ref().is_none_or(|secret| secret.expose_secret().len() >= 24);
+    refuse(!long, "notices.webhook_secret", "expected at least 24 random bytes");
+    let named = |url: &url::Url| !url.username().is_empty() || url.password().is_some();
+    refuse(
+        webhook_url.as_ref().is_some_and(named),
+        "notices.webhook_url",
+        "expected no user and no password in it",
+    );
+    refuse(
+        webhook_url.is_some() && webhook_secret.is_none(),
+        "notices.webhook_secret",
+        "missing: notices.webhook_url is set",
+    );
+    let from = notices.mail_from.as_deref().map(str::parse::<lettre::message::Mailbox>);
+    refuse(
+        matches!(from, Some(Err(_))),
+        "notices.mail_from",
+        "expected an address such as gateway@example.com",
+    );
+    refuse(
+        smtp_host.is_some() && from.is_none(),
+        "notices.mail_from",
+        "missing: notices.smtp_host is set",
+    );
+    refuse(!(1..=65535).contains(&notices.smtp_port), "notices.smtp_port", "expected 1 to 65535");
+    refuse(
+        smtp_user.is_some() != smtp_password.is_some(),
+        "notices.smtp_user",
+        "expected smtp_user and smtp_password, or neither",
+    );
+    refuse(
+        smtp_password.is_some() && notices.smtp_tls == SmtpTls::None,
+        "notices.smtp_tls",
+        "expected starttls or tls: a password does not travel in the open",
+    );
+    wrong
 }
 
 /// An item of an array is found where the array stands.

@@ -2,6 +2,7 @@
 //! HTTP server of its own, so that it still answers while the clients' listener is full or draining.
 //! It takes no credentials and gives nothing away but the state of this replica.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gateway_core::server::{Endpoint, HealthStatus, ServerStatus};
 use gateway_governance::Governance;
 use gateway_store::Store;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -24,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{self, Gauges};
+use crate::telemetry::{self, Gauges, Servers};
 
 /// How long Postgres may take to answer a readiness probe.
 const PING_WITHIN: Duration = Duration::from_secs(2);
@@ -74,6 +76,23 @@ impl Health {
         Readiness { ready, database, catalogue, audit, draining }
     }
 
+    /// How the active servers are, as whichever replica looks after them has seen.
+    async fn servers(&self) -> Option<Servers> {
+        let known: HashMap<_, _> = self.store.server_health().await.ok()?.into_iter().collect();
+        let snapshot = self.governance.snapshot();
+        let mut servers = Servers::default();
+        for server in snapshot.servers.iter().filter(|server| {
+            server.status == ServerStatus::Active && server.endpoint != Endpoint::InProcess
+        }) {
+            match known.get(&server.id).map(|health| health.status) {
+                Some(HealthStatus::Ok) => servers.ok += 1,
+                Some(HealthStatus::Failing) => servers.failing += 1,
+                None => servers.unknown += 1,
+            }
+        }
+        Some(servers)
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
@@ -98,6 +117,7 @@ impl Health {
                     audit_lost: audit.lost,
                     audit_writable: audit.writable,
                     ready,
+                    servers: self.servers().await,
                 }))
             }
             _ => plain(StatusCode::NOT_FOUND, "/health/live /health/ready /metrics\n"),

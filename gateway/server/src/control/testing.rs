@@ -14,6 +14,7 @@ use gateway_core::keys::RootKey;
 use gateway_core::mcp::Listing;
 use gateway_core::server::{Eras, Server};
 use gateway_governance::confirmations::NewConfirmation;
+use gateway_governance::operations::access_requests::RequestAccess;
 use gateway_governance::operations::agent_accounts::CreateAgentAccount;
 use gateway_governance::operations::api_keys::CreateApiKey;
 use gateway_governance::operations::delegations::CreateDelegation;
@@ -147,6 +148,7 @@ impl Organisation {
             settings,
             upstreams: Arc::new(Fake),
             fetch,
+            mail: None,
             clock,
             random,
         };
@@ -217,6 +219,20 @@ impl Organisation {
         let create = CreateDelegation { agent, confirm: Some(true), ..CreateDelegation::default() };
         let (caller, origin) = (self.caller(Person::User), self.origin(Face::Rest));
         let operation = Operation::CreateDelegation(create);
+        let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
+        made.value["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new request of Bob's for access to the server `tickets`.
+    pub(crate) async fn access_request(&self) -> String {
+        let ask = RequestAccess {
+            server_id: "tickets".into(),
+            tools: Some(vec![Uuid::new_v4().to_string()]),
+            reason: "on call".into(),
+            ..RequestAccess::default()
+        };
+        let (caller, origin) = (self.caller(Person::User), self.origin(Face::Rest));
+        let operation = Operation::RequestAccess(ask);
         let made = self.governance.perform(&caller, &origin, operation).await.unwrap();
         made.value["id"].as_str().unwrap().to_owned()
     }

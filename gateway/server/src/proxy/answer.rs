@@ -4,6 +4,7 @@
 use gateway_core::json::write_string;
 use gateway_core::mcp::{Era, MODERN_VERSION, NEWEST_LEGACY_VERSION};
 use gateway_core::reason::Reason;
+use gateway_core::server::RUNLAYER_ID;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,8 @@ use crate::exchange::{self, Reply};
 
 /// MCP 2025-11-25: the client has to send its user to a page first.
 const URL_ELICITATION_REQUIRED: i32 = -32042;
+/// What `data` says about asking for access.
+const REQUEST_ACCESS: &str = "request_access";
 /// Where a refused tool result carries what an error would have in `data`.
 const REFUSAL_META: &str = "com.runlayer/refusal";
 
@@ -111,7 +114,11 @@ fn error(refusal: &Refusal) -> Value {
             json!({ "code": refusal.reason.code(), "message": message, "data": data })
         }
         Way::None | Way::Later { .. } | Way::Link(_) | Way::Ask(_) => {
-            json!({ "code": refusal.reason.code(), "message": sentence(refusal), "data": data })
+            let mut message = sentence(refusal);
+            if data.contains_key(REQUEST_ACCESS) {
+                message.push_str("; to ask for access, call request_access of the Runlayer MCP");
+            }
+            json!({ "code": refusal.reason.code(), "message": message, "data": data })
         }
     }
 }
@@ -132,7 +139,7 @@ fn tool_result(refusal: &Refusal) -> Value {
             " Ask the person to open {link} and connect their account, and then make the same call again."
         ));
     } else if refusal.reason == Reason::PolicyDenied {
-        text.push_str(" To ask for access, give an administrator the correlation id.");
+        text.push_str(" To ask for access, call request_access of the Runlayer MCP.");
     }
     text.push_str(&format!("\nreason: {}", refusal.reason));
     if !refusal.policies.is_empty() {
@@ -163,6 +170,9 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         data.insert("limit".into(), json!(limit));
         data.insert("retry_after".into(), json!(seconds));
     }
+    if let Some(arguments) = request_access(refusal) {
+        data.insert(REQUEST_ACCESS.into(), arguments);
+    }
     if let Way::Link(link) = &refusal.way {
         data.insert("approval_url".into(), json!(link));
     }
@@ -170,6 +180,21 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         data.insert("connect_url".into(), json!(link));
     }
     data
+}
+
+/// The arguments with which somebody who is known asks for what no policy allows them; the same for what does
+/// not exist.
+fn request_access(refusal: &Refusal) -> Option<Value> {
+    let subject = &refusal.receipt.subject;
+    let denied = matches!(refusal.reason, Reason::PolicyDenied | Reason::TargetNotFound);
+    let elsewhere = subject.server_id != Some(RUNLAYER_ID);
+    let slug = subject.server_slug.as_deref().filter(|_| denied && elsewhere)?;
+    subject.actor_id?;
+    let mut arguments = json!({ "server_id": slug });
+    if subject.resource_type == Some("tool") {
+        arguments["tools"] = json!([subject.resource_name]);
+    }
+    Some(arguments)
 }
 
 fn sentence(refusal: &Refusal) -> String {

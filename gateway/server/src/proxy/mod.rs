@@ -20,6 +20,7 @@ mod refusal;
 mod resolve;
 mod scan;
 mod session;
+mod shown;
 mod stream;
 mod task;
 

@@ -23,6 +23,7 @@ use super::filter::View;
 use super::parse::Ask;
 use super::receipt::{Ended, Receipt};
 use super::resolve::Routed;
+use super::shown::Shown;
 use crate::exchange::{Body, BodyError};
 
 /// How often a long stream looks whether its caller may still listen.
@@ -53,6 +54,8 @@ struct Watch {
     idle_for: Duration,
     total: Option<Pin<Box<Sleep>>>,
     revocation: Option<Interval>,
+    /// What the client may use, where it can be told that this has changed.
+    shown: Option<Shown>,
     draining: Arc<AtomicBool>,
     /// The id of a modern subscription, to be named when it is ended.
     subscription: Option<String>,
@@ -84,6 +87,7 @@ impl Relay {
 
     /// A stream of events.
     pub(super) fn events(routed: Routed, upstream: Body, view: View, proxy: &Proxy) -> Relay {
+        let shown = Shown::of(&routed, &view);
         let mut relay = Relay::new(routed, upstream, view, proxy);
         relay.lane = Lane::Events(Splitter::new(proxy.settings.listing_limit));
         relay.watch.idle_for = proxy.settings.stream_idle;
@@ -92,6 +96,7 @@ impl Relay {
             let mut interval = tokio::time::interval(REVOCATION_CHECK);
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             relay.watch.revocation = Some(interval);
+            relay.watch.shown = shown;
         }
         relay
     }
@@ -116,6 +121,7 @@ impl Relay {
                 idle_for: proxy.settings.idle,
                 total: None,
                 revocation: None,
+                shown: None,
                 draining: proxy.draining.clone(),
                 subscription: listens.and_then(|call| call.id.clone()),
             },
@@ -248,6 +254,8 @@ impl Relay {
             if self.watch.draining.load(Ordering::Relaxed) {
                 return Some((Reason::ShuttingDown, "the gateway is shutting down"));
             }
+            let shown = self.watch.shown.as_mut();
+            self.ready.extend(shown.and_then(|shown| shown.changed(&self.view)));
         }
         None
     }
@@ -340,6 +348,8 @@ impl http_body::Body for Relay {
                 Poll::Pending => {
                     if let Some((reason, why)) = relay.must_end(context) {
                         relay.end(reason, why);
+                    } else if !relay.ready.is_empty() {
+                        // Told above that what the client may use has changed.
                     } else if let Some(detail) = relay.overdue(context) {
                         relay.finish(Some((Reason::UpstreamTimeout, detail.clone())));
                         return Poll::Ready(Some(Err(BodyError::new(detail))));

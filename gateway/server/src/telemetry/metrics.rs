@@ -8,7 +8,8 @@ use gateway_core::reason::Reason;
 use gateway_core::record::Event;
 use gateway_governance::Face;
 use prometheus::{
-    Encoder, HistogramVec, IntCounterVec, IntGauge, Registry, TextEncoder, histogram_opts, opts,
+    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    histogram_opts, opts,
 };
 
 /// From one tenth of a millisecond to five minutes.
@@ -30,6 +31,7 @@ struct Figures {
     audit_running: IntGauge,
     audit_lost: IntGauge,
     ready: IntGauge,
+    servers: IntGaugeVec,
 }
 
 #[expect(clippy::expect_used, reason = "names and labels are constants; a test renders them")]
@@ -83,6 +85,10 @@ impl Figures {
             audit_running: gauge("gateway_audit_running", "Calls between intent and outcome")?,
             audit_lost: gauge("gateway_audit_lost", "Outcomes lost: queue and disk were full")?,
             ready: gauge("gateway_ready", "1 while this replica takes calls")?,
+            servers: IntGaugeVec::new(
+                opts!("gateway_servers", "Active servers by how they were when last asked"),
+                &["health"],
+            )?,
         };
         figures.register()?;
         Ok(figures)
@@ -96,6 +102,7 @@ impl Figures {
         registry.register(Box::new(self.upstream.clone()))?;
         registry.register(Box::new(self.upstream_errors.clone()))?;
         registry.register(Box::new(self.limited.clone()))?;
+        registry.register(Box::new(self.servers.clone()))?;
         let gauges = [
             &self.in_flight,
             &self.audit_queue,
@@ -213,6 +220,19 @@ pub struct Gauges {
     pub audit_writable: bool,
     /// This replica takes calls.
     pub ready: bool,
+    /// Active servers; `None` while that cannot be told.
+    pub servers: Option<Servers>,
+}
+
+/// How many active servers are how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// They answered.
+    pub ok: u64,
+    /// They did not.
+    pub failing: u64,
+    /// Nobody asked yet.
+    pub unknown: u64,
 }
 
 /// Everything in Prometheus' text format.
@@ -225,6 +245,11 @@ pub fn render(gauges: Gauges) -> String {
     figures.audit_lost.set(clamp(gauges.audit_lost));
     figures.audit_writable.set(i64::from(gauges.audit_writable));
     figures.ready.set(i64::from(gauges.ready));
+    if let Some(Servers { ok, failing, unknown }) = gauges.servers {
+        for (health, number) in [("ok", ok), ("failing", failing), ("unknown", unknown)] {
+            figures.servers.with_label_values(&[health]).set(clamp(number));
+        }
+    }
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&figures.registry.gather(), &mut text) {
         tracing::error!(%error, "the figures could not be rendered");
@@ -279,6 +304,7 @@ mod tests {
             audit_lost: 0,
             audit_writable: true,
             ready: true,
+            servers: Some(Servers { ok: 3, failing: 2, unknown: 1 }),
         };
         let text = render(gauges);
         drop(running);
@@ -286,6 +312,7 @@ mod tests {
         let call = "gateway_calls_total{method=\"tools/call\",outcome=\"error\",reason=\"upstream_timeout\"} 3";
         assert!(text.contains(call), "{text}");
         assert!(text.contains("gateway_audit_queue 7"), "{text}");
+        assert!(text.contains("gateway_servers{health=\"failing\"} 2"), "{text}");
         for end in ["outcome=\"ok\",reason=\"none\"", "outcome=\"denied\",reason=\"role_missing\""]
         {
             let labels = end.split_once(',').map(|(outcome, reason)| {

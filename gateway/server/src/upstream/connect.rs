@@ -133,7 +133,11 @@ impl Service<Uri> for Guarded {
 }
 
 impl Guarded {
-    async fn connect(&self, uri: &Uri) -> Result<TcpStream, NotConnected> {
+    pub(super) fn new(guard: Arc<Guard>, resolver: Arc<dyn Resolve>, within: Duration) -> Guarded {
+        Guarded { guard, resolver, within }
+    }
+
+    pub(super) async fn connect(&self, uri: &Uri) -> Result<TcpStream, NotConnected> {
         let deadline = Instant::now() + self.within;
         let (host, port) = place(uri);
         let addresses = self.resolve(host, port, deadline).await?;

@@ -2,13 +2,14 @@
 //!
 //! [`Leg::send`] takes one request to one server over a pooled HTTP client; [`connect`] resolves names and
 //! opens sockets, and asks [`Guard`] about every address at that moment. [`reader`] asks servers on the
-//! gateway's own account (eras, listings), [`fetch`] gets key sets. Knows nothing of policies or audit.
+//! gateway's own account (eras, listings), [`fetch`] gets key sets, [`mail`] hands over letters. Knows nothing of policies or audit.
 
 mod address;
 mod connect;
 mod failure;
 mod fetch;
 mod leg;
+mod mail;
 mod reader;
 mod talk;
 #[cfg(test)]
@@ -18,3 +19,4 @@ pub use address::{AddressRefused, Guard};
 pub use connect::{Resolve, SystemResolver};
 pub use failure::LegError;
 pub use leg::{Leg, LegBody, LegSettings, Local};
+pub use mail::{MailLeg, MailSettings};

@@ -18,6 +18,7 @@ use crate::testing::{settings, store};
 
 const START: Timestamp = datetime!(2026-08-01 12:00 UTC);
 const HOUR: Duration = Duration::HOUR;
+const HOOK: Channel = Channel::Webhook;
 
 async fn people(store: &Store) -> [User; 2] {
     let person = |name: &str| DesiredUser {
@@ -99,8 +100,11 @@ async fn the_same_is_open_once_and_not_too_many_are() {
     assert_eq!(open(again.clone(), vec![]).await, known, "also when there are many");
     assert_eq!(open(asked(5, &alice, &["list"]), vec![]).await, Opened::New);
     // Only what stands is told.
-    assert_eq!(store.claim_notice(START, START + HOUR).await.unwrap().unwrap().id, notice(1).id);
-    assert_eq!(store.claim_notice(START, START + HOUR).await.unwrap(), None);
+    assert_eq!(
+        store.claim_notice(HOOK, START, START + HOUR).await.unwrap().unwrap().id,
+        notice(1).id
+    );
+    assert_eq!(store.claim_notice(HOOK, START, START + HOUR).await.unwrap(), None);
     // Several at the same moment: one stands.
     let racing = (10..20).map(|number| open(asked(number, &alice, &["race"]), vec![]));
     let mut made = 0;
@@ -110,7 +114,7 @@ async fn the_same_is_open_once_and_not_too_many_are() {
     assert_eq!(made, 1);
     assert!(store.cancel_access_request(first.id, START, &[]).await.unwrap());
     assert!(!store.cancel_access_request(first.id, START, &[notice(9)]).await.unwrap());
-    assert_eq!(store.claim_notice(START, START + HOUR).await.unwrap(), None);
+    assert_eq!(store.claim_notice(HOOK, START, START + HOUR).await.unwrap(), None);
     assert_eq!(open(again, vec![]).await, Opened::New, "what was withdrawn is not open");
 }
 
@@ -159,9 +163,9 @@ async fn one_decision_counts_and_its_policy_comes_and_goes_with_it() {
     assert_eq!(policies.len(), 1);
     assert_eq!((policies[0].id.0, policies[0].name.as_str()), (yes.id.0, "access request 1"));
     assert_eq!(store.catalogue_version().await.unwrap(), before + 1);
-    let told = store.claim_notice(START, START + HOUR).await.unwrap().unwrap();
+    let told = store.claim_notice(HOOK, START, START + HOUR).await.unwrap().unwrap();
     assert!([notice(1).id, notice(2).id].contains(&told.id));
-    assert_eq!(store.claim_notice(START, START + HOUR).await.unwrap(), None);
+    assert_eq!(store.claim_notice(HOOK, START, START + HOUR).await.unwrap(), None);
 
     let no = decision(2, &alice, false);
     let Decided::Done(rejected) = store.decide_access_request(&no, &[]).await.unwrap() else {
@@ -226,26 +230,26 @@ async fn a_notice_is_held_by_one_until_it_is_told_or_given_up() {
     let mail = NewNotice { channel: Channel::Mail, recipient: "a@x.test".into(), ..notice(2) };
     store.add_notices(&[notice(1), mail]).await.unwrap();
     let minute = Duration::MINUTE;
-    assert_eq!(store.claim_notice(START - minute, START).await.unwrap(), None, "not before");
+    assert_eq!(store.claim_notice(HOOK, START - minute, START).await.unwrap(), None, "not before");
     let claims = (0..6).map(|_| {
         let store = store.clone();
-        async move { store.claim_notice(START, START + minute).await.unwrap() }
+        async move { store.claim_notice(HOOK, START, START + minute).await.unwrap() }
     });
-    let mut held: Vec<_> = futures(claims).await.into_iter().flatten().collect();
-    held.sort_by_key(|notice| notice.id.0);
-    assert_eq!(held.iter().map(|n| n.id).collect::<Vec<_>>(), [notice(1).id, notice(2).id]);
-    assert_eq!((held[1].channel, held[1].recipient.as_str()), (Channel::Mail, "a@x.test"));
-    assert_eq!(held[0].attempts, 1);
-    store.notice_sent(held[1].id, START).await.unwrap();
+    let held: Vec<_> = futures(claims).await.into_iter().flatten().collect();
+    assert_eq!(held.iter().map(|n| (n.id, n.attempts)).collect::<Vec<_>>(), [(notice(1).id, 1)]);
+    let letter = store.claim_notice(Channel::Mail, START, START + minute).await.unwrap().unwrap();
+    assert_eq!((letter.id, letter.recipient.as_str()), (notice(2).id, "a@x.test"));
+    store.notice_sent(letter.id, START).await.unwrap();
+    assert_eq!(store.claim_notice(Channel::Mail, START + HOUR, START + HOUR).await.unwrap(), None);
     // Whoever held the first one is gone: another takes it up, fails, and tries again when told to.
     let later = START + minute;
-    let again = store.claim_notice(later, later + minute).await.unwrap().unwrap();
+    let again = store.claim_notice(HOOK, later, later + minute).await.unwrap().unwrap();
     assert_eq!((again.id, again.attempts), (held[0].id, 2));
     store.notice_failed(again.id, "status 500", later, Some(later + HOUR)).await.unwrap();
-    assert_eq!(store.claim_notice(later + minute, later + HOUR).await.unwrap(), None);
-    let last = store.claim_notice(later + HOUR, later + HOUR * 2).await.unwrap().unwrap();
+    assert_eq!(store.claim_notice(HOOK, later + minute, later + HOUR).await.unwrap(), None);
+    let last = store.claim_notice(HOOK, later + HOUR, later + HOUR * 2).await.unwrap().unwrap();
     store.notice_failed(last.id, "status 500", later + HOUR, None).await.unwrap();
-    assert_eq!(store.claim_notice(later + HOUR * 9, later + HOUR * 10).await.unwrap(), None);
+    assert_eq!(store.claim_notice(HOOK, later + HOUR * 9, later + HOUR * 10).await.unwrap(), None);
     assert_eq!(store.sweep_notices(later).await.unwrap(), 1, "what was told long ago");
     assert_eq!(store.sweep_notices(later + HOUR).await.unwrap(), 1, "and what was given up");
 }

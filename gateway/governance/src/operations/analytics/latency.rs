@@ -80,7 +80,7 @@ mod tests {
         let one = latency(&[(0, 1)]);
         assert_eq!(one.percentile_ms(50), json!(1.0));
         let tail = latency(&[(0, 98), (10, 1), (15, 1)]);
-        assert_eq!(tail.percentile_ms(50), json!(0.5));
+        assert_eq!(tail.percentile_ms(50), json!(0.51));
         assert_eq!(tail.percentile_ms(99), json!(2000.0));
         assert_eq!(latency(&[(15, 3)]).percentile_ms(50), json!(60000.0), "beyond the last bound");
     }

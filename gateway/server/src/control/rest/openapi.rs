@@ -124,6 +124,7 @@ fn access(access: Access) -> &'static str {
         Access::Concerned => "concerned",
         Access::Asked => "asked",
         Access::Owner => "owner",
+        Access::OthersDecide => "others_decide",
         Access::Admin => "admin",
     }
 }

@@ -51,6 +51,8 @@ pub enum Access {
     Asked,
     /// Whose own it is, for what they have; to whoever has none it looks absent.
     Owner,
+    /// Holders of an administrative role, but not whose own it is; to others it looks absent.
+    OthersDecide,
     /// Holders of an administrative role; others learn that they lack it.
     Admin,
 }
@@ -94,6 +96,15 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/confirmations", "list_confirmations", Access::User),
     route("GET", "/api/v1/confirmations/{id}", "get_confirmation", Access::Concerned),
     route("POST", "/api/v1/confirmations/{id}/decision", "decide_confirmation", Access::Asked),
+    route("GET", "/api/v1/access-requests", "list_access_requests", Access::User),
+    route("POST", "/api/v1/access-requests", "request_access", Access::User),
+    route("POST", "/api/v1/access-requests/{id}/cancel", "cancel_access_request", Access::Owner),
+    route(
+        "POST",
+        "/api/v1/access-requests/{id}/decision",
+        "decide_access_request",
+        Access::OthersDecide,
+    ),
     route("GET", "/api/v1/agent-accounts", "list_agent_accounts", Access::User),
     route("POST", "/api/v1/agent-accounts", "create_agent_account", Access::Admin),
     route("GET", "/api/v1/agent-accounts/{agent}", "get_agent_account", Access::Concerned),

@@ -100,6 +100,9 @@ impl Face {
             "set_limit" => {
                 json!({"principals": ["everyone"], "server": "*", "budget": {"calls": 10_000}})
             }
+            "request_access" => json!({"server_id": "vault", "reason": "on call"}),
+            "decide_access_request" => json!({"decision": "approve"}),
+            "cancel_access_request" => json!({}),
             "create_policy" | "update_policy" | "replay_policy" => json!({"spec": a_policy()}),
             "restore_policy" => json!({"version": 1}),
             _ => Value::Null,
@@ -110,6 +113,9 @@ impl Face {
                 self.organisation.waiting("{}", Approver::Caller).await.to_string()
             }
             "revoke_api_key" => self.organisation.key_id(Person::User).await,
+            "cancel_access_request" | "decide_access_request" => {
+                self.organisation.access_request().await
+            }
             "revoke_delegation" => self.organisation.delegation().await,
             "revoke_oauth_session" => self.organisation.session().await,
             "disconnect_server" => {
@@ -157,6 +163,7 @@ fn expected(access: Access) -> [(Option<Person>, u16); 4] {
         Access::User => (401, 200, 200, 200),
         Access::Concerned => (401, 404, 200, 200),
         Access::Asked | Access::Owner => (401, 404, 404, 200),
+        Access::OthersDecide => (401, 404, 200, 403),
         Access::Admin => (401, 403, 200, 403),
     };
     // Whoever may decide comes last: it can be done once.
@@ -331,4 +338,73 @@ fn the_openapi_document_describes_every_address_and_no_other() {
     let body = &decision["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(body["required"], json!(["approve"]));
     assert_eq!(decision["parameters"][0]["in"], "path");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_come_as_files() {
+    let face = Face::start().await;
+    for _ in 0..3 {
+        assert_eq!(face.get(Person::User, "/api/v1/servers").await.status, 200);
+    }
+    let trail = face.organisation.governance.trail();
+    assert!(trail.flush(std::time::Duration::from_secs(10)).await);
+    let header = |seen: &Seen, name: &str| {
+        seen.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let exchange = |target: &str| {
+        let (path, query) = target.split_once('?').unwrap();
+        Exchange {
+            method: http::Method::GET,
+            path: path.into(),
+            query: Some(query.into()),
+            headers: face.credential(Some(Person::Admin)),
+            peer: IpAddr::from([127, 0, 0, 1]),
+            body: bytes::Bytes::new(),
+            early: Early::closed(),
+        }
+    };
+    let target =
+        "/api/v1/auditlogs/export?actor_id=bob@example.com&action_type=operation_read&limit=2";
+    let (parts, body) = face.rest.handle(exchange(target)).await.into_parts();
+    let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert_eq!(text.matches("\r\n").count(), 3, "{text}");
+    assert!(text.starts_with("id,timestamp,") && text.contains("bob@example.com"), "{text}");
+    let seen = Seen { status: parts.status.as_u16(), headers: parts.headers, body: Value::Null };
+    assert_eq!(header(&seen, "content-type"), "text/csv; charset=utf-8; header=present");
+    assert!(header(&seen, "content-disposition").starts_with("attachment; filename=\"audit_logs_"));
+    assert!(header(&seen, "content-disposition").ends_with(".csv\""));
+    assert_eq!(header(&seen, "cache-control"), "no-store");
+    // The rest.
+    let cursor = header(&seen, "x-next-cursor");
+    let more = face.get(Person::Admin, &format!("{target}&format=json&cursor={cursor}")).await;
+    assert_eq!(more.body["data"].as_array().unwrap().len(), 1, "{more:?}");
+    assert_eq!(more.body["next_cursor"], Value::Null);
+    assert_eq!(header(&more, "content-type"), "application/json");
+    assert!(header(&more, "content-disposition").ends_with(".json\""));
+
+    let target =
+        "/api/v1/analytics/tool_calls_daily?start=2026-10-25&end=2026-10-26&timezone=Europe/Berlin";
+    let (parts, _) = face.rest.handle(exchange(target)).await.into_parts();
+    let seen = Seen { status: parts.status.as_u16(), headers: parts.headers, body: Value::Null };
+    assert_eq!(header(&seen, "x-range-start"), "2026-10-25T00:00:00+02:00");
+    assert_eq!(header(&seen, "x-range-end"), "2026-10-26T00:00:00+01:00");
+    assert_eq!(header(&seen, "x-timezone"), "Europe/Berlin");
+    assert_eq!(
+        header(&seen, "content-disposition"),
+        "attachment; filename=\"tool_calls_daily_2026-10-25_2026-10-26.csv\""
+    );
+    for (wrong, field) in [
+        ("/api/v1/analytics/top_toys", "dataset: expected one of top_tools, top_users"),
+        ("/api/v1/analytics/top_tools?format=xml", "format: expected one of csv, json"),
+        ("/api/v1/analytics/top_tools?timezone=CET%2B9", "timezone: expected a name of the IANA"),
+        ("/api/v1/analytics/top_tools?limit=10001", "limit: expected 1 to 10000"),
+        (
+            "/api/v1/servers/tickets/analytics/top_tools",
+            "dataset: expected one of tool_health, usage",
+        ),
+    ] {
+        let seen = face.get(Person::Admin, wrong).await;
+        assert_eq!((seen.status, &seen.body["reason"]), (400, &json!("invalid_params")), "{wrong}");
+        assert!(seen.body["detail"].as_str().unwrap().contains(field), "{wrong}: {}", seen.body);
+    }
 }

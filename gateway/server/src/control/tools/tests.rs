@@ -216,6 +216,7 @@ async fn each_tool_lets_through_whom_its_address_declares() {
             Access::Asked if entry.effect == Effect::Changes => ("not_found", "", "role_missing"),
             Access::Asked => ("not_found", "", ""),
             Access::Owner => ("not_found", "not_found", ""),
+            Access::OthersDecide => ("not_found", "", "role_missing"),
             Access::Admin => ("role_missing", "", "role_missing"),
         };
         let people = [(Person::Other, other), (Person::User, user), (Person::Admin, admin)];
@@ -235,11 +236,13 @@ async fn example(server: &Server, operation: &str) -> Value {
     let properties = arguments::of(operation).unwrap().schema();
     let has = |name: &str| properties.pointer(&format!("/properties/{name}")).is_some();
     let mut example = json!({});
-    if has("server_id") && operation != "list_audit_logs" {
+    if has("server_id") && !operation.ends_with("_audit_logs") {
         example["server_id"] = json!("tickets");
     }
     match operation {
         "explain_access" => example = json!({"server": "tickets", "tool": "close_ticket"}),
+        "export_analytics_dataset" => example["dataset"] = json!("top_tools"),
+        "export_server_analytics" => example["dataset"] = json!("usage"),
         "set_server_status" => example["status"] = json!("active"),
         "create_server" => {
             let slug = format!("server-{}", uuid::Uuid::new_v4());
@@ -247,6 +250,15 @@ async fn example(server: &Server, operation: &str) -> Value {
         }
         "update_server" => example["title"] = json!("Tickets"),
         "decide_confirmation" => example["approve"] = json!(true),
+        "request_access" => {
+            example = json!({"server_id": "vault", "reason": "on call"});
+        }
+        "decide_access_request" | "cancel_access_request" => {
+            example["id"] = json!(server.organisation.access_request().await);
+            if operation == "decide_access_request" {
+                example["decision"] = json!("approve");
+            }
+        }
         "create_policy" | "replay_policy" => example["spec"] = a_policy(),
         "get_policy" | "update_policy" | "delete_policy" | "restore_policy" => {
             example["policy_id"] = json!(server.organisation.policy(a_policy()).await);
@@ -279,6 +291,7 @@ async fn example(server: &Server, operation: &str) -> Value {
         }
         _ => {}
     }
+    people_example(server, operation, &mut example).await;
     if operation == "disconnect_server" {
         server.organisation.connected().await;
     }
@@ -291,6 +304,29 @@ async fn example(server: &Server, operation: &str) -> Value {
         example["confirm"] = json!(true);
     }
     example
+}
+
+/// The same of operations on people, groups and keys.
+async fn people_example(server: &Server, operation: &str, example: &mut Value) {
+    let organisation = &server.organisation;
+    let fresh = uuid::Uuid::new_v4();
+    match operation {
+        "get_user" => example["user"] = json!("bob@example.com"),
+        "update_user" => *example = json!({"user": "bob@example.com", "name": "Bob"}),
+        "create_user" => example["email"] = json!(format!("{fresh}@example.com")),
+        "get_group" | "delete_group" => example["group"] = json!(organisation.group().await),
+        "create_group" => example["name"] = json!(fresh.to_string()),
+        "update_group" => {
+            let group = organisation.group().await;
+            *example = json!({"group": group, "remove": ["carol@example.com"]});
+        }
+        "update_agent_account" => {
+            let agent = organisation.agent().await;
+            *example = json!({"agent": agent, "owner": "carol@example.com"});
+        }
+        "revoke_api_key" => example["id"] = json!(organisation.key_id(Person::User).await),
+        _ => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,4 +362,35 @@ async fn long_pages_get_shorter_and_their_cursor_goes_on() {
     let second = server.call(Person::User, "list_confirmations", next).await;
     let more = second["structuredContent"]["data"].as_array().unwrap().len();
     assert!(shown + more == 12 && more > 0, "{shown} and {more} rows");
+}
+
+/// A table that is too long for a model ends at a record, and its cursor leads on.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_tables_are_cut_between_records() {
+    let server = Server::start().await;
+    let week = json!({"dataset": "tool_calls_hourly", "start": "2026-10-01", "end": "2026-11-01"});
+    let (mut arguments, mut hours) = (week.clone(), Vec::new());
+    for page in 0.. {
+        assert!(page < 20, "the cursor leads nowhere");
+        let result =
+            server.call(Person::Admin, "export_analytics_dataset", arguments.clone()).await;
+        assert_eq!(result["isError"], false, "{result}");
+        let answer = &result["structuredContent"];
+        assert!(answer.to_string().chars().count() <= 25_000);
+        let table = answer["csv"].as_str().unwrap();
+        assert!(table.starts_with("hour,calls,") && table.ends_with("\r\n"), "{table}");
+        hours.extend(table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()));
+        match answer["next_cursor"].as_str() {
+            Some(cursor) => {
+                assert!(answer["note"].as_str().unwrap().contains("next_cursor"), "{answer}");
+                arguments = week.clone();
+                arguments["cursor"] = json!(cursor);
+            }
+            None => break,
+        }
+    }
+    assert_eq!(hours.len(), 31 * 24);
+    assert!(hours.is_sorted());
+    let refusal = server.refusal(Person::User, "export_analytics_dataset", week).await;
+    assert!(refusal.contains("role_missing"), "{refusal}");
 }

@@ -242,3 +242,50 @@ async fn documents_are_fetched_whole_or_not_at_all() {
     let cut = ok("{\"keys\":[]}").replace("11", "12");
     assert!(fetch(Script::Once(cut), 100).await.is_err());
 }
+
+#[tokio::test]
+async fn a_ping_asks_one_question_of_the_era_that_is_known() {
+    let (_running, url, seen) = start(Fake { legacy: true, modern: true, ..Fake::default() });
+    let ping = async |eras: Option<Eras>| {
+        let server = gateway_core::server::Server { eras, ..server(url.clone()) };
+        leg().ping(&server, &none()).await.map_err(|unread| unread.reason)
+    };
+    let methods = || {
+        let all = std::mem::take(&mut *seen.lock().unwrap());
+        all.iter()
+            .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ping(Some(Eras { legacy: true, modern: true })).await, Ok(()));
+    assert_eq!(methods(), ["POST server/discover"]);
+    assert_eq!(ping(None).await, Ok(()));
+    assert_eq!(methods(), ["POST server/discover"]);
+    assert_eq!(ping(Some(Eras { legacy: true, modern: false })).await, Ok(()));
+    let asked = methods();
+    assert_eq!(asked[..2], ["POST initialize", "POST notifications/initialized"], "{asked:?}");
+    assert!(!asked.iter().any(|asked| asked.contains("tools/list")), "{asked:?}");
+
+    let (_refusing, url, _) = start(Fake { status: Some(401), ..Fake::default() });
+    let unread = leg().ping(&server(url), &none()).await.unwrap_err();
+    assert_eq!(unread.refused.map(|refused| refused.0), Some(StatusCode::UNAUTHORIZED));
+    let unread = leg().ping(&server("http://127.0.0.1:1/mcp"), &none()).await.unwrap_err();
+    assert_eq!(unread.reason, Reason::UpstreamUnreachable);
+}
+
+#[tokio::test]
+async fn what_the_guard_never_passes_is_said_before_a_server_is_added() {
+    let cases = [
+        ("http://127.0.0.1:9/mcp", None),
+        ("http://10.0.0.1/mcp", Some(Reason::UpstreamAddressRefused)),
+        ("http://169.254.169.254/latest", Some(Reason::UpstreamAddressRefused)),
+        ("http://[::ffff:169.254.169.254]/", Some(Reason::UpstreamAddressRefused)),
+        ("http://2852039166/", Some(Reason::UpstreamAddressRefused)),
+        ("http://[fd00:ec2::254]/", Some(Reason::UpstreamAddressRefused)),
+        ("http://0/", Some(Reason::UpstreamAddressRefused)),
+        ("ftp://127.0.0.1/", Some(Reason::UpstreamUnreachable)),
+    ];
+    for (url, expected) in cases {
+        let said = leg().reachable(url).await.err().map(|unread| unread.reason);
+        assert_eq!(said, expected, "{url}");
+    }
+}

@@ -1,0 +1,382 @@
+//! Access that is asked for, granted by somebody else, and ends by itself.
+
+use gateway_core::Timestamp;
+use gateway_core::caller::Caller;
+use gateway_core::decision::{Circumstances, Target, Verdict};
+use gateway_core::reason::Reason;
+use gateway_store::audit::EventFilter;
+use serde_json::{Value, json};
+
+use super::agents::enters;
+use super::house::{House, circumstances, eventually};
+use super::world::World;
+use crate::testing::settings;
+use crate::{Attempt, Face, Governance, GovernanceSettings, Snapshot};
+
+const HOUR: i64 = 3600;
+
+fn at(now: Timestamp) -> Circumstances {
+    Circumstances { now, ..circumstances() }
+}
+
+/// What policy says now to `caller` about a tool of `tickets`, and whether it is listed.
+fn access(
+    governance: &Governance,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    tool: &str,
+) -> (Verdict, bool) {
+    let server = snapshot.server("tickets").unwrap();
+    let circumstances = at(governance.clock().now());
+    let target = Target::Tool(tool);
+    let attempt = Attempt {
+        server,
+        target,
+        arguments: None,
+        circumstances: &circumstances,
+        confirmed: false,
+    };
+    let verdict = governance.decide(snapshot, caller, &attempt);
+    (verdict, governance.listed(snapshot, caller, server, target, &circumstances))
+}
+
+fn allowed(governance: &Governance, caller: &Caller, tool: &str) -> bool {
+    let (verdict, listed) = access(governance, &governance.snapshot(), caller, tool);
+    let allowed = matches!(verdict, Verdict::Allow { .. });
+    assert_eq!(allowed, listed, "listed if and only if callable");
+    allowed
+}
+
+async fn ask(house: &House, name: &str, arguments: Value) -> String {
+    let row = house.perform(name, Face::Rest, "request_access", arguments).await.unwrap();
+    row["id"].as_str().unwrap().to_owned()
+}
+
+fn decide(id: &str, decision: &str) -> Value {
+    json!({"id": id, "decision": decision, "confirm": true})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_counts_on_every_replica_until_its_end_and_no_longer() {
+    // Nobody sweeps: what happens at the end is the snapshots' and the policies' own doing.
+    let settings = GovernanceSettings { serves: false, ..settings() };
+    let house = House::open_with(&settings, std::sync::Arc::new(World::default())).await;
+    let [a, b] = [&house.a.governance, &house.b.governance];
+    let carol = house.caller("carol");
+    let before = a.refresh().await.unwrap();
+    assert!(!enters(a, &carol, "tickets") && !allowed(a, &carol, "list"));
+
+    let wanted = json!({"server_id": "tickets", "tools": ["pay", "list", "list"], "reason": "on call", "duration": "1h"});
+    let preview = house.perform("carol", Face::Tools, "request_access", wanted.clone()).await;
+    assert_eq!(preview.unwrap_err().reason, Reason::ConfirmMissing);
+    let none =
+        house.perform("carol", Face::Tools, "list_access_requests", json!({})).await.unwrap();
+    assert_eq!(none["data"], json!([]));
+    let id = ask(&house, "carol", wanted.clone()).await;
+    // The same again is the same, whoever counts the tools how often.
+    let again = house.perform("carol", Face::Tools, "request_access", wanted).await.unwrap();
+    assert_eq!(
+        (again["id"].as_str(), &again["tools"]),
+        (Some(id.as_str()), &json!(["list", "pay"]))
+    );
+    assert_eq!(again["status"], "pending");
+
+    // What an approval would make is shown before it is made.
+    let unconfirmed = json!({"id": id, "decision": "approve"});
+    let preview = house.perform("sec", Face::Tools, "decide_access_request", unconfirmed).await;
+    let after = preview.unwrap_err().preview.unwrap()["after"].clone();
+    assert_eq!(after["policy"]["principals"], json!(["user:carol@example.com"]));
+    assert_eq!(after["policy"]["until"], after["expires_at"]);
+    let cedar = after["cedar"].as_str().unwrap();
+    assert!(
+        cedar.contains("context.now < datetime(") && cedar.contains("Server::\"tickets\""),
+        "{cedar}"
+    );
+    assert_eq!(a.refresh().await.unwrap().version, before.version, "nothing was changed");
+
+    let row =
+        house.perform("sec", Face::Tools, "decide_access_request", decide(&id, "approve")).await;
+    let row = row.unwrap();
+    assert_eq!((&row["status"], &row["in_force"]), (&json!("approved"), &json!(true)));
+    assert_eq!((&row["decided_by"], &row["id"]), (&json!("sec@example.com"), &json!(id)));
+    b.refresh().await.unwrap();
+    for replica in [a, b] {
+        assert!(enters(replica, &carol, "tickets"));
+        assert!(allowed(replica, &carol, "list") && allowed(replica, &carol, "list"));
+        assert!(!allowed(replica, &carol, "drop_all"), "only what was asked for");
+    }
+    let late =
+        house.perform("root", Face::Rest, "decide_access_request", decide(&id, "reject")).await;
+    assert_eq!(late.unwrap_err().reason, Reason::Conflict);
+
+    // A second before the end; and at the end, first by a snapshot from before it.
+    house.clock.advance(HOUR - 5);
+    assert!(allowed(a, &carol, "list") && allowed(b, &carol, "list"));
+    let held = b.snapshot();
+    let (version, policies) = (held.version, house.b.store.policies().await.unwrap());
+    house.clock.advance(10);
+    let (verdict, listed) = access(b, &held, &carol, "list");
+    assert!(matches!(&verdict, Verdict::Deny(denial) if !denial.invisible), "{verdict:?}");
+    assert!(!listed);
+    // The new snapshot comes by itself, without any change in Postgres, and knows nothing of the grant.
+    for replica in [a, b] {
+        eventually("compiled anew", async || replica.snapshot().generation > held.generation).await;
+        assert_eq!(replica.snapshot().version, version);
+        assert!(!enters(replica, &carol, "tickets") && !allowed(replica, &carol, "list"));
+    }
+    assert_eq!(house.b.store.policies().await.unwrap(), policies);
+    let mine =
+        house.perform("carol", Face::Tools, "list_access_requests", json!({})).await.unwrap();
+    assert_eq!(
+        (&mine["data"][0]["status"], &mine["data"][0]["in_force"]),
+        (&json!("expired"), &json!(false))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_is_swept_once_and_the_trail_says_so() {
+    let house = House::open().await;
+    let id = ask(&house, "carol", json!({"server_id": "tickets", "reason": "x", "duration": "8h"}))
+        .await;
+    let granted = json!({"id": id, "decision": "approve", "duration": "1m"});
+    let row = house.perform("root", Face::Rest, "decide_access_request", granted).await.unwrap();
+    assert_eq!(row["tools"], Value::Null);
+    let other = ask(&house, "carol", json!({"server_id": "vault", "reason": "x"})).await;
+    house
+        .perform("root", Face::Rest, "decide_access_request", decide(&other, "reject"))
+        .await
+        .unwrap();
+    let standing = ask(&house, "bob", json!({"server_id": "vault", "reason": "x"})).await;
+    house
+        .perform("root", Face::Rest, "decide_access_request", decide(&standing, "approve"))
+        .await
+        .unwrap();
+    let policies = async || house.a.store.policies().await.unwrap().len();
+    assert_eq!(policies().await, 4);
+    house.clock.advance(120);
+    eventually("the grant's policy goes", async || policies().await == 3).await;
+    let types =
+        |name: &str| EventFilter { action_types: vec![name.into()], ..EventFilter::default() };
+    eventually("it is recorded", async || {
+        house.all_rows(&types("access_request_expired")).await.len() == 1
+    })
+    .await;
+    let rows = house.all_rows(&types("access_request_expired")).await;
+    assert_eq!(rows[0].resource_name.as_deref(), Some(id.as_str()));
+    for (name, count) in [
+        ("access_request_created", 3),
+        ("access_request_approved", 2),
+        ("access_request_rejected", 1),
+    ] {
+        assert_eq!(house.all_rows(&types(name)).await.len(), count, "{name}");
+    }
+    let all = house.perform("it", Face::Tools, "list_access_requests", json!({})).await.unwrap();
+    let statuses = all["data"].as_array().unwrap().iter().map(|row| row["status"].clone());
+    assert_eq!(statuses.collect::<Vec<_>>(), ["approved", "rejected", "expired"]);
+    let expired = json!({"status": "expired", "server_id": "tickets", "limit": 1});
+    let expired = house.perform("it", Face::Tools, "list_access_requests", expired).await.unwrap();
+    assert_eq!((&expired["data"][0]["id"], &expired["next_cursor"]), (&json!(id), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_decides_on_what_they_asked_for() {
+    use Reason::{EntityNotFound, RoleMissing};
+    let house = House::open().await;
+    house.admin_of_tickets("dora").await;
+    let robot = house.agent("robot", "sec").await;
+    let mighty = house.agent("mighty", "root").await;
+    let wanted = |tool: &str| json!({"server_id": "tickets", "tools": [tool], "reason": "r"});
+    let refused = async |name: &str, id: &str| {
+        let arguments = decide(id, "approve");
+        let done = house.perform(name, Face::Rest, "decide_access_request", arguments).await;
+        done.err().map(|refused| refused.reason)
+    };
+    // Whatever their role: by role, and as an admin of the very server.
+    for name in ["root", "sec", "dora"] {
+        let own = ask(&house, name, wanted("drop_all")).await;
+        assert_eq!(refused(name, &own).await, Some(RoleMissing), "{name}");
+        let list =
+            house.perform(name, Face::Tools, "list_access_requests", json!({})).await.unwrap();
+        let rows = list["data"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["id"] == json!(own)).unwrap();
+        assert_eq!(row["yours_to_decide"], false, "{name}");
+    }
+    // Nor through an agent account: not on what their program asked for, and no program decides.
+    let asked =
+        house.as_caller(&robot, Face::Rest, "request_access", wanted("list")).await.unwrap();
+    assert_eq!(asked["principal"], "agent:robot");
+    let robots = asked["id"].as_str().unwrap();
+    assert_eq!(refused("sec", robots).await, Some(RoleMissing));
+    let bobs = ask(&house, "bob", wanted("drop_all")).await;
+    house.delegate("root", json!({"agent": "mighty"})).await.unwrap();
+    house.delegate("bob", json!({"agent": "mighty"})).await.unwrap();
+    for caller in [&mighty, &house.for_person(&mighty, "root"), &house.for_person(&mighty, "bob")] {
+        let arguments = decide(&bobs, "approve");
+        let done = house.as_caller(caller, Face::Rest, "decide_access_request", arguments).await;
+        let reason = done.unwrap_err().reason;
+        assert!([RoleMissing, EntityNotFound].contains(&reason), "{reason}");
+    }
+    // Others: who neither administers nor sees it learns nothing, who sees it learns that they may not.
+    assert_eq!(refused("carol", &bobs).await, Some(EntityNotFound));
+    assert_eq!(refused("bob", &bobs).await, Some(RoleMissing));
+    assert_eq!(refused("it", &bobs).await, Some(RoleMissing));
+    assert_eq!(refused("desk", &bobs).await, Some(RoleMissing));
+    let elsewhere = ask(&house, "bob", json!({"server_id": "vault", "reason": "r"})).await;
+    assert_eq!(refused("dora", &elsewhere).await, Some(EntityNotFound), "another server");
+    // Who may: the server's admin, and a role.
+    assert_eq!(refused("dora", &bobs).await, None);
+    assert_eq!(refused("root", robots).await, None);
+    assert!(
+        allowed(&house.a.governance, &robot, "list"),
+        "agent:robot is granted what it asked for"
+    );
+    assert!(allowed(&house.a.governance, &house.caller("bob"), "drop_all"));
+
+    // Only whoever asked withdraws, and only what is open.
+    let cancel = |id: &str| json!({"id": id, "confirm": true});
+    for (name, id, expected) in [
+        ("root", &elsewhere, Some(EntityNotFound)),
+        ("carol", &elsewhere, Some(EntityNotFound)),
+        ("bob", &bobs, Some(Reason::Conflict)),
+        ("bob", &elsewhere, None),
+        ("bob", &elsewhere, Some(Reason::Conflict)),
+    ] {
+        let done = house.perform(name, Face::Rest, "cancel_access_request", cancel(id)).await;
+        assert_eq!(done.err().map(|refused| refused.reason), expected, "{name}");
+    }
+    assert_eq!(refused("root", &elsewhere).await, Some(Reason::Conflict));
+    // Others' rows are not listed.
+    let list = async |name: &str| {
+        let list =
+            house.perform(name, Face::Tools, "list_access_requests", json!({})).await.unwrap();
+        list["data"].as_array().unwrap().len()
+    };
+    assert_eq!((list("carol").await, list("bob").await), (0, 2));
+    assert_eq!(list("dora").await, 5, "her own, and everything for her server");
+    assert_eq!(list("desk").await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_tells_nobody_what_exists_and_what_does_not_fit_changes_nothing() {
+    let house = House::open().await;
+    let vault = house.a.governance.snapshot().server("vault").unwrap().id.to_string();
+    let answer = async |server: &str| {
+        let arguments = json!({"server_id": server, "reason": "r", "confirm": true});
+        let mut row =
+            house.perform("carol", Face::Tools, "request_access", arguments).await.unwrap();
+        assert_eq!(row["server"], server);
+        for member in ["id", "created_at", "server"] {
+            row[member] = Value::Null;
+        }
+        row
+    };
+    let hidden = answer("vault").await;
+    assert_eq!(hidden, answer("no-such-server").await);
+    assert_eq!(hidden, answer(&vault).await, "an id is not turned into a slug");
+    assert_eq!(hidden, answer("00000000-0000-4000-8000-000000000000").await);
+    let filtered = json!({"server_id": vault});
+    let found =
+        house.perform("carol", Face::Tools, "list_access_requests", filtered).await.unwrap();
+    assert_eq!(found["data"].as_array().unwrap().len(), 1, "nor does a filter");
+    // What does not exist cannot be granted, and whoever decides is told.
+    let all = house
+        .perform(
+            "root",
+            Face::Tools,
+            "list_access_requests",
+            json!({"server_id": "no-such-server"}),
+        )
+        .await
+        .unwrap();
+    let absent = all["data"][0]["id"].as_str().unwrap();
+    let refused =
+        house.perform("root", Face::Rest, "decide_access_request", decide(absent, "approve")).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.detail.contains("there is no server \"no-such-server\""), "{refused}");
+
+    let open = all["data"][0]["id"].clone();
+    let long = "x".repeat(1001);
+    let many: Vec<String> = (0..101).map(|n| format!("t{n}")).collect();
+    let ask = |changes: Value| {
+        let mut arguments = json!({"server_id": "tickets", "reason": "r", "confirm": true});
+        arguments.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        ("request_access", arguments)
+    };
+    let ruling = |changes: Value| {
+        let mut arguments = json!({"id": open, "decision": "approve", "confirm": true});
+        arguments.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        ("decide_access_request", arguments)
+    };
+    let cases = [
+        (ask(json!({"server_id": ""})), "server_id: expected"),
+        (ask(json!({"server_id": "a b"})), "server_id: expected"),
+        (ask(json!({"server_id": "../x"})), "server_id: expected"),
+        (ask(json!({"reason": " "})), "reason: expected 1 to 1000"),
+        (ask(json!({"reason": long})), "reason: expected 1 to 1000"),
+        (ask(json!({"reason": "a\u{202e}b"})), "reason: expected 1 to 1000"),
+        (ask(json!({"tools": []})), "tools: expected 1 to 100"),
+        (ask(json!({"tools": many})), "tools: expected 1 to 100"),
+        (ask(json!({"tools": ["list_*"]})), "tools: expected exact names"),
+        (ask(json!({"tools": [""]})), "tools: expected exact names"),
+        (ask(json!({"tools": ["a\u{200b}"]})), "tools: expected exact names"),
+        (ask(json!({"duration": "forever"})), "duration: expected 1m to 366d"),
+        (ask(json!({"duration": "367d"})), "duration: expected 1m to 366d"),
+        (ask(json!({"confirm": "true"})), "invalid type: string"),
+        (ask(json!({"until": "2030-01-01T00:00:00Z"})), "unknown field `until`"),
+        (ruling(json!({"decision": "maybe"})), "unknown variant `maybe`"),
+        (ruling(json!({"expires_at": "tomorrow"})), "expires_at: expected RFC 3339"),
+        (
+            ruling(json!({"expires_at": "2001-01-01T00:00:00Z"})),
+            "expires_at: expected an instant in the future",
+        ),
+        (
+            ruling(json!({"expires_at": "9999-01-01T00:00:00Z"})),
+            "expires_at: expected an instant in the future",
+        ),
+        (
+            ruling(json!({"expires_at": "2030-01-01T00:00:00Z", "duration": "1h"})),
+            "duration: expected nothing beside",
+        ),
+        (
+            ruling(json!({"decision": "reject", "duration": "1h"})),
+            "duration: expected nothing with reject",
+        ),
+        (ruling(json!({"note": ""})), "note: expected 1 to 1000"),
+        (("list_access_requests", json!({"status": "open"})), "unknown variant `open`"),
+        (("list_access_requests", json!({"server_id": "no server"})), "server_id: expected"),
+        (("list_access_requests", json!({"limit": 201})), "limit: expected 1 to 200"),
+        (("list_access_requests", json!({"cursor": "x"})), "cursor: expected"),
+    ];
+    let count = async || {
+        let all = house
+            .perform("root", Face::Tools, "list_access_requests", json!({"limit": 200}))
+            .await
+            .unwrap();
+        (all["data"].as_array().unwrap().len(), house.a.store.policies().await.unwrap().len())
+    };
+    let before = count().await;
+    for ((operation, arguments), expected) in cases {
+        let refused =
+            house.perform("root", Face::Tools, operation, arguments.clone()).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::InvalidParams, "{arguments}");
+        assert!(refused.detail.contains(expected), "{arguments}: {refused}");
+    }
+    assert_eq!(count().await, before);
+    // Too many at once.
+    for n in 0..16 {
+        answer(&format!("server-{n}")).await;
+    }
+    let one_more = json!({"server_id": "one-more", "reason": "r"});
+    let refused = house.perform("carol", Face::Rest, "request_access", one_more).await.unwrap_err();
+    assert!(refused.detail.contains("20 of your requests are open"), "{refused}");
+    // Pages.
+    let page = json!({"limit": 15});
+    let first = house.perform("carol", Face::Tools, "list_access_requests", page).await.unwrap();
+    let next = json!({"limit": 15, "cursor": first["next_cursor"]});
+    let second = house.perform("carol", Face::Tools, "list_access_requests", next).await.unwrap();
+    assert_eq!(
+        (first["data"].as_array().unwrap().len(), second["data"].as_array().unwrap().len()),
+        (15, 5)
+    );
+    assert_eq!(second["next_cursor"], Value::Null);
+}
