@@ -40,8 +40,27 @@ create table audit_tool_quarter (
 ) with (fillfactor = 80);
 create table audit_tool_day (like audit_tool_quarter including all) with (fillfactor = 80);
 
--- Who, with which client, where.
+-- Who, with which client.
 create table audit_person_quarter (
+    bucket      timestamptz not null,
+    actor_id    uuid        not null,
+    client_name text        not null,
+    replica     uuid        not null,
+    calls       bigint      not null,
+    failures    bigint      not null,
+    denied      bigint      not null,
+    primary key (bucket, actor_id, client_name, replica)
+) with (fillfactor = 80);
+create table audit_person_day (
+    like audit_person_quarter including all,
+    -- An agent account that acted for itself.
+    agent  boolean not null,
+    -- In which of the day's quarters calls were made.
+    active bit(96) not null
+) with (fillfactor = 80);
+
+-- The same of one server.
+create table audit_usage_quarter (
     bucket      timestamptz not null,
     server_id   uuid        not null,
     actor_id    uuid        not null,
@@ -50,20 +69,9 @@ create table audit_person_quarter (
     calls       bigint      not null,
     failures    bigint      not null,
     denied      bigint      not null,
-    primary key (bucket, server_id, actor_id, client_name, replica)
+    primary key (server_id, bucket, actor_id, client_name, replica)
 ) with (fillfactor = 80);
-create table audit_person_day (like audit_person_quarter including all) with (fillfactor = 80);
-
--- In which of a day's 96 quarters somebody made a call.
-create table audit_active_day (
-    bucket     timestamptz not null,
-    actor_id   uuid        not null,
-    replica    uuid        not null,
-    -- Of an agent account that acted for itself.
-    agent      boolean     not null,
-    quarters   bit(96)     not null,
-    primary key (bucket, actor_id, replica)
-) with (fillfactor = 80);
+create table audit_usage_day (like audit_usage_quarter including all) with (fillfactor = 80);
 
 -- What was refused, and what people were asked and answered.
 create table audit_verdict_quarter (
@@ -186,34 +194,45 @@ begin
                                 else coalesce(excluded.last_failure, stood.last_failure) end,
             last_failure_at = greatest(stood.last_failure_at, excluded.last_failure_at)
     ),
-    people as materialized (
+    usage as materialized (
         select quarter, day, server_id, actor_id, client_name, replica,
+            bool_and(actor_kind is not distinct from 'agent') as agent,
             sum(calls) as calls, sum(failures) as failures, sum(denied) as denied
         from counted where actor_id is not null
         group by quarter, day, server_id, actor_id, client_name, replica
     ),
+    usage_quarters as (
+        insert into audit_usage_quarter as stood
+        select quarter, server_id, actor_id, client_name, replica, calls, failures, denied from usage
+        on conflict (server_id, bucket, actor_id, client_name, replica) do update set
+            calls = stood.calls + excluded.calls, failures = stood.failures + excluded.failures,
+            denied = stood.denied + excluded.denied
+    ),
+    usage_days as (
+        insert into audit_usage_day as stood
+        select day, server_id, actor_id, client_name, replica, sum(calls), sum(failures), sum(denied)
+        from usage group by day, server_id, actor_id, client_name, replica
+        on conflict (server_id, bucket, actor_id, client_name, replica) do update set
+            calls = stood.calls + excluded.calls, failures = stood.failures + excluded.failures,
+            denied = stood.denied + excluded.denied
+    ),
     person_quarters as (
         insert into audit_person_quarter as stood
-        select quarter, server_id, actor_id, client_name, replica, calls, failures, denied from people
-        on conflict (bucket, server_id, actor_id, client_name, replica) do update set
+        select quarter, actor_id, client_name, replica, sum(calls), sum(failures), sum(denied)
+        from usage group by quarter, actor_id, client_name, replica
+        on conflict (bucket, actor_id, client_name, replica) do update set
             calls = stood.calls + excluded.calls, failures = stood.failures + excluded.failures,
             denied = stood.denied + excluded.denied
     ),
     person_days as (
         insert into audit_person_day as stood
-        select day, server_id, actor_id, client_name, replica, sum(calls), sum(failures), sum(denied)
-        from people group by day, server_id, actor_id, client_name, replica
-        on conflict (bucket, server_id, actor_id, client_name, replica) do update set
+        select day, actor_id, client_name, replica, sum(calls), sum(failures), sum(denied), bool_and(agent),
+            bit_or(set_bit(B'0'::bit(96), (extract(epoch from quarter - day) / 900)::integer,
+                           (calls > 0)::integer))
+        from usage group by day, actor_id, client_name, replica
+        on conflict (bucket, actor_id, client_name, replica) do update set
             calls = stood.calls + excluded.calls, failures = stood.failures + excluded.failures,
-            denied = stood.denied + excluded.denied
-    ),
-    active as (
-        insert into audit_active_day as stood
-        select day, actor_id, replica, bool_and(actor_kind is not distinct from 'agent'),
-            bit_or(set_bit(repeat('0', 96)::bit(96), (extract(epoch from quarter - day) / 900)::integer, 1))
-        from counted where made and actor_id is not null group by day, actor_id, replica
-        on conflict (bucket, actor_id, replica) do update set quarters = stood.quarters | excluded.quarters
-        where stood.quarters | excluded.quarters <> stood.quarters
+            denied = stood.denied + excluded.denied, active = stood.active | excluded.active
     ),
     verdicts as materialized (
         select quarter, day, action, coalesce(reason, '') as reason, server_id, resource_type, name, replica,
@@ -270,10 +289,20 @@ returns setof audit_tool_day language sql stable parallel safe as $$
     union all select * from audit_tool_quarter where bucket >= day_past and bucket < past
 $$;
 create function audit_people(first timestamptz, day_first timestamptz, day_past timestamptz, past timestamptz)
-returns setof audit_person_day language sql stable parallel safe as $$
+returns setof audit_person_quarter language sql stable parallel safe as $$
     select * from audit_person_quarter where bucket >= first and bucket < day_first
-    union all select * from audit_person_day where bucket >= day_first and bucket < day_past
+    union all select bucket, actor_id, client_name, replica, calls, failures, denied from audit_person_day
+        where bucket >= day_first and bucket < day_past
     union all select * from audit_person_quarter where bucket >= day_past and bucket < past
+$$;
+create function audit_usage(
+    server uuid, first timestamptz, day_first timestamptz, day_past timestamptz, past timestamptz)
+returns setof audit_usage_day language sql stable parallel safe as $$
+    select * from audit_usage_quarter where server_id = server and bucket >= first and bucket < day_first
+    union all select * from audit_usage_day
+        where server_id = server and bucket >= day_first and bucket < day_past
+    union all select * from audit_usage_quarter
+        where server_id = server and bucket >= day_past and bucket < past
 $$;
 create function audit_verdicts(first timestamptz, day_first timestamptz, day_past timestamptz, past timestamptz)
 returns setof audit_verdict_day language sql stable parallel safe as $$
@@ -282,11 +311,11 @@ returns setof audit_verdict_day language sql stable parallel safe as $$
     union all select * from audit_verdict_quarter where bucket >= day_past and bucket < past
 $$;
 
-revoke all on audit_calls_quarter, audit_tool_quarter, audit_tool_day, audit_person_quarter,
-    audit_person_day, audit_active_day, audit_verdict_quarter, audit_verdict_day from public, gateway_app;
+revoke all on audit_calls_quarter, audit_tool_quarter, audit_tool_day, audit_person_quarter, audit_person_day,
+    audit_usage_quarter, audit_usage_day, audit_verdict_quarter, audit_verdict_day from public, gateway_app;
 grant select, insert, update on audit_calls_quarter, audit_tool_quarter, audit_tool_day,
-    audit_person_quarter, audit_person_day, audit_active_day, audit_verdict_quarter, audit_verdict_day
-    to gateway_app;
+    audit_person_quarter, audit_person_day, audit_usage_quarter, audit_usage_day, audit_verdict_quarter,
+    audit_verdict_day to gateway_app;
 
 -- Nothing reads audit_rollup_hour and audit_rollup_day any more. They stay for replicas of an older release,
 -- which write them; a later migration drops them.

@@ -6,6 +6,9 @@
 
 mod span;
 
+use std::collections::HashMap;
+use std::ops::AddAssign;
+
 use gateway_core::Timestamp;
 use gateway_core::ids::{ServerId, UserId};
 use sqlx::{Postgres, Transaction};
@@ -32,6 +35,14 @@ pub struct Counts {
     pub failures: i64,
     /// Tool calls that were refused.
     pub denied: i64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Counts) {
+        self.calls += more.calls;
+        self.failures += more.failures;
+        self.denied += more.denied;
+    }
 }
 
 /// One tool in a range.
@@ -112,7 +123,7 @@ impl Store {
     }
 
     /// Calls in `span` by server.
-    pub async fn calls_by_server(&self, span: Span) -> Result<Vec<Group<ServerId>>, StoreError> {
+    pub async fn calls_by_server(&self, span: Span) -> Result<Vec<(ServerId, Counts)>, StoreError> {
         self.within("counting calls by server", by_server(self, span)).await
     }
 
@@ -139,9 +150,14 @@ impl Store {
         self.within("counting verdicts", verdicts(self, span)).await
     }
 
-    /// How many were active between each two neighbours of `bounds`, which ascend in whole quarters.
-    pub async fn active(&self, bounds: &[Timestamp]) -> Result<Vec<Active>, StoreError> {
-        self.within("counting active people", active(self, bounds)).await
+    /// How many were active between each two neighbours of `bounds`, which ascend in whole quarters, and in each of
+    /// the `groups` that those stretches make: their numbers, from 0 on.
+    pub async fn active(
+        &self,
+        bounds: &[Timestamp],
+        groups: &[usize],
+    ) -> Result<(Vec<Active>, Vec<Active>), StoreError> {
+        self.within("counting active people", active(self, bounds, groups)).await
     }
 }
 
@@ -189,50 +205,12 @@ async fn by_person(
     span: Span,
     server: Option<ServerId>,
 ) -> Result<Vec<Group<UserId>>, StoreError> {
-    let mut transaction = planned(store).await?;
-    let rows = sqlx::query!(
-        r#"select actor_id as "by!", sum(calls)::bigint as "calls!", sum(failures)::bigint as "failures!",
-            sum(denied)::bigint as "denied!"
-        from audit_people($1, $2, $3, $4) where ($5::uuid is null or server_id = $5) group by actor_id"#,
-        span.first(),
-        span.day_first(),
-        span.day_past(),
-        span.past(),
-        server.map(|id| id.0),
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    transaction.rollback().await?;
-    let groups = rows.into_iter().map(|row| Group {
-        by: UserId(row.by),
-        counts: Counts { calls: row.calls, failures: row.failures, denied: row.denied },
-        people: 1,
-    });
-    Ok(groups.collect())
-}
-
-async fn by_server(store: &Store, span: Span) -> Result<Vec<Group<ServerId>>, StoreError> {
-    let mut transaction = planned(store).await?;
-    let rows = sqlx::query!(
-        r#"select server_id as "by!", sum(calls)::bigint as "calls!", sum(failures)::bigint as "failures!",
-            sum(denied)::bigint as "denied!", count(*) as "people!"
-        from (select server_id, actor_id, sum(calls) as calls, sum(failures) as failures, sum(denied) as denied
-              from audit_people($1, $2, $3, $4) group by server_id, actor_id) p
-        group by server_id"#,
-        span.first(),
-        span.day_first(),
-        span.day_past(),
-        span.past(),
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    transaction.rollback().await?;
-    let groups = rows.into_iter().map(|row| Group {
-        by: ServerId(row.by),
-        counts: Counts { calls: row.calls, failures: row.failures, denied: row.denied },
-        people: row.people,
-    });
-    Ok(groups.collect())
+    let mut found: HashMap<UserId, Group<UserId>> = HashMap::new();
+    for part in people(store, span, server).await? {
+        let group = Group { by: part.actor, counts: Counts::default(), people: 1 };
+        found.entry(part.actor).or_insert(group).counts += part.counts;
+    }
+    Ok(found.into_values().collect())
 }
 
 async fn by_client(
@@ -240,29 +218,89 @@ async fn by_client(
     span: Span,
     server: Option<ServerId>,
 ) -> Result<Vec<Group<String>>, StoreError> {
+    let mut found: HashMap<String, Group<String>> = HashMap::new();
+    for Part { client, counts, .. } in people(store, span, server).await? {
+        let empty = || Group { by: client.clone(), counts: Counts::default(), people: 0 };
+        let group = found.entry(client.clone()).or_insert_with(empty);
+        group.counts += counts;
+        group.people += 1;
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Somebody's calls with one client.
+struct Part {
+    actor: UserId,
+    client: String,
+    counts: Counts,
+}
+
+macro_rules! part {
+    () => {
+        |row| Part {
+            actor: UserId(row.actor_id),
+            client: row.client_name,
+            counts: Counts { calls: row.calls, failures: row.failures, denied: row.denied },
+        }
+    };
+}
+
+async fn people(
+    store: &Store,
+    span: Span,
+    server: Option<ServerId>,
+) -> Result<Vec<Part>, StoreError> {
+    let (first, day_first) = (span.first(), span.day_first());
+    let (day_past, past) = (span.day_past(), span.past());
+    let mut transaction = planned(store).await?;
+    let found = match server {
+        Some(server) => sqlx::query!(
+            r#"select actor_id as "actor_id!", client_name as "client_name!", sum(calls)::bigint as "calls!",
+                sum(failures)::bigint as "failures!", sum(denied)::bigint as "denied!"
+            from audit_usage($1, $2, $3, $4, $5) group by actor_id, client_name"#,
+            server.0,
+            first,
+            day_first,
+            day_past,
+            past,
+        )
+        .map(part!())
+        .fetch_all(&mut *transaction)
+        .await?,
+        None => sqlx::query!(
+            r#"select actor_id as "actor_id!", client_name as "client_name!", sum(calls)::bigint as "calls!",
+                sum(failures)::bigint as "failures!", sum(denied)::bigint as "denied!"
+            from audit_people($1, $2, $3, $4) group by actor_id, client_name"#,
+            first,
+            day_first,
+            day_past,
+            past,
+        )
+        .map(part!())
+        .fetch_all(&mut *transaction)
+        .await?,
+    };
+    transaction.rollback().await?;
+    Ok(found)
+}
+
+async fn by_server(store: &Store, span: Span) -> Result<Vec<(ServerId, Counts)>, StoreError> {
     let mut transaction = planned(store).await?;
     let rows = sqlx::query!(
-        r#"select client_name as "by!", sum(calls)::bigint as "calls!", sum(failures)::bigint as "failures!",
-            sum(denied)::bigint as "denied!", count(*) as "people!"
-        from (select client_name, actor_id, sum(calls) as calls, sum(failures) as failures, sum(denied) as denied
-              from audit_people($1, $2, $3, $4) where ($5::uuid is null or server_id = $5)
-              group by client_name, actor_id) p
-        group by client_name"#,
+        r#"select server_id as "by!", sum(calls)::bigint as "calls!", sum(failures)::bigint as "failures!",
+            sum(denied)::bigint as "denied!"
+        from audit_calls_quarter where bucket >= $1 and bucket < $2 group by server_id"#,
         span.first(),
-        span.day_first(),
-        span.day_past(),
         span.past(),
-        server.map(|id| id.0),
     )
     .fetch_all(&mut *transaction)
     .await?;
     transaction.rollback().await?;
-    let groups = rows.into_iter().map(|row| Group {
-        by: row.by,
-        counts: Counts { calls: row.calls, failures: row.failures, denied: row.denied },
-        people: row.people,
+    let servers = rows.into_iter().map(|row| {
+        let counts = Counts { calls: row.calls, failures: row.failures, denied: row.denied };
+        (ServerId(row.by), counts)
     });
-    Ok(groups.collect())
+    Ok(servers.collect())
 }
 
 async fn by_time(
@@ -320,18 +358,30 @@ async fn verdicts(store: &Store, span: Span) -> Result<Vec<Verdicts>, StoreError
     Ok(verdicts.collect())
 }
 
-async fn active(store: &Store, bounds: &[Timestamp]) -> Result<Vec<Active>, StoreError> {
+async fn active(
+    store: &Store,
+    bounds: &[Timestamp],
+    groups: &[usize],
+) -> Result<(Vec<Active>, Vec<Active>), StoreError> {
+    let (Some(first), Some(past)) = (bounds.first(), bounds.last()) else {
+        return Ok((vec![], vec![]));
+    };
+    let numbers: Vec<i32> =
+        groups.iter().map(|group| i32::try_from(group + 1).unwrap_or(i32::MAX)).collect();
     let mut transaction = planned(store).await?;
-    let rows =
-        sqlx::query_file!("src/analytics/active.sql", bounds).fetch_all(&mut *transaction).await?;
+    let rows = sqlx::query_file!("src/analytics/active.sql", bounds, &numbers, first, past)
+        .fetch_all(&mut *transaction)
+        .await?;
     transaction.rollback().await?;
-    let mut counts = vec![Active::default(); bounds.len().saturating_sub(1)];
+    let mut stretches = vec![Active::default(); bounds.len() - 1];
+    let mut grouped = vec![Active::default(); groups.last().map_or(0, |last| last + 1)];
     for row in rows {
-        let Some(count) = place(&mut counts, row.place) else { continue };
+        let among = if row.grouped { &mut grouped } else { &mut stretches };
+        let Some(count) = place(among, row.place) else { continue };
         let kind = if row.agent { &mut count.agents } else { &mut count.people };
         *kind = row.active;
     }
-    Ok(counts)
+    Ok((stretches, grouped))
 }
 
 /// The stretch with that number, from 1.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use gateway_core::Timestamp;
 use gateway_core::caller::PrincipalKind;
 use gateway_core::ids::{ServerId, UserId};
-use gateway_store::analytics::{Counts, Group, ToolFigures};
+use gateway_store::analytics::{Active, Counts, Group, ToolFigures};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -77,7 +77,6 @@ datasets! {
         "failures": "calls that did not succeed",
         "failure_rate": "failures / calls",
         "denied": "tool calls that were refused",
-        "people": "people and agents that called or were refused",
     ]
     /// Calls by hour.
     ToolCallsHourly = "tool_calls_hourly" [
@@ -323,11 +322,10 @@ async fn users(run: &Run<'_>, range: &Range) -> Result<Vec<Row>, Refused> {
 async fn servers(run: &Run<'_>, range: &Range) -> Result<Vec<Row>, Refused> {
     let found = run.governance.store.calls_by_server(range.span).await;
     let mut found = found.map_err(Refused::store)?;
-    most_first(&mut found, |group| (group.counts, slug(run, group.by)));
-    let row = |group: Group<ServerId>| {
-        let mut row = vec![json!(slug(run, group.by)), json!(group.by)];
-        row.extend(counted(group.counts));
-        row.push(json!(group.people));
+    most_first(&mut found, |(server, counts)| (*counts, slug(run, *server)));
+    let row = |(server, counts): (ServerId, Counts)| {
+        let mut row = vec![json!(slug(run, server)), json!(server)];
+        row.extend(counted(counts));
         row
     };
     Ok(found.into_iter().map(row).collect())
@@ -413,15 +411,21 @@ async fn confirmations(run: &Run<'_>, range: &Range) -> Result<Vec<Row>, Refused
 }
 
 async fn adoption(run: &Run<'_>, range: &Range) -> Result<Vec<Row>, Refused> {
-    let mut rows = Vec::new();
-    for (period, Pieces(bounds)) in [("day", range.days()), ("week", range.weeks())] {
-        let active = run.governance.store.active(&bounds).await.map_err(Refused::store)?;
-        rows.extend(bounds.iter().zip(active).map(|(at, active)| {
+    let (Pieces(days), Pieces(weeks)) = (range.days(), range.weeks());
+    // Which week each day is in.
+    let weeks_begun = |day: &Timestamp| weeks.iter().filter(|week| *week <= day).count();
+    let begun = days.iter().take(days.len() - 1).map(|day| weeks_begun(day) - 1);
+    let groups: Vec<usize> = begun.collect();
+    let found = run.governance.store.active(&days, &groups).await;
+    let (by_day, by_week) = found.map_err(Refused::store)?;
+    let row = |period: &'static str| {
+        move |(at, active): (&Timestamp, Active)| {
             let (people, agents) = (active.people, active.agents);
             vec![json!(period), json!(range.day(*at)), json!(people), json!(agents)]
-        }));
-    }
-    Ok(rows)
+        }
+    };
+    let rows = days.iter().zip(by_day).map(row("day"));
+    Ok(rows.chain(weeks.iter().zip(by_week).map(row("week"))).collect())
 }
 
 async fn health(run: &Run<'_>, range: &Range, server: ServerId) -> Result<Vec<Row>, Refused> {

@@ -5,7 +5,7 @@ use super::*;
 const LOCKED: [&str; 5] =
     ["audit_intent", "audit_event", "audit_payload", "audit_batch", "audit_quarantine"];
 /// Counted from the locked ones, and changed as they grow.
-const DERIVED: [&str; 10] = [
+const DERIVED: [&str; 11] = [
     "audit_chain",
     "audit_replica",
     "audit_calls_quarter",
@@ -13,7 +13,8 @@ const DERIVED: [&str; 10] = [
     "audit_tool_day",
     "audit_person_quarter",
     "audit_person_day",
-    "audit_active_day",
+    "audit_usage_quarter",
+    "audit_usage_day",
     "audit_verdict_quarter",
     "audit_verdict_day",
 ];

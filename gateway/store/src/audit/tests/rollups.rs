@@ -123,24 +123,32 @@ async fn tools_agree(store: &Store, span: Span, server: Option<ServerId>) {
     assert_eq!(sorted(got), texts(store.pool(), sql).await, "tools {span:?}");
 }
 
-async fn people_agree(store: &Store, span: Span) {
+async fn people_agree(store: &Store, span: Span, server: Option<ServerId>) {
     let (counts, within) = (counts(), within(span));
-    let sql = |by: &str| {
+    let here = server.map_or("true".into(), |id| format!("server_id = '{id}'"));
+    let sql = |by: &str, whose: &str| {
         format!(
             "select {by} || ' ' || {counts} || ' ' || count(distinct actor_id) from audit_event
-             where {within} and ({MADE} or {REFUSED}) and actor_id is not null group by {by}"
+             where {within} and ({MADE} or {REFUSED}) and {here} and {whose} group by {by}"
         )
     };
-    let got = store.calls_by_person(span, None).await.unwrap();
+    let known = "actor_id is not null";
+    let got = store.calls_by_person(span, server).await.unwrap();
     let got = got.into_iter().map(|g| format!("{} {} {}", g.by, figures(g.counts), g.people));
-    assert_eq!(sorted(got), texts(store.pool(), sql("actor_id")).await, "people {span:?}");
-    let got = store.calls_by_server(span).await.unwrap();
-    let got = got.into_iter().map(|g| format!("{} {} {}", g.by, figures(g.counts), g.people));
-    assert_eq!(sorted(got), texts(store.pool(), sql("server_id")).await, "servers {span:?}");
-    let got = store.calls_by_client(span, None).await.unwrap();
+    assert_eq!(sorted(got), texts(store.pool(), sql("actor_id", known)).await, "people {span:?}");
+    let got = store.calls_by_client(span, server).await.unwrap();
     let got = got.into_iter().map(|g| format!("{} {} {}", g.by, figures(g.counts), g.people));
     let name = "coalesce(client_name, '')";
-    assert_eq!(sorted(got), texts(store.pool(), sql(name)).await, "clients {span:?}");
+    assert_eq!(sorted(got), texts(store.pool(), sql(name, known)).await, "clients {span:?}");
+    if server.is_none() {
+        let got = store.calls_by_server(span).await.unwrap();
+        let got = got.into_iter().map(|(by, counts)| format!("{by} {}", figures(counts)));
+        let sql = format!(
+            "select server_id || ' ' || {counts} from audit_event
+             where {within} and ({MADE} or {REFUSED}) group by server_id"
+        );
+        assert_eq!(sorted(got), texts(store.pool(), sql).await, "servers {span:?}");
+    }
 }
 
 async fn verdicts_agree(store: &Store, span: Span) {
@@ -164,24 +172,42 @@ async fn verdicts_agree(store: &Store, span: Span) {
 /// Stretches of uneven lengths, as those of days when clocks are changed.
 async fn times_agree(store: &Store, bounds: &[Timestamp]) {
     let got = store.calls_by_time(bounds, None).await.unwrap();
-    let active = store.active(bounds).await.unwrap();
-    assert_eq!((got.len(), active.len()), (bounds.len() - 1, bounds.len() - 1));
+    let stretches = bounds.len() - 1;
+    // The first stretch alone, the others by two.
+    let groups: Vec<usize> = (0..stretches).map(|place| place.div_ceil(2)).collect();
+    let (active, grouped) = store.active(bounds, &groups).await.unwrap();
+    assert_eq!((got.len(), active.len(), grouped.len()), (stretches, stretches, 1 + stretches / 2));
+    let whole = |group: usize| {
+        let of: Vec<usize> = (0..stretches).filter(|place| groups[*place] == group).collect();
+        Span::around(bounds[of[0]], bounds[of[of.len() - 1] + 1]).unwrap()
+    };
+    for (group, active) in grouped.into_iter().enumerate() {
+        assert_eq!(
+            active,
+            counted_active(store, &within(whole(group))).await,
+            "{groups:?} {group}"
+        );
+    }
     for (place, pair) in bounds.windows(2).enumerate() {
         let within = within(Span::around(pair[0], pair[1]).unwrap());
         let counts = counts();
         let sql = format!("select {counts} from audit_event where {within}");
         assert_eq!(texts(store.pool(), sql).await, [figures(got[place])], "{within}");
-        let distinct = |agent| {
-            format!(
-                "select count(distinct actor_id) from audit_event where {within} and {MADE}
-                 and (actor_kind = 'agent') = {agent}"
-            )
-        };
-        let expected = Active {
-            people: number(store, &distinct(false)).await,
-            agents: number(store, &distinct(true)).await,
-        };
+        let expected = counted_active(store, &within).await;
         assert_eq!(active[place], expected, "{within}");
+    }
+}
+
+async fn counted_active(store: &Store, within: &str) -> Active {
+    let distinct = |agent| {
+        format!(
+            "select count(distinct actor_id) from audit_event where {within} and {MADE}
+             and (actor_kind = 'agent') = {agent}"
+        )
+    };
+    Active {
+        people: number(store, &distinct(false)).await,
+        agents: number(store, &distinct(true)).await,
     }
 }
 
@@ -198,7 +224,8 @@ async fn all_agree(store: &Store, now: Timestamp) {
     for (from, until) in ranges {
         let span = Span::around(minutes(from), minutes(until)).unwrap();
         tools_agree(store, span, None).await;
-        people_agree(store, span).await;
+        people_agree(store, span, None).await;
+        people_agree(store, span, Some(ServerId(Uuid::from_u128(8)))).await;
         verdicts_agree(store, span).await;
     }
     let span = Span::around(minutes(4 * 1440), now).unwrap();
@@ -235,7 +262,7 @@ async fn rollups_equal_brute_force() {
 
     // What the migration counts of rows that stood before it.
     let tables = "audit_calls_quarter, audit_tool_quarter, audit_tool_day, audit_person_quarter,
-        audit_person_day, audit_active_day, audit_verdict_quarter, audit_verdict_day";
+        audit_person_day, audit_usage_quarter, audit_usage_day, audit_verdict_quarter, audit_verdict_day";
     sql(&store, &format!("truncate {tables}")).await;
     let calls = store.calls_by_time(&[now - time::Duration::days(1), now], None).await.unwrap();
     assert_eq!(calls[0], Counts::default());
