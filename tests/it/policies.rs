@@ -40,21 +40,22 @@ async fn a_new_policy_changes_what_connected_clients_list_and_may_call() {
         assert_eq!(made["effects"]["rows"][0]["gained"], json!(["list_items"]));
         let both = ["echo", "list_items"];
         assert_eq!(session.ask("tools/list", json!({})).await.names("tools"), both);
-        assert_eq!(session.call("list_items", json!({})).await.result()["isError"], Value::Null);
+        assert_ne!(session.call("list_items", json!({})).await.result()["isError"], true);
+        assert_eq!(rig.upstream.calls("list_items").len(), 1);
         eventually("the other replica lists it", Duration::from_secs(10), async || {
             let listed = elsewhere.modern("tools/list", json!({})).await.names("tools");
             (listed == both).then_some(())
         })
         .await;
 
-        // What really passed, asked again without the policy.
+        // What passed, and what was denied before there was the policy, asked again without it.
         let without = json!({"policy_id": made["id"], "delete": true});
-        let replayed = eventually("the call is recorded", Duration::from_secs(20), async || {
+        let replayed = eventually("the calls are recorded", Duration::from_secs(20), async || {
             let replayed = rig.ask("alice", "replay_policy", without.clone()).await;
-            (replayed["changed"] == json!(1)).then_some(replayed)
+            (replayed["changed"] == json!(2)).then_some(replayed)
         })
         .await;
-        assert_eq!(replayed["changes"], json!({"allow_to_deny": 1}), "{replayed}");
+        assert_eq!(replayed["changes"], json!({"allow_to_deny": 2}), "{replayed}");
         let row = &replayed["data"][0];
         assert_eq!(
             (&row["actor"], &row["target"]),

@@ -92,6 +92,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
             if let Some(grant) = &decision.grant {
+                crate::policy::act_as(&mut transaction, decision.decider).await?;
                 sqlx::query!(
                     "insert into policy (id, name, position, spec, source)
                      select $1, $2, coalesce(max(position), 0) + 1, $3, 'api' from policy",
