@@ -2,6 +2,8 @@
 //! `gateway_tests::rig`) and is audited at its end.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod attacks;

@@ -19,6 +19,7 @@ pub mod rig;
 pub mod serve;
 pub mod upstream;
 pub mod wait;
+pub mod webhook;
 
 /// reqwest is built without a TLS provider of its own.
 pub fn install_crypto() {

@@ -98,7 +98,7 @@ pub(crate) fn settings() -> GovernanceSettings {
         GovernanceSettings::new(root_key(), "https://gw.example.com".parse().unwrap());
     settings.oauth.registrations_per_hour = 60;
     // What looks after servers is looked at by tests of its own.
-    settings.servers.watch = false;
+    settings.servers.probe = std::time::Duration::ZERO;
     settings
 }
 

@@ -51,6 +51,7 @@ fn watched(probe: u64) -> GovernanceSettings {
     let mut settings = settings();
     settings.servers.probe = Duration::from_secs(probe);
     settings.refresh = Duration::from_secs(300);
+    settings.serves = false;
     settings
 }
 
@@ -155,7 +156,7 @@ async fn who_wants_to_know_who_calls_is_there_when_it_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_replicas_look_by_themselves_and_only_one_of_them() {
     let mut settings = watched(3_600);
-    settings.servers.watch = true;
+    settings.serves = true;
     let house = House::open_with(&settings, Arc::new(World::default())).await;
     eventually("the servers are looked at", async || {
         house.a.store.server_health().await.unwrap().len() == 2

@@ -3,5 +3,6 @@
 mod addresses;
 mod fetchers;
 mod fixture;
+mod mail;
 mod reading;
 mod sending;
