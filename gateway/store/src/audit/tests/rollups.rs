@@ -18,18 +18,18 @@ const NAME: &str = "case when resource_type in ('tool', 'prompt') and actor_id i
 /// Something of every kind that is counted, on two days and the edges of a third.
 fn event(n: u64, now: u64) -> Event {
     let mut subject = subject(&format!("tool_{}", n % 5));
-    subject.actor_id = (n % 11 != 0).then(|| user(u128::from(n % 7)));
+    subject.actor_id = (!n.is_multiple_of(11)).then(|| user(u128::from(n % 7)));
     subject.actor_kind = Some(if n % 7 == 6 { "agent" } else { "person" });
-    subject.client_name = (n % 4 != 0).then(|| format!("client {}", n % 3));
+    subject.client_name = (!n.is_multiple_of(4)).then(|| format!("client {}", n % 3));
     subject.server_id = [Some(ServerId(Uuid::from_u128(7))), Some(ServerId(Uuid::from_u128(8)))]
-        [usize::from(n % 3 == 0)];
+        [usize::from(n.is_multiple_of(3))];
     subject.resource_type = [Some("tool"), Some("tool"), Some("resource"), None][n as usize % 4];
     let at = now - n * 7919 % (3 * 86_400);
     let id =
         Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, at, (n % 1000) as u32 * 1000));
     let mut event = outcome(&intent(subject));
     (event.id, event.concludes_intent, event.result) = (EventId(id), false, None);
-    event.latency_us = (n % 6 != 0).then(|| 1 << (n % 40));
+    event.latency_us = (!n.is_multiple_of(6)).then(|| 1 << (n % 40));
     event.count = 1 + (n % 3) as u32;
     (event.action, event.outcome, event.reason) = match n % 13 {
         0 | 1 => (ActionType::ToolCallFailure, Outcome::Error, None),
