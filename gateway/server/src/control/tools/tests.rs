@@ -249,6 +249,14 @@ async fn example(server: &Server, operation: &str) -> Value {
             example = json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"});
         }
         "update_server" => example["title"] = json!("Tickets"),
+        "set_limit" | "delete_limit" => {
+            example = json!({"name": "some limit"});
+            if operation == "set_limit" {
+                example["principals"] = json!(["everyone"]);
+                example["server"] = json!("*");
+                example["budget"] = json!({"calls": 10_000});
+            }
+        }
         "decide_confirmation" => example["approve"] = json!(true),
         "request_access" => {
             example = json!({"server_id": "vault", "reason": "on call"});
