@@ -355,10 +355,11 @@ fn may_decide(run: &Run<'_>, request: &AccessRequest) -> bool {
 }
 
 fn must_be_open(run: &Run<'_>, request: &AccessRequest) -> Result<(), Refused> {
-    match request.status_at(run.governance.clock().now()) {
-        AccessRequestStatus::Pending => Ok(()),
-        status => Err(Refused::new(Reason::Conflict, format!("it is over: {}", status.as_str()))),
+    let status = request.status_at(run.governance.clock().now());
+    if status == AccessRequestStatus::Pending {
+        return Ok(());
     }
+    Err(Refused::new(Reason::Conflict, format!("it is over: {}", status.as_str())))
 }
 
 fn row(run: &Run<'_>, request: &AccessRequest) -> AccessRequestRow {
