@@ -1,12 +1,13 @@
 """What the seed's example prompts need, through the Runlayer MCP with the Python client: an administrator asks
 about the calls that the other clients have just made.
 
-Usage: RUNLAYER_URL=... ADMIN_KEY=... USER_KEY=... python prompts.py MODE...
+Usage: RUNLAYER_URL=... PROXY_URL=... ADMIN_KEY=... USER_KEY=... python prompts.py MODE...
 """
 
 import asyncio
 import collections
 import csv
+import datetime
 import io
 import os
 import sys
@@ -29,7 +30,7 @@ class Admin:
     async def refused(self, tool: str, **arguments: object) -> str:
         result = await self.client.call_tool(tool, arguments)
         assert result.is_error, f"{tool} {arguments}: was answered"
-        return result.content[0].text
+        return "\n".join(block.text for block in result.content)
 
     async def table(self, dataset: str, **more: object) -> list[dict]:
         report = await self.ask("export_analytics_dataset", dataset=dataset, **more)
@@ -40,7 +41,11 @@ class Admin:
 
 
 async def failures_by_server(admin: Admin) -> None:
-    page = await admin.ask("list_audit_logs", action_type=["tool_call_failure"], limit=50)
+    for _ in range(100):
+        page = await admin.ask("list_audit_logs", action_type=["tool_call_failure"], limit=50)
+        if page["data"]:
+            break
+        await asyncio.sleep(0.1)
     errors = collections.Counter()
     for row in page["data"]:
         entry = await admin.ask("get_audit_log", id=row["id"])
@@ -65,9 +70,10 @@ async def top_tools(admin: Admin) -> None:
 
 
 async def calls_per_hour(admin: Admin) -> None:
-    rows = await admin.table("tool_calls_hourly", timezone="Asia/Kathmandu")
+    start = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=7)).isoformat()
+    rows = await admin.table("tool_calls_hourly", start=start, timezone="Asia/Kathmandu")
     assert all(row["hour"].endswith("+05:45") for row in rows), rows[0]
-    assert sum(int(row["calls"]) for row in rows) > 0
+    assert sum(int(row["calls"]) for row in rows) > 0, rows
 
 
 async def clients_ranked(admin: Admin) -> None:
@@ -91,7 +97,8 @@ async def a_change(admin: Admin) -> None:
     for status in ["disabled", "active"]:
         change = {"server_id": "fixture", "status": status}
         assert status in await admin.refused("set_server_status", **change)
-        assert "confirm" in await admin.refused("set_server_status", **change, confirm="true")
+        unsure = await admin.refused("set_server_status", **change, confirm="true")
+        assert "confirm" in unsure, unsure
         done = await admin.ask("set_server_status", **change, confirm=True)
         assert done["after"] == status, done
 
@@ -121,10 +128,16 @@ PROMPTS = [
 ]
 
 
-async def connected(key: str, mode: str, use) -> None:
+async def a_failure(person: Admin) -> None:
+    """A tool of the fixture says that it failed."""
+    result = await person.client.call_tool("test_error_handling", {})
+    assert result.is_error, result
+
+
+async def connected(key: str, mode: str, use, server: str = "RUNLAYER_URL") -> None:
     headers = {"authorization": f"Bearer {os.environ[key]}"}
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-        transport = streamable_http_client(os.environ["RUNLAYER_URL"], http_client=http)
+        transport = streamable_http_client(os.environ[server], http_client=http)
         async with Client(transport, mode=mode) as client:
             await use(Admin(client))
 
@@ -137,6 +150,7 @@ async def nothing_of_others(person: Admin) -> None:
 
 async def main() -> int:
     failed = 0
+    await connected("ADMIN_KEY", "auto", a_failure, "PROXY_URL")
     for mode in sys.argv[1:]:
         cases = [("ADMIN_KEY", prompt) for prompt in PROMPTS] + [("USER_KEY", nothing_of_others)]
         for key, prompt in cases:
