@@ -62,6 +62,8 @@ fn the_planes_share_governance_only() {
 fn secrets_are_exposed_where_they_are_used() {
     let allowed = [
         "upstream/leg.rs",
+        // The mail server's password.
+        "upstream/mail.rs",
         // Credentials are made and compared there; what they hold is written out by the leg alone.
         "core/src/credential.rs",
         "/config/",
