@@ -17,11 +17,9 @@ use crate::telemetry;
 /// Where a refused tool result carries the same for machines, as the line's own refusals do.
 const REFUSAL_META: &str = "com.runlayer/refusal";
 
-/// Why an answer, as it is sent, says that its call was refused.
-pub(super) fn refused_for(answer: &[u8]) -> Option<Reason> {
-    let answer = std::str::from_utf8(answer).ok().filter(|text| text.contains(REFUSAL_META))?;
-    let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
-    let refusal = answer.pointer("/result/_meta")?.get(REFUSAL_META)?;
+/// Why a call was refused, if its result says so.
+pub(super) fn refused_for(result: &CallToolResult) -> Option<Reason> {
+    let refusal = result.meta.as_ref()?.get(REFUSAL_META)?;
     Reason::parse(refusal.get("reason")?.as_str()?)
 }
 

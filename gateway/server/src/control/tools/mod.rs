@@ -9,11 +9,12 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::caller::Caller;
+use gateway_core::reason::Reason;
 use gateway_governance::{Governance, Origin};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderValue, Request};
@@ -70,20 +71,21 @@ impl Local for InProcess {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let both = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert(ACCEPT, both);
-        let (mut head, body) = self.service.handle(request).await.into_parts();
-        let json = HeaderValue::from_static("application/json");
-        if head.headers.get(CONTENT_TYPE) != Some(&json) {
-            return Reply::from_parts(head, body.map_err(BodyError::from).boxed_unsync());
+        let why = Why::default();
+        request.extensions_mut().insert(why.clone());
+        // An answer is one JSON text: when it is there, the call is over.
+        let reply = self.service.handle(request).await;
+        let mut reply = reply.map(|body| body.map_err(BodyError::from).boxed_unsync());
+        if let Some(reason) = why.0.get() {
+            reply.extensions_mut().insert(*reason);
         }
-        // One JSON text, made whole before it is sent.
-        let Ok(whole) = body.collect().await;
-        let body = whole.to_bytes();
-        if let Some(reason) = call::refused_for(&body) {
-            head.extensions.insert(reason);
-        }
-        Reply::from_parts(head, Full::new(body).map_err(BodyError::from).boxed_unsync())
+        reply
     }
 }
+
+/// Where a call leaves the reason for which it was refused.
+#[derive(Clone, Default)]
+struct Why(Arc<OnceLock<Reason>>);
 
 /// The MCP server.
 #[derive(Clone)]
@@ -126,6 +128,11 @@ impl ServerHandler for RunlayerMcp {
         };
         let arguments = request.arguments.unwrap_or_default();
         let result = call::call(&self.governance, (caller, origin), entry, arguments).await;
+        let why = parts.and_then(|parts| parts.extensions.get::<Why>());
+        if let (Some(why), Some(reason)) = (why, call::refused_for(&result)) {
+            // One request is one call.
+            let _ = why.0.set(reason);
+        }
         Ok(CallToolResponse::from(result))
     }
 
