@@ -136,6 +136,37 @@ pub struct Event {
     pub count: u32,
 }
 
+impl Event {
+    /// One that stands for itself and concludes no intent; nothing was measured, said or kept.
+    pub fn new(
+        id: EventId,
+        at: Timestamp,
+        call: CallId,
+        subject: impl Into<Arc<Subject>>,
+        action: ActionType,
+        outcome: Outcome,
+    ) -> Event {
+        Event {
+            id,
+            at,
+            call,
+            concludes_intent: false,
+            subject: subject.into(),
+            action,
+            outcome,
+            reason: None,
+            detail: None,
+            latency_us: None,
+            upstream_us: None,
+            request_bytes: None,
+            response_bytes: None,
+            arguments: None,
+            result: None,
+            count: 1,
+        }
+    }
+}
+
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -280,22 +280,15 @@ impl Confirmations {
         };
         subject.identified(caller);
         self.trail.conclude(Event {
-            id: EventId(uuid7(now, &*self.random)),
-            at: now,
-            call: CallId(uuid7(now, &*self.random)),
-            concludes_intent: false,
-            subject: Arc::new(subject),
-            action: action(approve),
-            outcome: Outcome::Ok,
-            reason: None,
             detail: Some(format!("answered for call {}", confirmation.call)),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(uuid7(now, &*self.random)),
+                now,
+                CallId(uuid7(now, &*self.random)),
+                subject,
+                action(approve),
+                Outcome::Ok,
+            )
         });
     }
 }

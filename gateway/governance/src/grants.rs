@@ -64,22 +64,15 @@ impl Grants {
             ..Subject::default()
         };
         self.trail.conclude(Event {
-            id: EventId(uuid7(now, &*self.random)),
-            at: now,
-            call: CallId(uuid7(now, &*self.random)),
-            concludes_intent: false,
-            subject: Arc::new(subject),
-            action: ActionType::AccessRequestExpired,
-            outcome: Outcome::Ok,
-            reason: None,
             detail: Some(format!("access of {} is over", request.principal)),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(uuid7(now, &*self.random)),
+                now,
+                CallId(uuid7(now, &*self.random)),
+                subject,
+                ActionType::AccessRequestExpired,
+                Outcome::Ok,
+            )
         });
     }
 }

@@ -208,27 +208,21 @@ impl Watcher {
             resource_name: Some(server.id.to_string()),
             ..Subject::default()
         };
-        let known = |reason: &Reason| Some(reason.as_str()) == health.reason.as_deref();
         self.trail.conclude(Event {
-            id: EventId(id()),
-            at: now,
-            call: CallId(id()),
-            concludes_intent: false,
-            subject: Arc::new(subject),
-            action: ActionType::ServerHealthChanged,
-            outcome: if failing { Outcome::Error } else { Outcome::Ok },
-            reason: Reason::ALL.into_iter().find(known),
+            reason: health.reason.as_deref().and_then(Reason::parse),
             detail: Some(match &health.detail {
                 Some(detail) => format!("{}: {detail}", health.status.as_str()),
                 None => health.status.as_str().to_owned(),
             }),
-            latency_us: None,
             upstream_us: health.latency_us.and_then(|us| u64::try_from(us).ok()),
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(id()),
+                now,
+                CallId(id()),
+                subject,
+                ActionType::ServerHealthChanged,
+                if failing { Outcome::Error } else { Outcome::Ok },
+            )
         });
     }
 

@@ -221,22 +221,16 @@ impl Learner {
         };
         let definitions = format!(r#"{{"before":{},"after":{}}}"#, tool.before, tool.after);
         self.trail.conclude(Event {
-            id: EventId(id()),
-            at: now,
-            call: CallId(id()),
-            concludes_intent: false,
-            subject: Arc::new(subject),
-            action: ActionType::ToolDefinitionChanged,
-            outcome: Outcome::Ok,
-            reason: None,
             detail: Some(format!("definition hash {before}, now {after}")),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
             result: Some(definitions.into()),
-            count: 1,
+            ..Event::new(
+                EventId(id()),
+                now,
+                CallId(id()),
+                subject,
+                ActionType::ToolDefinitionChanged,
+                Outcome::Ok,
+            )
         });
     }
 }

@@ -4,7 +4,8 @@
 //! asked of the policies; what an operation does stands under [`crate::operations`].
 //!
 //! Records: in the tools' face the call itself travels the governed line, which writes its intent and its
-//! event, with the reason of a refusal; here only a change's own event is added. In the other faces this is the only record.
+//! event, with the reason of a refusal; here only a change's own event is added. In the other faces this is
+//! the only record.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -267,22 +268,15 @@ impl Record<'_> {
         let now = self.governance.clock().now();
         let took = self.started.elapsed().as_micros();
         Event {
-            id: EventId(self.governance.next_id(now)),
-            at: now,
-            call: self.origin.call,
-            concludes_intent: false,
-            subject: Arc::new(self.subject(&about)),
-            action,
-            outcome,
-            reason: None,
-            detail: None,
             latency_us: Some(u64::try_from(took).unwrap_or(u64::MAX)),
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(self.governance.next_id(now)),
+                now,
+                self.origin.call,
+                self.subject(&about),
+                action,
+                outcome,
+            )
         }
     }
 }

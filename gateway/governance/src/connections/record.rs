@@ -82,22 +82,17 @@ impl Connections {
         let Intended { call, subject } = intended;
         let now = self.clock.now();
         self.trail.conclude(Event {
-            id: EventId(uuid7(now, &*self.random)),
-            at: now,
-            call,
             concludes_intent: true,
-            subject,
-            action,
-            outcome: if trouble.is_some() { Outcome::Error } else { Outcome::Ok },
             reason: trouble.map(|trouble| trouble.reason),
             detail: trouble.map(|trouble| trouble.detail.clone()),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(uuid7(now, &*self.random)),
+                now,
+                call,
+                subject,
+                action,
+                if trouble.is_some() { Outcome::Error } else { Outcome::Ok },
+            )
         });
     }
 }

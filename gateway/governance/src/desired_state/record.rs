@@ -83,22 +83,17 @@ impl Recorder<'_> {
     fn bare(&self, call: CallId, outcome: Outcome, error: Option<&StoreError>) -> Event {
         let now = self.clock.now();
         Event {
-            id: EventId(uuid7(now, self.random)),
-            at: now,
-            call,
             concludes_intent: true,
-            subject: Arc::new(subject()),
-            action: ActionType::OperationRead,
-            outcome,
             reason: error.map(|_| Reason::Internal),
             detail: error.map(ToString::to_string),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(uuid7(now, self.random)),
+                now,
+                call,
+                subject(),
+                ActionType::OperationRead,
+                outcome,
+            )
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Sending what is stored: one worker a channel, so that a slow receiver of the one keeps nothing of the
 //! other; with pauses that grow, until it arrives or is given up.
 
-use std::sync::Arc;
-
 use gateway_core::Timestamp;
 use gateway_core::ids::{CallId, EventId};
 use gateway_core::reason::Reason;
@@ -153,25 +151,19 @@ impl Notices {
             ..Subject::default()
         };
         self.trail.conclude(Event {
-            id: EventId(uuid7(now, &*self.random)),
-            at: now,
-            call: CallId(uuid7(now, &*self.random)),
-            concludes_intent: false,
-            subject: Arc::new(subject),
-            action: ActionType::NoticeFailed,
-            outcome: Outcome::Error,
             reason: Some(Reason::UpstreamUnreachable),
             detail: Some(format!(
                 "{} given up after {} attempts: {error}",
                 notice.kind, notice.attempts
             )),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(uuid7(now, &*self.random)),
+                now,
+                CallId(uuid7(now, &*self.random)),
+                subject,
+                ActionType::NoticeFailed,
+                Outcome::Error,
+            )
         });
     }
 }

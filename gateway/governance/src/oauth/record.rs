@@ -142,22 +142,16 @@ impl AuthorizationServer {
             format!("{}: {told}", error.code.as_str())
         };
         Event {
-            id: EventId(uuid7(now, &*self.random)),
-            at: now,
-            call: note.origin.call,
-            concludes_intent: false,
-            subject: Arc::new(note.subject),
-            action,
-            outcome,
             reason: error.map(|error| error.code.reason()),
             detail: error.map(detail),
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(uuid7(now, &*self.random)),
+                now,
+                note.origin.call,
+                note.subject,
+                action,
+                outcome,
+            )
         }
     }
 }

@@ -56,22 +56,19 @@ impl Provisioning<'_> {
         };
         let took = started.elapsed().as_micros();
         governance.trail().conclude(Event {
-            id: EventId(governance.next_id(now)),
-            at: now,
-            call: origin.call,
             concludes_intent: true,
-            subject,
-            action: about.action,
-            outcome,
             reason,
             detail,
             latency_us: Some(u64::try_from(took).unwrap_or(u64::MAX)),
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
             result,
-            count: 1,
+            ..Event::new(
+                EventId(governance.next_id(now)),
+                now,
+                origin.call,
+                subject,
+                about.action,
+                outcome,
+            )
         });
         if done.is_ok()
             && let Err(error) = governance.refresh().await

@@ -89,23 +89,13 @@ impl SignIn {
         outcome: Outcome,
     ) -> Event {
         let now = self.clock.now();
-        Event {
-            id: EventId(crate::ports::uuid7(now, &*self.random)),
-            at: now,
-            call: origin.call,
-            concludes_intent: false,
-            subject: Arc::new(subject),
+        Event::new(
+            EventId(crate::ports::uuid7(now, &*self.random)),
+            now,
+            origin.call,
+            subject,
             action,
             outcome,
-            reason: None,
-            detail: None,
-            latency_us: None,
-            upstream_us: None,
-            request_bytes: None,
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
-        }
+        )
     }
 }

@@ -1,8 +1,6 @@
 //! Who calls the control plane. A request carries one credential; a bad one is never passed over for a weaker way
 //! in, and a refusal says where to sign in (RFC 9728) and leaves a record.
 
-use std::sync::Arc;
-
 use gateway_core::Timestamp;
 use gateway_core::caller::Caller;
 use gateway_core::ids::{CallId, EventId};
@@ -89,22 +87,18 @@ impl Visit {
         let source = self.subject.client_ip.clone().unwrap_or_default();
         let identified = self.subject.actor_id.is_some();
         let event = Event {
-            id: EventId(governance.next_id(now)),
-            at: now,
-            call: self.call,
-            concludes_intent: false,
-            subject: Arc::new(self.subject),
-            action,
-            outcome: Outcome::Denied,
             reason: Some(turned.reason),
             detail: Some(turned.detail.clone()).filter(|detail| !detail.is_empty()),
             latency_us: u64::try_from(latency).ok(),
-            upstream_us: None,
             request_bytes: Some(self.request_bytes),
-            response_bytes: None,
-            arguments: None,
-            result: None,
-            count: 1,
+            ..Event::new(
+                EventId(governance.next_id(now)),
+                now,
+                self.call,
+                self.subject,
+                action,
+                Outcome::Denied,
+            )
         };
         telemetry::observe(&event);
         match identified {
