@@ -6,6 +6,8 @@
 mod decide;
 mod duration;
 
+use std::sync::Arc;
+
 use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::ids::{AccessRequestId, ServerId, Slug};
 use gateway_core::reason::Reason;
@@ -336,7 +338,7 @@ fn is_own(run: &Run<'_>, user: &User, request: &AccessRequest) -> bool {
 }
 
 /// The server that was asked for, as it is now.
-fn server_of<'a>(run: &'a Run<'_>, request: &AccessRequest) -> Option<&'a std::sync::Arc<Server>> {
+fn server_of<'a>(run: &'a Run<'_>, request: &AccessRequest) -> Option<&'a Arc<Server>> {
     match request.server_id {
         Some(id) => run.snapshot.server_by_id(id),
         None => run.snapshot.server(&request.server),
@@ -348,7 +350,7 @@ fn may_decide(run: &Run<'_>, request: &AccessRequest) -> bool {
     let owns = server_of(run, request).is_some_and(|server| run.administers(server));
     let about_self = run.caller.principals().any(|user| is_own(run, user, request));
     let stance = Stance { owns, about_self };
-    let may = |user: &std::sync::Arc<User>| {
+    let may = |user: &Arc<User>| {
         run.snapshot.policies.authorize_as(user, "decide_access_request", stance)
     };
     run.caller.principals().all(may)
@@ -383,11 +385,14 @@ fn row(run: &Run<'_>, request: &AccessRequest) -> AccessRequestRow {
     }
 }
 
+/// People read records of their own: those name the server only where it is theirs to know.
 fn about(run: &Run<'_>, request: &AccessRequest) -> About {
+    let knows =
+        |server: &&Arc<Server>| run.may(false) || run.administers(server) || run.may_enter(server);
     About {
         kind: Some("access_request"),
         name: Some(request.id.to_string()),
-        server: server_of(run, request).cloned(),
+        server: server_of(run, request).filter(knows).cloned(),
     }
 }
 

@@ -278,6 +278,12 @@ async fn asking_tells_nobody_what_exists_and_what_does_not_fit_changes_nothing()
     let found =
         house.perform("carol", Face::Tools, "list_access_requests", filtered).await.unwrap();
     assert_eq!(found["data"].as_array().unwrap().len(), 1, "nor does a filter");
+    // Nor do the records of having asked.
+    let types = vec!["access_request_created".into()];
+    let asked = EventFilter { action_types: types, ..EventFilter::default() };
+    let rows = house.all_rows(&asked).await;
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row.server_id.is_none() && row.server_slug.is_none()));
     // What does not exist cannot be granted, and whoever decides is told.
     let all = house
         .perform(
