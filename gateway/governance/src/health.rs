@@ -80,7 +80,6 @@ impl Watcher {
     pub(crate) async fn follow(&self, shutdown: CancellationToken) {
         let mut watch: Option<Watch> = None;
         loop {
-            let pause = if watch.is_some() { TICK } else { STAND_BY };
             let turn = async {
                 if let Some(held) = &mut watch
                     && !held.holds().await
@@ -93,7 +92,7 @@ impl Watcher {
                 if watch.is_some() && self.current.is_fresh() {
                     self.round().await;
                 }
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(if watch.is_some() { TICK } else { STAND_BY }).await;
             };
             tokio::select! {
                 () = shutdown.cancelled() => break,
