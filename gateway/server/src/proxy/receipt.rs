@@ -237,7 +237,7 @@ fn refused(reason: Reason) -> Option<ActionType> {
         Some(ActionType::AccessDenied)
     } else if reason == Reason::ConfirmationRequired {
         Some(ActionType::ConfirmationRequested)
-    } else if reason == Reason::ScannerBlocked {
+    } else if matches!(reason, Reason::ScannerBlocked | Reason::DefinitionNotApproved) {
         Some(ActionType::SecurityViolation)
     } else {
         Some(ActionType::RequestRefused)
