@@ -5,7 +5,11 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Class, Guard, hidden};
+use super::rule::Rule;
+use super::{Class, Guard, actions, hidden, injection, personal, secrets};
+
+/// The built-in rules, table by table.
+const TABLES: &[&[Rule]] = &[secrets::RULES, personal::RULES, injection::RULES, actions::RULES];
 
 /// A pattern that the organisation looks for besides the built-in rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +45,16 @@ pub(super) struct Hit {
 
 /// Every rule, ready to be looked for. Shared; building one is expensive, using it is not.
 #[derive(Debug)]
-pub struct Detectors {}
+pub struct Detectors {
+    rules: Vec<&'static Rule>,
+}
 
 impl Detectors {
     /// Only the built-in rules.
     pub fn built_in() -> Arc<Detectors> {
-        static BUILT_IN: LazyLock<Arc<Detectors>> = LazyLock::new(|| Arc::new(Detectors {}));
+        static BUILT_IN: LazyLock<Arc<Detectors>> = LazyLock::new(|| {
+            Arc::new(Detectors { rules: TABLES.iter().copied().flatten().collect() })
+        });
         BUILT_IN.clone()
     }
 
@@ -69,6 +77,7 @@ impl Detectors {
         wanted: &dyn Fn(Class) -> bool,
         text: &str,
     ) -> Vec<Hit> {
+        debug_assert!(self.rules.iter().all(|rule| rule.weight <= 100));
         if !wanted(Class::HiddenCharacters) {
             return vec![];
         }

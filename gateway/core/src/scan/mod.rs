@@ -4,11 +4,15 @@
 //! one pass over a text; [`message`] walks a JSON text, undoes its escapes and maps what was found back to bytes, which
 //! [`message::mask`] replaces. Who asks: `proxy/scan.rs` (arguments), `proxy/filter.rs` (results, definitions).
 
+mod actions;
 mod detectors;
 mod hidden;
+mod injection;
 pub mod message;
+mod personal;
 pub mod rule;
 mod scanning;
+mod secrets;
 
 pub use detectors::{BadPattern, Detectors, Pattern};
 pub use message::Found;
