@@ -13,6 +13,7 @@ mod personal;
 pub mod rule;
 mod scanning;
 mod secrets;
+mod tables;
 
 pub use detectors::{BadPattern, Detectors, Pattern};
 pub use message::Found;
