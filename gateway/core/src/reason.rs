@@ -104,13 +104,15 @@ pub enum Reason {
     EntityNotFound,
     /// Two changes met.
     Conflict,
+    /// As many of the caller's own as may be open are.
+    TooManyOpen,
     /// Our own fault.
     Internal,
 }
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 49] = [
+    pub const ALL: [Reason; 50] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -160,6 +162,7 @@ impl Reason {
         Reason::RoleMissing,
         Reason::EntityNotFound,
         Reason::Conflict,
+        Reason::TooManyOpen,
     ];
 
     /// The stable name: audit rows, metric labels, runbook headings, `data.reason`.
@@ -388,6 +391,9 @@ impl Reason {
             }
             Reason::Conflict => {
                 ("conflict", 409, -31409, "Somebody else changed it; read it again")
+            }
+            Reason::TooManyOpen => {
+                ("too_many_open", 409, -31409, "Too many of yours are open; nothing was made")
             }
             Reason::Internal => (
                 "internal",

@@ -25,12 +25,7 @@ impl Recorded {
 pub(super) async fn record(mut scanned: Scanned, proxy: &Proxy) -> Result<Recorded, Refusal> {
     let waits = has_effects(&scanned.permitted.routed.understood.ask);
     let understood = &mut scanned.permitted.routed.understood;
-    let arguments = understood.call().and_then(|call| call.arguments.clone());
-    let received = &mut understood.identified.received;
-    received.receipt.arguments = arguments
-        .filter(|span| span.len() <= proxy.settings.payload_limit)
-        .map(|span| received.body.slice(span));
-    let intent = received.receipt.intent();
+    let intent = understood.identified.received.receipt.intent();
     if !waits {
         proxy.governance.trail().record_detached(intent);
         return Ok(Recorded { scanned });

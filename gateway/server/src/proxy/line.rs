@@ -28,7 +28,7 @@ impl Proxy {
     async fn line(&self, exchange: Exchange) -> Result<Reply, Refusal> {
         let received = accept::receive(exchange, self)?;
         let identified = identify::caller(received, self).await?;
-        let understood = parse::message(identified)?;
+        let understood = parse::message(identified, self)?;
         let routed = resolve::route(understood, self).await?;
         if let Some(agreement) = confirm::agreement(&routed) {
             return Box::pin(confirm::settle(routed, agreement, self)).await;
