@@ -10,6 +10,7 @@ use crate::Timestamp;
 use crate::caller::Caller;
 use crate::ids::{CallId, ConfirmationId, EventId, ServerId, UserId};
 use crate::reason::Reason;
+use crate::scan::{Class, Guard, Mode};
 
 /// Who did what through what: the part that an intent and its event share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -76,12 +77,26 @@ impl Subject {
 /// Something that a scanner saw. Never holds what it found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Stable rule name, for instance `hidden_tag_characters`.
-    pub rule: &'static str,
-    /// Byte offset of the first occurrence in the body.
+    /// Who looked.
+    pub guard: Guard,
+    /// What kind of thing it is.
+    pub class: Class,
+    /// Stable rule name, for instance `github_token`.
+    pub rule: Arc<str>,
+    /// What was done about it.
+    pub mode: Mode,
+    /// The string that holds it, as a JSON Pointer (RFC 6901) into the message.
+    pub path: String,
+    /// Byte offset in the message.
     pub offset: usize,
-    /// How often.
-    pub count: usize,
+    /// Bytes.
+    pub length: usize,
+    /// Its first characters, at most a quarter of it.
+    pub excerpt: String,
+    /// A keyed hash: the same secret has the same one.
+    pub fingerprint: String,
+    /// What scanning the message took, microseconds.
+    pub scan_us: u64,
 }
 
 /// A call that is about to leave.
@@ -301,7 +316,9 @@ impl ActionType {
             | Reason::RoleMissing
             | Reason::EntityNotFound => Some(ActionType::AccessDenied),
             Reason::ConfirmationRequired => Some(ActionType::ConfirmationRequested),
-            Reason::ScannerBlocked => Some(ActionType::SecurityViolation),
+            Reason::ScannerBlocked | Reason::DefinitionNotApproved => {
+                Some(ActionType::SecurityViolation)
+            }
             Reason::UpstreamUnreachable
             | Reason::UpstreamTimeout
             | Reason::UpstreamInvalid
@@ -327,6 +344,8 @@ impl ActionType {
             | Reason::ServerDisabled
             | Reason::SessionUnknown
             | Reason::TaskUnknown
+            | Reason::ScanLimitExceeded
+            | Reason::ScannerUnavailable
             | Reason::AuditUnavailable
             | Reason::CatalogueStale
             | Reason::ConnectionRequired

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
+use gateway_core::scan::Scanning;
 use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
@@ -58,6 +59,7 @@ pub struct Snapshot {
     /// Every key that signs access tokens, or did.
     pub signing_keys: Arc<Vec<StoredSigningKey>>,
     revoked: HashSet<SessionId>,
+    scanning: Arc<Scanning>,
 }
 
 /// A catalogue that cannot be decided with.
@@ -147,6 +149,7 @@ impl Snapshot {
             policies,
             sources,
             ends_at,
+            scanning: Arc::default(),
         })
     }
 
@@ -159,6 +162,11 @@ impl Snapshot {
     pub fn server(&self, id_or_slug: &str) -> Option<&Arc<Server>> {
         let by_slug = self.by_slug.get(id_or_slug).and_then(|&i| self.servers.get(i));
         by_slug.or_else(|| self.server_by_id(ServerId(Uuid::parse_str(id_or_slug).ok()?)))
+    }
+
+    /// What is looked for on the way to and from that server, and what is done about it.
+    pub fn scanning(&self, _server: ServerId) -> &Arc<Scanning> {
+        &self.scanning
     }
 
     /// The server of that id.

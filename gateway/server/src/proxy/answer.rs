@@ -80,6 +80,8 @@ fn is_for_the_model(refusal: &Refusal) -> bool {
                 | Reason::ConfirmationDeclined
                 | Reason::ConfirmationExpired
                 | Reason::ScannerBlocked
+                | Reason::ScanLimitExceeded
+                | Reason::DefinitionNotApproved
                 | Reason::ConnectionRequired
                 | Reason::ConnectionStale
         )
