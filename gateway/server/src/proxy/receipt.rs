@@ -207,7 +207,7 @@ impl Receipt {
             return;
         }
         if let (Some(reason), Outcome::Error, None) = (self.behind, ended.outcome, ended.reason) {
-            let denied = !is_failure(reason);
+            let denied = ActionType::of_refusal(reason).is_some();
             ended.outcome = if denied { Outcome::Denied } else { Outcome::Error };
             ended.reason = Some(reason);
         }
@@ -263,7 +263,7 @@ impl Receipt {
     }
 
     fn action(&self, ended: &Ended) -> ActionType {
-        if let Some(action) = ended.reason.and_then(refused) {
+        if let Some(action) = ended.reason.and_then(ActionType::of_refusal) {
             return action;
         }
         let ok = ended.outcome == Outcome::Ok;
@@ -280,45 +280,6 @@ impl Receipt {
             (Kind::Relay, _) => ActionType::MessageRelayed,
         }
     }
-}
-
-/// The action type of a refusal; `None` for failures behind us, which are the call's own.
-fn refused(reason: Reason) -> Option<ActionType> {
-    let denied = [
-        Reason::PolicyDenied,
-        Reason::TargetNotFound,
-        Reason::ServerNotFound,
-        Reason::RoleMissing,
-        Reason::EntityNotFound,
-        Reason::ConfirmationDeclined,
-        Reason::ConfirmationExpired,
-    ];
-    if is_failure(reason) {
-        None
-    } else if reason.is_about_the_credential() {
-        Some(ActionType::AuthFailed)
-    } else if denied.contains(&reason) {
-        Some(ActionType::AccessDenied)
-    } else if reason == Reason::ConfirmationRequired {
-        Some(ActionType::ConfirmationRequested)
-    } else if matches!(reason, Reason::ScannerBlocked | Reason::DefinitionNotApproved) {
-        Some(ActionType::SecurityViolation)
-    } else {
-        Some(ActionType::RequestRefused)
-    }
-}
-
-/// True for what went wrong behind the decision: the call was not refused, it failed.
-pub(super) fn is_failure(reason: Reason) -> bool {
-    [
-        Reason::UpstreamUnreachable,
-        Reason::UpstreamTimeout,
-        Reason::UpstreamInvalid,
-        Reason::UpstreamAddressRefused,
-        Reason::UpstreamCredentialMissing,
-        Reason::Internal,
-    ]
-    .contains(&reason)
 }
 
 fn micros(since: Instant) -> u64 {

@@ -4,10 +4,10 @@
 use gateway_core::decision::Denial;
 use gateway_core::mcp::{Call, Era, MessageKind, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::Outcome;
+use gateway_core::record::{ActionType, Outcome};
 
 use super::parse::Understood;
-use super::receipt::{Ended, Receipt, is_failure};
+use super::receipt::{Ended, Receipt};
 use super::resolve::Routed;
 use super::{Proxy, answer};
 use crate::exchange::Reply;
@@ -138,10 +138,10 @@ impl Refusal {
     }
 
     fn record(self) {
-        let outcome = match (self.sent, is_failure(self.reason)) {
+        let outcome = match (self.sent, ActionType::of_refusal(self.reason)) {
             (true, _) => Outcome::Unknown,
-            (false, true) => Outcome::Error,
-            (false, false) => Outcome::Denied,
+            (false, None) => Outcome::Error,
+            (false, Some(_)) => Outcome::Denied,
         };
         self.receipt.conclude(Ended::without_body(outcome, Some(self.reason), self.detail));
     }

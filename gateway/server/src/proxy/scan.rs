@@ -61,11 +61,7 @@ pub(super) fn request(counted: Counted, proxy: &Proxy) -> Result<Scanned, Refusa
     let seen = screen.message(text(&body));
     let mut seen = forwarded(&permitted.routed, &screen).fold(seen, Seen::and);
     note(&mut permitted.routed, text(&body), &seen, proxy);
-    let cleared = seen.clear(body.clone()).and_then(|cleared| {
-        let masked = *cleared.bytes() != body;
-        if masked { agrees(&permitted.routed, cleared) } else { Ok(cleared) }
-    });
-    match cleared {
+    match clear(&permitted.routed, &mut seen, body) {
         Ok(body) => Ok(Scanned { permitted, body }),
         Err(blocked) => Err(blocked.refuse(permitted.routed)),
     }
@@ -78,14 +74,21 @@ pub(super) fn before_asking(routed: &mut Routed, proxy: &Proxy) -> Result<Option
     let body = routed.understood.identified.received.body.clone();
     let text = text(&body);
     // It has not been taken out yet.
-    let mut seen = screen.message_but(text, |found| is_ours(text, &found.path));
+    let seen = screen.message_but(text, |found| is_ours(text, &found.path));
+    let mut seen = forwarded(routed, &screen).fold(seen, Seen::and);
     note(routed, text, &seen, proxy);
-    seen.clear(body.clone())?;
+    clear(routed, &mut seen, body.clone())?;
     let arguments = routed.understood.arguments();
     let part = arguments.and_then(|arguments| arguments.span_in(text));
     // What was too long to be read is shown as it is: nobody agrees to what they cannot see.
     let shown = part.and_then(|part| seen.kept(text, part));
     Ok(shown.or_else(|| arguments.map(|arguments| arguments.raw().to_owned())))
+}
+
+fn clear(routed: &Routed, seen: &mut Seen, body: Bytes) -> Result<Cleared, Blocked> {
+    let cleared = seen.clear(body.clone())?;
+    let masked = *cleared.bytes() != body;
+    if masked { agrees(routed, cleared) } else { Ok(cleared) }
 }
 
 fn text(body: &Bytes) -> &str {
