@@ -6,6 +6,11 @@ use super::detectors::Hit;
 /// The rule's name.
 const HIDDEN_CHARACTERS: &str = "hidden_characters";
 
+/// True for the name of a rule of this class.
+pub(super) fn is_built_in(name: &str) -> bool {
+    name == HIDDEN_CHARACTERS
+}
+
 /// Every run of them.
 pub(super) fn find(text: &str) -> Vec<Hit> {
     let mut hits: Vec<Hit> = Vec::new();
