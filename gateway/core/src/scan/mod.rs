@@ -25,6 +25,7 @@ mod plan;
 pub mod rule;
 mod scanning;
 mod secrets;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tokens;

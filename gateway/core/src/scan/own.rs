@@ -168,7 +168,7 @@ mod tests {
             ("", "abc", "name", "1 to 64"),
             ("A", "abc", "name", "1 to 64"),
             (&"a".repeat(65), "abc", "name", "1 to 64"),
-            ("hidden_characters", "abc", "name", "built-in"),
+            ("soft_hyphen", "abc", "name", "built-in"),
             ("p", "", "pattern", "1 to 1000 bytes"),
             ("p", &"a".repeat(1_001), "pattern", "1 to 1000 bytes"),
             ("p", "(", "pattern", "regex syntax"),
