@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::Class;
 use super::base64_runs::{self, Room};
 use super::decode::{self, Decoded};
 use super::detectors::{Look, settle};
@@ -107,6 +108,11 @@ impl<'a> Forms<'a> {
             self.room.texts(plain.get(run.clone()).unwrap_or_default(), |text| {
                 let first = marks.len();
                 look.text(text, marks);
+                // Data, not text, in which some bytes happen to be characters.
+                if text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c)) {
+                    let data = marks.split_off(first);
+                    marks.extend(data.into_iter().filter(|m| m.class != Class::HiddenCharacters));
+                }
                 for mark in marks.iter_mut().skip(first) {
                     mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().to_owned());
                     mark.span = run.clone();
