@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::own::{self, Own};
 use super::plan::{self, Classes, Mark, Plan, Scratch};
 use super::rule::Rule;
-use super::{Class, Guard, Mode, Modes, actions, hidden, injection, personal, secrets};
+use super::{Class, Guard, Mode, Modes, actions, hidden, injection, personal, secrets, words};
 
 /// The built-in rules, table by table.
 pub(super) const TABLES: &[&[Rule]] =
@@ -143,7 +143,7 @@ impl Look<'_> {
 
     /// True when `key` holds something that may begin a find together with its value.
     pub(super) fn names(&self, key: &str) -> bool {
-        self.plan.names(key)
+        self.plan.names(key) || words::give_meaning(key)
     }
 
     /// True when something is looked for that may be shorter than any built-in rule's finds.

@@ -150,6 +150,13 @@ impl Reader<'_> {
                 finds.add(&mark, span.clone(), &|| path.pointer(), raw);
             }
         });
+        if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY) {
+            self.forms.member(key, raw, |mark, _| {
+                if !finds.covers(before, mark.class, &span) {
+                    finds.add(&mark, span.clone(), &|| path.pointer(), raw);
+                }
+            });
+        }
     }
 }
 

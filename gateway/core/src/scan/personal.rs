@@ -60,6 +60,11 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// Words that give a number beside them a meaning.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    ids::WORDS.iter().copied().flatten().chain(phone::WORDS).copied()
+}
+
 const fn by_byte(
     name: &'static str,
     bytes: &'static [u8],

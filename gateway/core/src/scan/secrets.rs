@@ -33,6 +33,10 @@ const PARTS: &[&[Rule]] = &[
     assignments::RULES,
 ];
 
+/// Words that give a value beside them a meaning.
+pub(super) const WORDS: &[&str] =
+    &["pass", "pwd", "secret", "token", "key", "credential", "contrase", "motdepasse"];
+
 /// A provider's token says more about itself than a name beside it: where both find the same, it gives the name.
 const SPECIFIC: u8 = 120;
 
