@@ -17,7 +17,8 @@ pub struct Rule {
     pub seek: Seek,
     /// What a pattern cannot say (check digits, entropy), asked with what was found.
     pub check: Option<fn(&str) -> bool>,
-    /// In hundredths: what the rules of a class find in one text counts from 100 on. 100: by itself.
+    /// In hundredths: what the rules of a class find in one text counts from 100 on. 100: by itself. More than that says
+    /// only whose name a find bears that several rules make.
     pub weight: u8,
 }
 
