@@ -294,8 +294,11 @@ fn paths_lead_there_and_hold_nothing_found() {
     let paths: Vec<_> = found_in(text).into_iter().map(|one| one.path).collect();
     let key = "/a~1b~0/1/[masked:own-token]";
     assert_eq!(paths, [key, &format!("{key}/x"), "/c"]);
-    let deep =
-        format!("{}\"771234567890\"{}", "{\"\u{e9}\u{e9}\u{e9}\u{e9}\":".repeat(60), "}".repeat(60));
+    let deep = format!(
+        "{}\"771234567890\"{}",
+        "{\"\u{e9}\u{e9}\u{e9}\u{e9}\":".repeat(60),
+        "}".repeat(60)
+    );
     assert!(found_in(&deep).iter().all(|one| one.path.len() <= 256 && one.path.ends_with('…')));
 }
 
@@ -336,4 +339,22 @@ fn one_level_deep() {
     let once = STANDARD.encode("tok_0123456789abcdef");
     assert_eq!(found_in(&format!("[\"{once}\"]")).len(), 1);
     assert!(found_in(&format!("[\"{}\"]", STANDARD.encode(&once))).is_empty());
+}
+
+/// A name may stand in a key and its secret in the value.
+#[test]
+fn a_key_says_what_its_value_is() {
+    for (text, masked) in [
+        (r#"{"db_password":"kX9#mQ2$vL7!"}"#, r#"{"db_password":"[masked:assigned_secret]"}"#),
+        (
+            r#"{"db_pass\u0077ord":"kX9\"'mQ2\u0024vL"}"#,
+            r#"{"db_pass\u0077ord":"[masked:assigned_secret]"}"#,
+        ),
+        (r#"{"bsn":"111222333"}"#, r#"{"bsn":"[masked:nl_bsn]"}"#),
+        (r#"{"bsn" : 111222333 , "x":1}"#, r#"{"bsn" : "[masked:nl_bsn]" , "x":1}"#),
+        (r#"{"count":111222333}"#, r#"{"count":111222333}"#),
+        (r#"["password","kX9#mQ2$vL7!"]"#, r#"["password","kX9#mQ2$vL7!"]"#),
+    ] {
+        masks(text, masked);
+    }
 }
