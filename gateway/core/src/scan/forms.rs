@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::Class;
 use super::base64_runs::{self, Room};
 use super::decode::{self, Decoded};
 use super::detectors::{Look, settle};
 use super::plan::Mark;
+use super::{Class, hidden};
 
 /// Looks at text after text with the same room.
 pub(super) struct Forms<'a> {
@@ -44,17 +44,17 @@ impl<'a> Forms<'a> {
         self.forms(text, &Range::clone, give);
     }
 
-    /// Gives what stands in `value` only because it is the value of `key`, for instance of `password`.
+    /// Gives what stands in `value`, a string's inside or a number, only because it is the value of `key`, for instance
+    /// of `password`.
     pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark, &str)) {
         let key = decode::plain(key);
-        if !self.look.names(&key) {
-            return;
-        }
         let (mut plain, mut assigned) = (std::mem::take(&mut self.plain), String::new());
         decode::json(value, &mut plain);
-        assigned.extend([&key, "=\"", &plain.text, "\""]);
+        let quote = ["\"", "'", "`"].into_iter().find(|quote| !plain.text.contains(quote));
+        let quote = quote.unwrap_or("\"");
+        assigned.extend([&key, "=", quote, &plain.text, quote]);
         let begin = key.len() + 2;
-        self.look.text(&assigned, &mut self.marks);
+        self.look.assignment(&assigned, key.len(), &mut self.marks);
         settle(&mut self.marks, &assigned);
         for mut mark in self.marks.drain(..) {
             let span = mark.span.start.max(begin) - begin..mark.span.end.saturating_sub(begin);
@@ -91,6 +91,8 @@ impl<'a> Forms<'a> {
         }
         let first = self.marks.len();
         self.look.text(&self.loose.text, &mut self.marks);
+        let undone = self.marks.split_off(first);
+        self.marks.extend(undone.into_iter().filter(|mark| !hidden::is_control(&mark.rule)));
         for mark in self.marks.iter_mut().skip(first) {
             let says = self.loose.text.get(mark.span.clone()).unwrap_or_default();
             let span = self.loose.source(&mark.span);

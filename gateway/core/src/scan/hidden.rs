@@ -24,6 +24,11 @@ pub(super) fn is_built_in(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// True for what shows as soon as it is written as an escape: in code `\b` is the end of a word.
+pub(super) fn is_control(rule: &str) -> bool {
+    rule == CONTROL
+}
+
 /// Every run of them.
 pub(super) fn find(text: &str) -> Vec<Hit> {
     let mut hits: Vec<Hit> = Vec::new();

@@ -29,7 +29,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod words;
 
 pub use detectors::{BadPattern, Detectors, Pattern};
 pub use found::findings;

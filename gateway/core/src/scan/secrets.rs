@@ -15,6 +15,9 @@ mod monitoring;
 mod payment;
 mod plausible;
 
+#[cfg(test)]
+mod tests;
+
 use super::rule::{Rule, Seek};
 use super::{Class, tables};
 
@@ -32,10 +35,6 @@ const PARTS: &[&[Rule]] = &[
     connections::RULES,
     assignments::RULES,
 ];
-
-/// Words that give a value beside them a meaning.
-pub(super) const WORDS: &[&str] =
-    &["pass", "pwd", "secret", "token", "key", "credential", "contrase", "motdepasse"];
 
 /// A provider's token says more about itself than a name beside it: where both find the same, it gives the name.
 const SPECIFIC: u8 = 120;

@@ -5,9 +5,7 @@ use std::ops::Range;
 use super::check_digits;
 use super::groups::{Number, Shape, beside, shaped, stands_alone};
 
-/// Words that say of a number what it is.
-pub(super) const WORDS: &[&[&str]] = &[DE, FR, NL, BE, CH, PL, SE, NO, GB, US, BR, IND, ES, FI];
-
+// Words that say of a number what it is, in small letters.
 const DE: &[&str] = &[
     "steuer",
     "steuerid",

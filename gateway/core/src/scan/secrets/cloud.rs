@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[
             "secretAccessKey",
             "secret_access_key",
         ],
-        r#"(?i-u:[a-z_]{9,24})["'\]]{0,2}[ \t]{0,4}(?::|=>|=|,|is)?[ \t]{0,4}["']?(?P<it>[A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
+        r#"(?i:[a-z_]+)["'\]]{0,2}[ \t]{0,4}(?::|=>|=|,|is)?[ \t]{0,4}["']?(?P<it>[A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
     ),
     token("aws_bedrock_key", &["ABSKQmVkcm9ja0FQSUtleS"], "ABSK[A-Za-z0-9+/]{109,}={0,2}"),
     token("google_api_key", &["AIza"], "AIza[A-Za-z0-9_-]{35}"),

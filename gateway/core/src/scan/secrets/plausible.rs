@@ -142,11 +142,14 @@ fn is_worded(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).all(is_word)
 }
 
-/// All in one case, or with a capital in front.
+/// All in one case, or in words of three letters and more that begin with a capital: `RsaPrivateKey`.
 fn same_case(word: &str) -> bool {
     let upper = word.bytes().filter(u8::is_ascii_uppercase).count();
-    let capital = word.as_bytes().first().is_some_and(u8::is_ascii_uppercase);
-    upper == 0 || upper == word.len() || (upper == 1 && capital)
+    let capitals_begin = word
+        .as_bytes()
+        .windows(2)
+        .all(|two| !matches!(two, [a, b] if a.is_ascii_uppercase() && b.is_ascii_uppercase()));
+    upper == word.len() || (upper * 3 <= word.len() && capitals_begin)
 }
 
 /// Shannon entropy, bits per byte.
