@@ -1,7 +1,7 @@
 //! Measures what the scanners find in a corpus of its own making: `cargo run --release -p gateway-core --example corpus`.
 //!
 //! `measure [POSITIVES [LINES]]` prints the table of SCANNERS.md. `injection` measures the held-out texts. `write DIR
-//! [POSITIVES [LINES]]` writes the corpus as files, for scanners of others. `files PATH...` says what is found in files.
+//! [POSITIVES [LINES]]` writes the corpus as files, for scanners of others. `files PATH...` says what is found in files. `rules` names every rule.
 #![expect(clippy::unwrap_used, reason = "a program for developers")]
 #![expect(clippy::print_stdout, reason = "a program for developers")]
 
@@ -27,7 +27,8 @@ fn main() {
         Some(&"write") => write(words[1], count(2, POSITIVES), count(3, LINES)),
         Some(&"injection") => injection(words.contains(&"missed")),
         Some(&"files") => files(&words[1..]),
-        Some(other) => panic!("{other}: expected measure, injection, write or files"),
+        Some(&"rules") => rules(),
+        Some(other) => panic!("{other}: expected measure, injection, write, files or rules"),
     }
 }
 
@@ -81,6 +82,12 @@ fn write(dir: &str, count: usize, lines: usize) {
     let mut r = Random::new(SEED + 1);
     let text: String = (0..lines).map(|_| benign::line(&mut r) + "\n").collect();
     std::fs::write(dir.join("benign.txt"), text).unwrap();
+}
+
+fn rules() {
+    for (name, class) in gateway_core::scan::built_in() {
+        println!("{name}:{}", class.as_str());
+    }
 }
 
 /// Finds in files line by line, as a count by rule and a few examples.

@@ -34,6 +34,7 @@ pub use detectors::{BadPattern, Detectors, Pattern};
 pub use found::findings;
 pub use message::Found;
 pub use scanning::{ChangedDefinitions, External, Modes, OverLimit, Scanning};
+pub use tables::built_in;
 
 use serde::{Deserialize, Serialize};
 

@@ -84,7 +84,7 @@ pub(super) const RULES: &[Rule] = &[
         "image_carries_data",
         100,
         &["](http", "<img "],
-        r#"(?i:\]\(https?://[^)\s]+[?&/=](?:\{[^}\n]*\}|\$\{|\[[a-z _-]+\]|<[a-z _-]+>|%s|(?:the[_+ -])?(?:conversation|chat[_-]?history|secret|password|api[_-]?key|summary|user[_-]?data|stolen|exfil)[a-z_-]*[)&=\]}]?)|<img [^>\n]*src=["']?https?://[^>"'\s]+[?&=](?:\{|\$\{|\[[a-z _-]+\]|(?:conversation|chat[_-]?history|secret|password|api[_-]?key|exfil)))"#,
+        r#"(?i:\]\(https?://[^)\s]+(?:[?&/=](?:\{[^}\n]*\}|\$\{|\[[a-z _-]+\]|<[a-z _-]+>|%s)|[?&][a-z_]*=(?:the[_+ -])?(?:conversation|chat[_-]?history|secrets?|passwords?|api[_-]?keys?|user[_-]?data|exfil)[)&=\]}])|<img [^>\n]*src=["']?https?://[^>"'\s]+[?&=](?:\{|\$\{|\[[a-z _-]+\]))"#,
     ),
     speech(
         "encoded_instruction",

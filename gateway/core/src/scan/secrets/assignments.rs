@@ -104,6 +104,9 @@ fn assigned_secret(text: &str, at: usize) -> Option<Range<usize>> {
         Some(quote) => quoted(bytes, start + escaped + 1, quote)?,
         None => bare(bytes, start, sign)?,
     };
+    if sign == b'>' && bytes.get(range.end) != Some(&b'<') {
+        return None;
+    }
     let value = text.get(range.clone())?;
     let is_secret = match kind(text.get(name)?)? {
         Kind::Password => plausible::chosen(value),
