@@ -11,7 +11,9 @@ use gateway_core::ids::{CallId, EventId};
 use gateway_core::mcp::{Call, Method};
 use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Intent, Outcome, Subject};
+use gateway_core::server::RUNLAYER_ID;
 use gateway_governance::Governance;
+use gateway_governance::operations::keeps_nothing;
 
 /// One exchange's debt to the audit trail.
 pub(super) struct Receipt {
@@ -135,9 +137,15 @@ impl Receipt {
             id: self.call,
             at: self.at,
             subject: Arc::new((*self.subject).clone()),
-            arguments: self.arguments.clone(),
+            arguments: self.arguments.clone().filter(|_| self.keeps_bodies()),
             request_bytes: self.request_bytes,
         }
+    }
+
+    /// False where nothing that is said may be kept.
+    fn keeps_bodies(&self) -> bool {
+        let ours = self.subject.server_id == Some(RUNLAYER_ID);
+        !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
     }
 
     /// The first byte is about to leave.
@@ -170,6 +178,7 @@ impl Receipt {
             ended.reason = Some(reason);
         }
         let now = self.governance.clock().now();
+        let keeps_bodies = self.keeps_bodies();
         let event = Event {
             id: EventId(self.governance.next_id(now)),
             at: now,
@@ -185,8 +194,8 @@ impl Receipt {
             request_bytes: Some(self.request_bytes),
             response_bytes: Some(ended.response_bytes),
             // The intent row has them already.
-            arguments: self.arguments.take().filter(|_| !self.intent),
-            result: ended.result,
+            arguments: self.arguments.take().filter(|_| !self.intent && keeps_bodies),
+            result: ended.result.filter(|_| keeps_bodies),
             count: 1,
         };
         crate::telemetry::observe(&event);
