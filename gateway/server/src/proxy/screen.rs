@@ -2,6 +2,7 @@
 //! gets is made here only ([`Cleared`]), so nothing of a server's reaches it unread, unless the settings say so
 //! ([`Waiver`]). Knows messages, not how they travel; `scan` asks about requests, `filter` and `stream` about answers.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use super::Proxy;
 use super::refusal::Refusal;
 use super::resolve::Routed;
+use super::task::RELATED;
 use crate::telemetry::TraceParent;
 
 /// The most findings that one record lists; a message can hold very many.
@@ -26,30 +28,31 @@ pub(super) const FINDINGS: usize = 64;
 /// The rule of what passed because it was too long to be read.
 const UNSCANNED: &str = "unscanned";
 /// What says what a message is about, or is handed back as it came: replaced, it would be another message.
-const HANDLES: [&str; 21] = [
-    "/id",
-    "/jsonrpc",
-    "/method",
-    "/params/name",
-    "/params/uri",
-    "/params/ref/name",
-    "/params/ref/uri",
-    "/params/taskId",
-    "/params/requestId",
-    "/params/requestState",
-    "/params/cursor",
-    "/params/elicitationId",
-    "/params/progressToken",
-    "/params/_meta/progressToken",
-    "/params/_meta/io.modelcontextprotocol~1related-task/taskId",
-    "/result/_meta/io.modelcontextprotocol~1related-task/taskId",
-    "/result/resultType",
-    "/result/taskId",
-    "/result/task/taskId",
-    "/result/requestState",
-    "/result/nextCursor",
+const HANDLES: [&[&str]; 21] = [
+    &["id"],
+    &["jsonrpc"],
+    &["method"],
+    &["params", "name"],
+    &["params", "uri"],
+    &["params", "ref", "name"],
+    &["params", "ref", "uri"],
+    &["params", "taskId"],
+    &["params", "requestId"],
+    &["params", "requestState"],
+    &["params", "cursor"],
+    &["params", "elicitationId"],
+    &["params", "progressToken"],
+    &["params", "_meta", "progressToken"],
+    &["params", "_meta", RELATED, "taskId"],
+    &["result", "_meta", RELATED, "taskId"],
+    &["result", "resultType"],
+    &["result", "taskId"],
+    &["result", "task", "taskId"],
+    &["result", "requestState"],
+    &["result", "nextCursor"],
 ];
-const TRACEPARENT: &str = "/params/_meta/traceparent";
+/// Ours by protocol: an id of the trace, made of random digits.
+const TRACEPARENT: &[&str] = &["params", "_meta", "traceparent"];
 
 /// One guard of one server, ready to read messages.
 #[derive(Clone)]
@@ -138,11 +141,11 @@ impl Screen {
 
     /// Reads a JSON text that was checked before.
     pub(super) fn message(&self, text: &str) -> Seen {
-        self.message_but(text, |_| false)
+        self.message_but(text, &[])
     }
 
     /// The same without what is `ours` in it.
-    pub(super) fn message_but(&self, text: &str, ours: impl Fn(&Found) -> bool) -> Seen {
+    pub(super) fn message_but(&self, text: &str, ours: &[Range<usize>]) -> Seen {
         if self.is_off() {
             return Seen::nothing();
         }
@@ -158,7 +161,8 @@ impl Screen {
         if found.is_empty() {
             return Seen::nothing();
         }
-        found.retain(|one| !(ours(one) || one.path == TRACEPARENT && is_traceparent(text)));
+        let trace = traceparent(text);
+        found.retain(|one| !is_in(&one.span, ours.iter().chain(&trace)));
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.judge(text, found, took)
     }
@@ -190,43 +194,52 @@ impl Screen {
     }
 
     fn judge(&self, text: &str, found: Vec<Found>, took: u64) -> Seen {
-        let modes: Vec<Mode> = found.iter().map(|one| self.mode(one)).collect();
-        let keys = secret_keys(&found);
-        let finding = |(one, mode): (&Found, &Mode)| {
-            let mut finding = one.finding(self.guard, *mode, &self.key, took);
-            for key in &keys {
-                finding.path = finding.path.replace(key, "…");
+        let modes = self.modes(text, &found);
+        let mut recorded: Vec<(&Found, Mode)> = found.iter().zip(modes.iter().copied()).collect();
+        // The strictest first; of equal ones the first of the message.
+        recorded.sort_by_key(|(_, mode)| Reverse(*mode));
+        let finding = |(one, mode): (&Found, Mode)| one.finding(self.guard, mode, &self.key, took);
+        let verdict = match recorded.first() {
+            Some(&(one, Mode::Block)) => {
+                Verdict::Blocked(self.blocked(&finding((one, Mode::Block))))
             }
-            finding
-        };
-        let with = |wanted: Mode| found.iter().zip(&modes).find(|(_, mode)| **mode == wanted);
-        let verdict = if let Some(worst) = with(Mode::Block) {
-            Verdict::Blocked(self.blocked(&finding(worst)))
-        } else if let Some(first) = with(Mode::Mask) {
-            let replaced =
-                |(one, mode): (&Found, &Mode)| (*mode == Mode::Mask).then(|| one.clone());
-            let replaced: Vec<Found> = found.iter().zip(&modes).filter_map(replaced).collect();
-            let masked = message::mask(text, &replaced);
-            // Two keys that became one would be another message.
-            if Json::parse(masked.as_bytes()).is_ok() {
-                Verdict::Masked(masked)
-            } else {
-                let first = Finding { mode: Mode::Block, ..finding(first) };
-                Verdict::Blocked(self.blocked(&first))
+            Some(&(one, Mode::Mask)) => {
+                let masked =
+                    |(one, mode): &(&Found, Mode)| (*mode == Mode::Mask).then(|| (*one).clone());
+                let masked: Vec<Found> = recorded.iter().filter_map(masked).collect();
+                self.masked(text, masked, || self.blocked(&finding((one, Mode::Block))))
             }
-        } else {
-            Verdict::Passes
+            Some((_, Mode::Monitor | Mode::Off)) | None => Verdict::Passes,
         };
-        let findings = found.iter().zip(&modes).take(FINDINGS).map(finding).collect();
+        let described = recorded.into_iter().filter(|(one, _)| !one.plain.is_empty());
+        let findings = described.take(FINDINGS).map(finding).collect();
         let is_private = |one: &Found| matches!(one.class, Class::Secrets | Class::PersonalData);
         let private = found.into_iter().filter(is_private).collect();
         Seen { findings, verdict, private, unread: false }
     }
 
-    /// What is done about it: what cannot be masked where it stands is blocked.
-    fn mode(&self, one: &Found) -> Mode {
-        let mode = self.scanning.modes.of(self.guard, one.class);
-        if HANDLES.contains(&one.path.as_str()) { unmaskable(mode) } else { mode }
+    fn masked(&self, text: &str, mut found: Vec<Found>, blocked: impl Fn() -> Blocked) -> Verdict {
+        found.sort_by_key(|one| one.span.start);
+        let masked = message::mask(text, &found);
+        // Two keys that became one would be another message.
+        match Json::parse(masked.as_bytes()) {
+            Ok(_) => Verdict::Masked(masked),
+            Err(_) => Verdict::Blocked(blocked()),
+        }
+    }
+
+    /// What is done about each: what cannot be masked where it stands is blocked.
+    fn modes(&self, text: &str, found: &[Found]) -> Vec<Mode> {
+        let of = |one: &Found| self.scanning.modes.of(self.guard, one.class);
+        let handles = match found.iter().any(|one| of(one) == Mode::Mask) {
+            true => handles(text),
+            false => Vec::new(),
+        };
+        let mode = |one: &Found| match is_in(&one.span, handles.iter()) {
+            true => unmaskable(of(one)),
+            false => of(one),
+        };
+        found.iter().map(mode).collect()
     }
 
     fn blocked(&self, finding: &Finding) -> Blocked {
@@ -337,6 +350,10 @@ impl Seen {
 
     /// A name that the message gave, without what no record may hold.
     pub(super) fn redact(&self, name: &mut String) {
+        if self.private.iter().any(|one| one.plain.is_empty()) {
+            // There are so many that not all of them are known.
+            *name = "[masked]".into();
+        }
         for one in self.private.iter().filter(|one| !one.plain.is_empty()) {
             if name.contains(&one.plain) {
                 *name = name.replace(&one.plain, &format!("[masked:{}]", one.rule));
@@ -405,22 +422,19 @@ fn unmaskable(mode: Mode) -> Mode {
     if mode == Mode::Mask { Mode::Block } else { mode }
 }
 
-/// Found keys as they stand in paths, which must not tell them either.
-fn secret_keys(found: &[Found]) -> Vec<String> {
-    let segment = |one: &Found| one.plain.replace('~', "~0").replace('/', "~1");
-    let keys = found.iter().filter(|one| !one.plain.is_empty());
-    let mut keys: Vec<String> = keys
-        .filter_map(|one| Some(segment(one)).filter(|segment| one.path.contains(segment)))
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
+fn is_in<'a>(span: &Range<usize>, mut places: impl Iterator<Item = &'a Range<usize>>) -> bool {
+    places.any(|place| place.start < span.end && span.start < place.end)
 }
 
-/// Ours by protocol: an id of the trace, made of random digits.
-fn is_traceparent(text: &str) -> bool {
-    let value = Json::checked_before(text).at(&["params", "_meta", "traceparent"]);
+fn handles(text: &str) -> Vec<Range<usize>> {
+    let message = Json::checked_before(text);
+    HANDLES.iter().filter_map(|path| message.at(path)?.span_in(text)).collect()
+}
+
+fn traceparent(text: &str) -> Option<Range<usize>> {
+    let value = Json::checked_before(text).at(TRACEPARENT)?;
+    let said = value.as_str()?;
     // What may follow in later versions is not known to be one.
-    let exact = |text: &str| text.len() == 55 && TraceParent::parse(text).is_some();
-    value.and_then(|value| value.as_str()).is_some_and(|text| exact(&text))
+    TraceParent::parse(&said).filter(|_| said.len() == 55)?;
+    value.span_in(text)
 }
