@@ -340,6 +340,7 @@ fn there() -> Catalogue {
         servers: vec![server],
         policies: vec![policy],
         limits: vec![],
+        scanners: vec![],
         keys: vec![],
         agents: vec![],
         delegations: vec![],
