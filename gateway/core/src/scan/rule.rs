@@ -24,8 +24,10 @@ pub struct Rule {
 /// How a rule is found. All take time in proportion to what they read.
 #[derive(Debug, Clone, Copy)]
 pub enum Seek {
-    /// Every match begins with one of the literals (ASCII, in any case): there the pattern (`regex` syntax) is tried,
-    /// anchored. Its group `it`, if it has one, is what was found; else the whole match is.
+    /// Every match begins with one of the literals (in any case, as far as they are ASCII): there the pattern (`regex`
+    /// syntax; case as it says) is tried, anchored. Its group `it`, if it has one, is what was found; else the whole
+    /// match is. A match has at most 8 KiB. Fast are `x{n,}` and small counted maxima, ASCII classes and no `\b` beside
+    /// what need not be ASCII.
     Literals {
         /// How it may begin; at least three bytes each.
         literals: &'static [&'static str],
@@ -41,8 +43,8 @@ pub enum Seek {
         find: fn(&str, usize) -> Option<Range<usize>>,
     },
     /// Asked for each maximal run of ASCII digits and single separators (space, `-`, `.`, `/`, `(`, `)`) that begins and
-    /// ends with a digit and holds at least seven: with the text and the run's span. It may look beside the run, not further than some
-    /// dozen bytes.
+    /// ends with a digit and holds at least seven: with the text and the run's span, for the first find in it. Asked
+    /// again for what is left behind a find. It may look beside the run, not further than some dozen bytes.
     Digits {
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,
