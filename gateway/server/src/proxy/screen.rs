@@ -1,27 +1,31 @@
 //! What one guard makes of one message: what it found, whether the message passes, and in which form. What a client
 //! gets is made here only ([`Cleared`]), so nothing of a server's reaches it unread, unless the settings say so
-//! ([`Waiver`]). Knows messages, not how they travel; `scan` asks about requests, `filter` and `stream` about answers.
+//! ([`Waiver`]). Knows messages, not how they travel; `scan` asks about requests, `whole` and `stream` about answers.
+
+mod seen;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use gateway_core::ids::ServerId;
-use gateway_core::json::{Json, write_string};
+use gateway_core::json::Json;
 use gateway_core::reason::Reason;
 use gateway_core::record::Finding;
 use gateway_core::scan::{Class, Found, Guard, Mode, OverLimit, Scanning, message};
-use gateway_core::sse;
 use gateway_governance::Snapshot;
 use uuid::Uuid;
 
 use super::Proxy;
-use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::task::RELATED;
+pub(super) use seen::{Blocked, Cleared, Seen, Waiver};
+
 use crate::telemetry::TraceParent;
+use seen::Verdict;
 
 /// The most findings that one record lists; a message can hold very many.
 pub(super) const FINDINGS: usize = 64;
@@ -60,42 +64,6 @@ pub(super) struct Screen {
     scanning: Arc<Scanning>,
     guard: Guard,
     key: [u8; 32],
-}
-
-/// What a client may get. Made only here.
-pub(super) struct Cleared(Bytes);
-
-/// The settings' leave to pass something on unread. Made only here.
-#[derive(Clone, Copy)]
-pub(super) struct Waiver(());
-
-/// What a guard has seen in one message. Made only here.
-pub(super) struct Seen {
-    /// For the record.
-    pub(super) findings: Vec<Finding>,
-    verdict: Verdict,
-    /// What no record may hold.
-    private: Vec<Found>,
-    /// It was not read.
-    unread: bool,
-}
-
-/// What becomes of a message.
-enum Verdict {
-    /// It passes as it is.
-    Passes,
-    /// It passes in this form.
-    Masked(String),
-    /// It does not pass.
-    Blocked(Blocked),
-}
-
-/// Why a message does not pass.
-#[derive(Debug, Clone)]
-pub(super) struct Blocked {
-    pub(super) reason: Reason,
-    /// For clients and operators: which rule, where, and what can be done. Never what was found.
-    pub(super) told: String,
 }
 
 impl Screen {
@@ -146,7 +114,54 @@ impl Screen {
 
     /// The same without what is `ours` in it.
     pub(super) fn message_but(&self, text: &str, ours: &[Range<usize>]) -> Seen {
-        if self.is_off() {
+        self.read(text, |scanning| {
+            let mut found = message::read(&scanning.detectors, self.guard, &scanning.modes, text);
+            if !found.is_empty() {
+                let trace = traceparent(text);
+                found.retain(|one| !is_in(&one.span, ours.iter().chain(&trace)));
+            }
+            let modes = self.modes(text, &found);
+            (found, modes)
+        })
+    }
+
+    /// The same without those members of the result, which somebody else reads and which stay as they are.
+    pub(super) fn message_around(&self, text: &str, members: &[&str]) -> Seen {
+        let mut rest = text.to_owned();
+        let mut taken = Vec::new();
+        for member in members {
+            let Some(span) = member_span(&rest, member) else { continue };
+            taken.push((*member, rest[span.clone()].to_owned()));
+            rest.replace_range(span, "0");
+        }
+        let mut seen = self.message(&rest);
+        if let Verdict::Masked(masked) = &mut seen.verdict {
+            for (member, was) in taken {
+                if let Some(span) = member_span(masked, member) {
+                    masked.replace_range(span, &was);
+                }
+            }
+        }
+        seen
+    }
+
+    /// Reads any other text. It cannot be masked: what would be is blocked. `place` names it in findings.
+    pub(super) fn text(&self, text: &str, place: &str) -> Seen {
+        let mut seen = self.read(text, |scanning| {
+            let Scanning { detectors, modes, .. } = scanning;
+            let mut found = message::read_text(detectors, self.guard, modes, text);
+            found.iter_mut().for_each(|one| place.clone_into(&mut one.path));
+            let modes = found.iter().map(|one| unmaskable(modes.of(self.guard, one.class)));
+            let modes = modes.collect();
+            (found, modes)
+        });
+        // It is no part of a message that is kept.
+        seen.private.iter_mut().for_each(|one| one.span = 0..0);
+        seen
+    }
+
+    fn read(&self, text: &str, find: impl FnOnce(&Scanning) -> (Vec<Found>, Vec<Mode>)) -> Seen {
+        if self.is_off() || text.is_empty() {
             return Seen::nothing();
         }
         if text.len() > self.scanning.limit {
@@ -156,45 +171,15 @@ impl Screen {
             };
         }
         let started = Instant::now();
-        let Scanning { detectors, modes, .. } = &*self.scanning;
-        let mut found = message::read(detectors, self.guard, modes, text);
+        let (found, modes) = find(&self.scanning);
         if found.is_empty() {
             return Seen::nothing();
         }
-        let trace = traceparent(text);
-        found.retain(|one| !is_in(&one.span, ours.iter().chain(&trace)));
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.judge(text, found, took)
+        self.judge(text, found, &modes, took)
     }
 
-    /// What `listing` reads, item by item.
-    pub(super) fn left_to_listing(&self) -> Seen {
-        Seen::nothing()
-    }
-
-    /// Reads any other text. It cannot be masked: what would be is blocked. `place` names it in findings.
-    pub(super) fn text(&self, text: &str, place: &str) -> Seen {
-        if self.is_off() || text.is_empty() {
-            return Seen::nothing();
-        }
-        let mut quoted = String::with_capacity(text.len() + 2);
-        write_string(text, &mut quoted);
-        let mut seen = self.message(&quoted);
-        for finding in &mut seen.findings {
-            place.clone_into(&mut finding.path);
-            finding.mode = unmaskable(finding.mode);
-        }
-        // It is no part of a message that is kept.
-        seen.private.iter_mut().for_each(|one| one.span = 0..0);
-        if let (Verdict::Masked(_), Some(first)) = (&seen.verdict, seen.findings.first()) {
-            let first = first.clone();
-            seen.verdict = Verdict::Blocked(self.blocked(&first));
-        }
-        seen
-    }
-
-    fn judge(&self, text: &str, found: Vec<Found>, took: u64) -> Seen {
-        let modes = self.modes(text, &found);
+    fn judge(&self, text: &str, found: Vec<Found>, modes: &[Mode], took: u64) -> Seen {
         let mut recorded: Vec<(&Found, Mode)> = found.iter().zip(modes.iter().copied()).collect();
         // The strictest first; of equal ones the first of the message.
         recorded.sort_by_key(|(_, mode)| Reverse(*mode));
@@ -204,9 +189,8 @@ impl Screen {
                 Verdict::Blocked(self.blocked(&finding((one, Mode::Block))))
             }
             Some(&(one, Mode::Mask)) => {
-                let masked =
-                    |(one, mode): &(&Found, Mode)| (*mode == Mode::Mask).then(|| (*one).clone());
-                let masked: Vec<Found> = recorded.iter().filter_map(masked).collect();
+                let masked = recorded.iter().filter(|(_, mode)| *mode == Mode::Mask);
+                let masked = masked.map(|(one, _)| (*one).clone()).collect();
                 self.masked(text, masked, || self.blocked(&finding((one, Mode::Block))))
             }
             Some((_, Mode::Monitor | Mode::Off)) | None => Verdict::Passes,
@@ -292,134 +276,12 @@ impl Screen {
     }
 }
 
-impl Blocked {
-    /// What cannot be masked without changing what is asked for.
-    pub(super) fn unmaskable(what: &str) -> Blocked {
-        let told = format!("what the request has in it cannot be masked: {what}");
-        Blocked { reason: Reason::ScannerBlocked, told }
-    }
-
-    /// Ends the exchange.
-    pub(super) fn refuse(self, routed: Routed) -> Refusal {
-        let message = Some(self.told.clone());
-        Refusal { message, ..Refusal::of_routed(routed, self.reason, self.told) }
-    }
-}
-
-impl Seen {
-    fn nothing() -> Seen {
-        Seen { findings: Vec::new(), verdict: Verdict::Passes, private: Vec::new(), unread: false }
-    }
-
-    /// What was read and may pass, as it came or masked. An error: it may not.
-    pub(super) fn clear(&mut self, as_it_came: Bytes) -> Result<Cleared, Blocked> {
-        match std::mem::replace(&mut self.verdict, Verdict::Passes) {
-            Verdict::Passes => Ok(Cleared(as_it_came)),
-            Verdict::Masked(text) => Ok(Cleared(text.into())),
-            Verdict::Blocked(blocked) => {
-                self.verdict = Verdict::Blocked(blocked.clone());
-                Err(blocked)
-            }
-        }
-    }
-
-    fn blocked(blocked: Blocked) -> Seen {
-        Seen { verdict: Verdict::Blocked(blocked), ..Seen::nothing() }
-    }
-
-    /// A part of the text that was read, without what no record may hold. `None`: it was not read.
-    pub(super) fn kept(&self, text: &str, part: Range<usize>) -> Option<String> {
-        let source = text.get(part.clone()).filter(|_| !self.unread)?;
-        let within = |span: &Range<usize>| part.start <= span.start && span.end <= part.end;
-        let inside = |one: &&Found| !one.span.is_empty() && within(&one.span);
-        let shifted = |one: &Found| {
-            let span = one.span.start - part.start..one.span.end - part.start;
-            Found { span, ..one.clone() }
-        };
-        let private: Vec<Found> = self.private.iter().filter(inside).map(shifted).collect();
-        if private.is_empty() {
-            return Some(source.to_owned());
-        }
-        Some(message::mask(source, &private))
-    }
-
-    /// True when all of the text may be kept as it is.
-    pub(super) fn is_clean(&self) -> bool {
-        self.private.is_empty() && !self.unread
-    }
-
-    /// A name that the message gave, without what no record may hold.
-    pub(super) fn redact(&self, name: &mut String) {
-        if self.private.iter().any(|one| one.plain.is_empty()) {
-            // There are so many that not all of them are known.
-            *name = "[masked]".into();
-        }
-        for one in self.private.iter().filter(|one| !one.plain.is_empty()) {
-            if name.contains(&one.plain) {
-                *name = name.replace(&one.plain, &format!("[masked:{}]", one.rule));
-            }
-        }
-    }
-
-    /// What else was seen in the same message.
-    pub(super) fn and(mut self, other: Seen) -> Seen {
-        self.findings.extend(other.findings);
-        self.private.extend(other.private);
-        self.unread |= other.unread;
-        self.verdict = match (self.verdict, other.verdict) {
-            (blocked @ Verdict::Blocked(_), _) | (_, blocked @ Verdict::Blocked(_)) => blocked,
-            (masked @ Verdict::Masked(_), _) => masked,
-            (Verdict::Passes, other) => other,
-        };
-        self
-    }
-}
-
-impl Cleared {
-    /// The gateway's own words.
-    pub(super) fn ours(text: impl Into<Bytes>) -> Cleared {
-        Cleared(text.into())
-    }
-
-    /// What the settings let pass unread.
-    pub(super) fn unread(bytes: Bytes, _: Waiver) -> Cleared {
-        Cleared(bytes)
-    }
-
-    /// The same with what the gateway changes in it: listings trimmed, ids sealed.
-    pub(super) fn adapted(
-        self,
-        adapt: impl FnOnce(&str) -> Result<Option<String>, String>,
-    ) -> Result<Cleared, String> {
-        let text = std::str::from_utf8(&self.0).map_err(|e| e.to_string())?;
-        Ok(match adapt(text)? {
-            Some(adapted) => Cleared(adapted.into()),
-            None => self,
-        })
-    }
-
-    /// The same in the event that it came in, whose data was `data`.
-    pub(super) fn within(self, event: Bytes, data: &str) -> Cleared {
-        if self.0 == data.as_bytes() {
-            return Cleared(event);
-        }
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        Cleared(sse::with_data(text(&event), text(&self.0)).into())
-    }
-
-    /// What it is.
-    pub(super) fn bytes(&self) -> &Bytes {
-        &self.0
-    }
-
-    /// What goes out.
-    pub(super) fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
 fn unmaskable(mode: Mode) -> Mode {
     if mode == Mode::Mask { Mode::Block } else { mode }
+}
+
+fn member_span(text: &str, member: &str) -> Option<Range<usize>> {
+    Json::checked_before(text).at(&["result", member])?.span_in(text)
 }
 
 fn is_in<'a>(span: &Range<usize>, mut places: impl Iterator<Item = &'a Range<usize>>) -> bool {
