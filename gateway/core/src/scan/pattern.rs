@@ -69,12 +69,14 @@ struct GaveUp;
 impl Compiled {
     /// Compiles one of the built-in rules' patterns; a test compiles them all.
     pub(super) fn new(pattern: &str) -> Option<Compiled> {
-        let exact = table(pattern, false);
-        let gives_up = exact.is_none();
-        let table = exact.or_else(|| table(pattern, true));
+        let (table, gives_up) = match table(pattern, false) {
+            Ok(table) => (Some(table), false),
+            Err(error) if error.is_size_limit_exceeded() => (None, true),
+            Err(_) => (table(pattern, true).ok(), true),
+        };
         let named = pattern.contains("(?P<it>") || pattern.contains("(?<it>");
         let regex = match named || gives_up {
-            true => Some(meta::Regex::new(pattern).ok()?),
+            true => Some(regex(pattern)?),
             false => None,
         };
         let it = regex
@@ -114,7 +116,7 @@ impl Compiled {
     }
 }
 
-fn table(pattern: &str, may_give_up: bool) -> Option<dense::DFA<Vec<u32>>> {
+fn table(pattern: &str, may_give_up: bool) -> Result<dense::DFA<Vec<u32>>, dense::BuildError> {
     let config = dense::Config::new()
         .start_kind(regex_automata::dfa::StartKind::Anchored)
         .accelerate(false)
@@ -122,6 +124,15 @@ fn table(pattern: &str, may_give_up: bool) -> Option<dense::DFA<Vec<u32>>> {
         .dfa_size_limit(Some(TABLE))
         .determinize_size_limit(Some(4 * TABLE));
     dense::Builder::new().configure(config).syntax(syntax::Config::new()).build(pattern).ok()
+}
+
+/// Patterns may say `(?-u:[^x])`: what they find is widened to whole characters.
+fn regex(pattern: &str) -> Option<meta::Regex> {
+    meta::Builder::new()
+        .configure(meta::Config::new().utf8_empty(false))
+        .syntax(syntax::Config::new().utf8(false))
+        .build(pattern)
+        .ok()
 }
 
 fn anchored(text: &str, at: usize, end: usize) -> Input<'_> {

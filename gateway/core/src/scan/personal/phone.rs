@@ -101,11 +101,11 @@ const WORDS: &[&str] = &[
 pub(super) fn international(text: &str, at: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let before = at.checked_sub(1).and_then(|i| bytes.get(i));
-    if before.is_some_and(|b| b.is_ascii_alphanumeric() || b"+_/=".contains(b)) {
+    if before.is_some_and(|b| b.is_ascii_alphanumeric() || b"+_/".contains(b)) {
         return None;
     }
     match bytes.get(at)? {
-        b'+' => with_country(bytes, at + 1).map(|end| at..end),
+        b'+' => with_country(bytes, at, at + 1).map(|end| at..end),
         _ => area_in_parentheses(bytes, at).map(|end| at..end),
     }
 }
@@ -119,7 +119,7 @@ pub(super) fn national(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     ];
     let bytes = text.as_bytes();
     if bytes.get(run.start..run.start + 2) == Some(b"00") {
-        let end = with_country(bytes, run.start + 2)?;
+        let end = with_country(bytes, run.start, run.start + 2)?;
         let is_spaced = bytes.get(run.start..end)?.iter().any(|b| !b.is_ascii_digit());
         let is_phone = is_spaced || beside(text, run.start..end, WORDS);
         return (is_phone && stands_alone(bytes, run.start, end)).then_some(run.start..end);
@@ -136,8 +136,8 @@ fn is_north_american(digits: &[u8]) -> bool {
     ten.len() == 10 && ten.first() > Some(&1) && ten.get(3) > Some(&1) && ten.get(1) != Some(&9)
 }
 
-/// Where the number ends that begins with its country code at `start`.
-fn with_country(bytes: &[u8], start: usize) -> Option<usize> {
+/// Where the number ends that begins at `whole` and with its country code at `start`.
+fn with_country(bytes: &[u8], whole: usize, start: usize) -> Option<usize> {
     if !matches!(bytes.get(start), Some(b'1'..=b'9')) {
         return None;
     }
@@ -151,7 +151,7 @@ fn with_country(bytes: &[u8], start: usize) -> Option<usize> {
         }
         count += digits;
         at += digits;
-        if count >= *least && stands_alone(bytes, start, at) {
+        if count >= *least && stands_alone(bytes, whole, at) {
             fits = Some(at);
         }
         at += gap(bytes, at);
