@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::Class;
 use super::base64_runs::{self, Room};
 use super::decode::{self, Decoded};
 use super::detectors::{Look, settle};
 use super::plan::Mark;
+use super::{Class, hidden};
 
 /// Looks at text after text with the same room.
 pub(super) struct Forms<'a> {
@@ -91,6 +91,8 @@ impl<'a> Forms<'a> {
         }
         let first = self.marks.len();
         self.look.text(&self.loose.text, &mut self.marks);
+        let undone = self.marks.split_off(first);
+        self.marks.extend(undone.into_iter().filter(|mark| !hidden::is_control(&mark.rule)));
         for mark in self.marks.iter_mut().skip(first) {
             let says = self.loose.text.get(mark.span.clone()).unwrap_or_default();
             let span = self.loose.source(&mark.span);

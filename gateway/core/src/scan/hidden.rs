@@ -26,6 +26,11 @@ pub(super) fn is_built_in(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// True for what shows as soon as it is written as an escape: in code `\b` is the end of a word.
+pub(super) fn is_control(rule: &str) -> bool {
+    rule == CONTROL
+}
+
 /// Every run of them.
 pub(super) fn find(text: &str) -> Vec<Hit> {
     let mut hits: Vec<Hit> = Vec::new();
@@ -40,20 +45,19 @@ pub(super) fn find(text: &str) -> Vec<Hit> {
         let end = at + c.len_utf8();
         if let Some(name) = kind(c) {
             let skipped = harmless(text, at, c, before);
-            match skipped {
-                Some(skipped) if skipped > end => {
-                    before = Some(c);
-                    at = skipped;
-                    continue;
+            if let Some(skipped) = skipped.filter(|skipped| *skipped > end) {
+                before = Some(c);
+                at = skipped;
+                continue;
+            }
+            let behind = excused.filter(|(_, _, last)| *last == at);
+            if skipped.is_some() && (behind.is_none() || in_emoji(text, at, c)) {
+                excused = Some((at, name, end));
+            } else {
+                if let Some((start, first, _)) = behind {
+                    add(&mut hits, first, start, at);
                 }
-                Some(_) => match excused {
-                    Some((start, first, last)) if last == at && !in_emoji(text, at, c) => {
-                        add(&mut hits, first, start, at);
-                        add(&mut hits, name, at, end);
-                    }
-                    Some(_) | None => excused = Some((at, name, end)),
-                },
-                None => add(&mut hits, name, at, end),
+                add(&mut hits, name, at, end);
             }
         }
         before = Some(c);

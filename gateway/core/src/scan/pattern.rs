@@ -123,7 +123,8 @@ fn table(pattern: &str, may_give_up: bool) -> Result<dense::DFA<Vec<u32>>, dense
         .unicode_word_boundary(may_give_up)
         .dfa_size_limit(Some(TABLE))
         .determinize_size_limit(Some(4 * TABLE));
-    dense::Builder::new().configure(config).syntax(syntax::Config::new()).build(pattern).ok()
+    let syntax = syntax::Config::new().utf8(false);
+    dense::Builder::new().configure(config).syntax(syntax).build(pattern)
 }
 
 /// Patterns may say `(?-u:[^x])`: what they find is widened to whole characters.

@@ -424,6 +424,7 @@ mod tests {
             let Seek::Literals { literals, .. } = rule.seek else { continue };
             assert!(literals.iter().all(|literal| literal.len() >= 2), "{}", rule.name);
             let pattern = known.pattern().unwrap_or_else(|| panic!("{}", rule.name));
+            // Those without a table are searched by an automaton that is built as it goes.
             println!("{:>8} {}", pattern.table_size().unwrap_or(0), rule.name);
         }
         for guard in Guard::ALL {
@@ -454,19 +455,19 @@ mod tests {
     /// Texts made of what rules begin with are read a few times over, not once for each beginning.
     #[test]
     fn hostile_texts_are_read_a_few_times() {
-        const LENGTH: usize = 32 * 1024;
+        const LENGTH: usize = 4 * 1024;
         let every: String = literals().collect::<Vec<_>>().join(" ");
         for known in KNOWN.iter() {
             let Seek::Literals { literals, .. } = known.rule.seek else { continue };
             let mut soups = vec![every.repeat(LENGTH / every.len() + 1)];
             for literal in literals {
-                for filler in ["", " ", "a", "=", "A1b2", "-----\n", "aaaaaaaaaaaaaaaa-", "the "] {
+                for filler in ["", " ", "=", "A1b2", "aaaaaaaaaaaaaaaa-"] {
                     let piece = format!("{literal}{filler}");
                     soups.push(piece.repeat(LENGTH / piece.len()));
                 }
             }
-            let most = soups.iter().map(|soup| reads(known, literals, soup)).max();
-            println!("{:>6} {}", most.unwrap_or(0), known.rule.name);
+            let most = soups.iter().map(|soup| reads(known, literals, soup)).max().unwrap_or(0);
+            assert!(most <= 48, "{} reads a text {most} times", known.rule.name);
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::check_digits;
 use super::groups::{Number, Shape, beside, shaped, stands_alone};
 
+// Words that say of a number what it is, in small letters.
 const DE: &[&str] = &[
     "steuer",
     "steuerid",

@@ -187,7 +187,8 @@ fn bare(bytes: &[u8], start: usize, sign: u8) -> Option<Range<usize>> {
         });
     // The full stop or colon of a sentence is not the secret's.
     let tail = value.iter().rev().take_while(|b| b".:?".contains(b)).count().min(1);
-    (!is_call && !is_member && length > tail).then_some(start..start + length - tail)
+    (!is_call && !is_member && !value.windows(2).any(|two| two == b"::") && length > tail)
+        .then_some(start..start + length - tail)
 }
 
 fn skip(bytes: &[u8], from: usize, any: &[u8], most: usize) -> usize {
