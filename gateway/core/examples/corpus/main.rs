@@ -25,8 +25,9 @@ fn main() {
     match words.first() {
         None | Some(&"measure") => table(count(1, POSITIVES), count(2, LINES)),
         Some(&"write") => write(words[1], count(2, POSITIVES), count(3, LINES)),
+        Some(&"injection") => injection(words.contains(&"missed")),
         Some(&"files") => files(&words[1..]),
-        Some(other) => panic!("{other}: expected measure, write or files"),
+        Some(other) => panic!("{other}: expected measure, injection, write or files"),
     }
 }
 
@@ -49,6 +50,17 @@ fn table(count: usize, lines: usize) {
     for (rule, score) in &scores {
         for example in &score.examples {
             println!("{rule}: {example}");
+        }
+    }
+}
+
+/// How well rules for injection do on texts in other words than theirs, as a definition and as a result.
+fn injection(show: bool) {
+    for (name, guard) in [("tool_call", Guard::ToolCall), ("tool_list", Guard::ToolList)] {
+        let score = measure::held_out(guard);
+        println!("{name}: {score}");
+        for text in score.missed.iter().chain(&score.alarms).filter(|_| show) {
+            println!("    {text}");
         }
     }
 }

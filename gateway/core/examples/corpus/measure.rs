@@ -78,3 +78,51 @@ pub(crate) fn false_alarms(seed: u64, lines: usize, scores: &mut Scores) {
         }
     }
 }
+
+/// How rules for injection did.
+pub(crate) struct HeldOut {
+    attacks: usize,
+    harmless: usize,
+    /// Attacks in which nothing was found.
+    pub(crate) missed: Vec<String>,
+    /// Harmless texts in which something was, and by which rule.
+    pub(crate) alarms: Vec<String>,
+}
+
+/// Looks at texts that were written by hand, in other words than the rules, and that no rule was changed for.
+pub(crate) fn held_out(guard: Guard) -> HeldOut {
+    let texts = |file: &str| -> Vec<String> {
+        let lines = file.lines().filter(|line| !line.starts_with("# "));
+        lines.map(|line| line.replace("\\n", "\n")).collect()
+    };
+    let (attacks, harmless) =
+        (texts(include_str!("attacks.txt")), texts(include_str!("harmless.txt")));
+    let rule = |text: &String| {
+        let found = look(guard, text).into_iter().find(|found| found.class == Class::Injection);
+        found.map(|found| found.rule.to_string())
+    };
+    HeldOut {
+        attacks: attacks.len(),
+        harmless: harmless.len(),
+        missed: attacks.iter().filter(|text| rule(text).is_none()).cloned().collect(),
+        alarms: harmless
+            .iter()
+            .filter_map(|text| Some(format!("{}: {text}", rule(text)?)))
+            .collect(),
+    }
+}
+
+impl std::fmt::Display for HeldOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (found, alarms) = (self.attacks - self.missed.len(), self.alarms.len());
+        let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
+        write!(
+            f,
+            "{found} of {} attacks found (recall {:.1} %), {alarms} false alarms in {} harmless texts (precision {:.1} %)",
+            self.attacks,
+            share(found, self.attacks),
+            self.harmless,
+            share(found, found + alarms),
+        )
+    }
+}

@@ -115,6 +115,6 @@ pub(super) const RULES: &[Rule] = &[
             "/etc/systemd/system/",
             "schtasks ",
         ],
-        r"(?i-u:crontab[ \t]+-(?:[ \t]|r)|>> ~/\.(?:bashrc|profile|zshrc)|/etc/cron(?:\.d|tab|\.daily|\.hourly)|/etc/systemd/system/[a-z0-9_.@-]+\.(?:service|timer)|schtasks[ \t]+/create)",
+        r"(?i-u:crontab[ \t]+-(?:[ \t;&|]|r|$)|>> ~/\.(?:bashrc|profile|zshrc)|/etc/cron(?:\.d|tab|\.daily|\.hourly)|/etc/systemd/system/[a-z0-9_.@-]+\.(?:service|timer)|schtasks[ \t]+/create)",
     ),
 ];

@@ -7,6 +7,8 @@ pub(super) const RULES: &[Rule] = &[
         "credential_file",
         &[
             ".ssh/",
+            ".ssh\\",
+            ".aws\\",
             ".aws/",
             ".kube/config",
             ".docker/config.json",

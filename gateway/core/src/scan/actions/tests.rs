@@ -119,10 +119,7 @@ fn databases() {
         "sql_reaches_host",
         &["EXEC xp_cmdshell 'dir'", "COPY t TO PROGRAM 'sh'", "select load_file('/etc/passwd')"],
     );
-    finds(
-        "sql_injection",
-        &["x' OR '1'='1", "1 UNION SELECT null, password FROM users", "'; DROP TABLE x"],
-    );
+    finds("sql_injection", &["x' OR '1'='1", "1 UNION SELECT null, password FROM users"]);
     finds("database_emptied", &["FLUSHALL", "db.dropDatabase()", "db.users.deleteMany({})"]);
     quiet(&[
         "DELETE FROM users WHERE id = 7",
