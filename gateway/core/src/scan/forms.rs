@@ -110,16 +110,26 @@ impl<'a> Forms<'a> {
             self.room.texts(plain.get(run.clone()).unwrap_or_default(), |text| {
                 let first = marks.len();
                 look.text(text, marks);
-                // Data, not text, in which some bytes happen to be characters.
-                if text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c)) {
-                    let data = marks.split_off(first);
-                    marks.extend(data.into_iter().filter(|m| m.class != Class::HiddenCharacters));
-                }
+                drop_hidden_of_data(text, marks, first);
                 for mark in marks.iter_mut().skip(first) {
                     mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().to_owned());
                     mark.span = run.clone();
                 }
             });
         }
+    }
+}
+
+/// In data some bytes happen to be characters that do not show: those are nobody's.
+fn drop_hidden_of_data(text: &str, marks: &mut Vec<Mark>, first: usize) {
+    let new = marks.get(first..).unwrap_or_default();
+    if new.iter().any(|mark| mark.class == Class::HiddenCharacters)
+        && text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c))
+    {
+        let mut n = 0;
+        marks.retain(|mark| {
+            n += 1;
+            n <= first || mark.class != Class::HiddenCharacters
+        });
     }
 }

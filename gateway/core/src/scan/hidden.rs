@@ -4,6 +4,8 @@
 //! flags, variation selectors behind symbols, colours in a terminal's output. Everything else that does not show is found,
 //! run by run; several of them in a row carry data, whatever they are.
 
+use std::sync::{Arc, LazyLock};
+
 use super::Class;
 use super::detectors::Hit;
 
@@ -70,9 +72,15 @@ fn add(hits: &mut Vec<Hit>, name: &'static str, start: usize, end: usize) {
         Some(last) if last.span.end == start && *last.rule == *name => last.span.end = end,
         Some(last) if last.span.end > start => {}
         Some(_) | None => {
-            hits.push(Hit { class: Class::HiddenCharacters, rule: name.into(), span: start..end });
+            hits.push(Hit { class: Class::HiddenCharacters, rule: shared(name), span: start..end });
         }
     }
+}
+
+/// The name as findings carry it: one allocation for all.
+fn shared(name: &'static str) -> Arc<str> {
+    static SHARED: LazyLock<[Arc<str>; NAMES.len()]> = LazyLock::new(|| NAMES.map(Arc::from));
+    SHARED.iter().find(|known| ***known == *name).cloned().unwrap_or_else(|| name.into())
 }
 
 /// ASCII that shows, and what divides lines and columns.

@@ -7,6 +7,7 @@
 //! (arguments), `proxy/filter.rs` (results, definitions).
 
 mod actions;
+mod automaton;
 mod base64_runs;
 mod decode;
 mod detectors;
