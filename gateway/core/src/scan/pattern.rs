@@ -17,7 +17,10 @@ pub(super) const WINDOW: usize = 8 * 1024;
 const SHORT_WINDOW: usize = 512;
 
 /// An attempt notes its state every so many bytes.
-const EVERY: usize = 16;
+const EVERY: usize = 8;
+
+/// So many attempts are remembered.
+const COURSES: usize = 4;
 
 /// A pattern, ready to be tried.
 pub(super) struct Compiled {
@@ -28,7 +31,7 @@ pub(super) struct Compiled {
 }
 
 enum Kind {
-    Table(Table),
+    Table(Box<Table>),
     Lazy(Box<dfa::DFA>, Pool<dfa::Cache, Box<dyn Fn() -> dfa::Cache + Send + Sync>>),
 }
 
@@ -49,8 +52,8 @@ pub(super) struct Progress {
     pub(super) tried: usize,
     /// Before it nothing is tried: a match ends there.
     pub(super) skip: usize,
-    table: Course<StateID>,
-    lazy: Course<LazyStateID>,
+    table: Courses<StateID>,
+    lazy: Courses<LazyStateID>,
 }
 
 impl Progress {
@@ -74,7 +77,7 @@ impl Compiled {
             .ok()?;
         let it = regex.group_info().to_index(PatternID::ZERO, "it");
         let automaton = match automaton::table(pattern) {
-            Ok(table) => Kind::Table(table),
+            Ok(table) => Kind::Table(Box::new(table)),
             Err(_) => Kind::lazy(pattern)?,
         };
         Some(Compiled { automaton, regex, it })
@@ -93,7 +96,7 @@ impl Compiled {
     pub(super) fn end(&self, text: &str, at: usize, progress: &mut Progress) -> Option<usize> {
         let bytes = text.as_bytes();
         let walked = match &self.automaton {
-            Kind::Table(table) => progress.table.walk(table, bytes, at),
+            Kind::Table(table) => progress.table.walk(&**table, bytes, at),
             Kind::Lazy(dfa, caches) => {
                 progress.lazy.walk(Lazy { dfa, cache: caches.get() }, bytes, at)
             }
@@ -121,7 +124,15 @@ fn anchored(text: &str, at: usize, end: usize) -> Input<'_> {
     Input::new(text).range(at..end).anchored(Anchored::Yes)
 }
 
-/// How the last attempt went that took a while.
+/// How the last attempts went that took a while: a few, for patterns of several parts that take turns.
+struct Courses<S> {
+    all: Vec<Course<S>>,
+    oldest: usize,
+    /// Room for the next attempt's notes.
+    spare: Vec<S>,
+}
+
+/// How an attempt went.
 struct Course<S> {
     /// Place of the first note; the others follow every `EVERY` bytes.
     first: usize,
@@ -133,21 +144,18 @@ struct Course<S> {
     /// Where it stopped, and in which state unless nothing could follow.
     stop: usize,
     last: Option<S>,
-    /// Room for the next attempt's notes.
-    spare: Vec<S>,
 }
 
-impl<S> Default for Course<S> {
-    fn default() -> Course<S> {
-        let (states, spare) = (vec![], vec![]);
-        Course { first: 0, states, epoch: (0, 0), end: None, stop: 0, last: None, spare }
+impl<S> Default for Courses<S> {
+    fn default() -> Courses<S> {
+        Courses { all: vec![], oldest: 0, spare: vec![] }
     }
 }
 
-impl<S: Copy + PartialEq> Course<S> {
+impl<S: Copy + PartialEq> Courses<S> {
     fn forget(&mut self) {
-        self.states.clear();
-        self.last = None;
+        self.all.clear();
+        self.oldest = 0;
     }
 
     /// Reads from `at` on and gives the end of the match.
@@ -175,9 +183,12 @@ impl<S: Copy + PartialEq> Course<S> {
             }
             let next = i + 1;
             if next % EVERY == 0 {
-                if self.passed(next, state, automaton.epoch()) {
+                let epoch = automaton.epoch();
+                if let Some(course) =
+                    self.all.iter_mut().find(|course| course.passed(next, state, epoch))
+                {
                     self.spare = states;
-                    return Ok(self.go_on(&mut automaton, bytes, stop, next)?.or(end));
+                    return Ok(course.go_on(&mut automaton, bytes, stop, next)?.or(end));
                 }
                 states.push(state);
             }
@@ -195,17 +206,21 @@ impl<S: Copy + PartialEq> Course<S> {
         states: Vec<S>,
         (end, stop, last): (Option<usize>, usize, Option<S>),
     ) -> Option<usize> {
-        self.spare = match states.is_empty() {
-            true => states,
-            false => {
-                (self.epoch, self.first) = (epoch, (at / EVERY + 1) * EVERY);
-                (self.end, self.stop, self.last) = (end, stop, last);
-                std::mem::replace(&mut self.states, states)
-            }
-        };
+        if states.is_empty() {
+            self.spare = states;
+            return end;
+        }
+        let course = Course { first: (at / EVERY + 1) * EVERY, states, epoch, end, stop, last };
+        match self.all.get_mut(self.oldest) {
+            Some(oldest) => self.spare = std::mem::replace(oldest, course).states,
+            None => self.all.push(course),
+        }
+        self.oldest = (self.oldest + 1) % COURSES;
         end
     }
+}
 
+impl<S: Copy + PartialEq> Course<S> {
     /// Whether that attempt was in that state there.
     fn passed(&self, at: usize, state: S, epoch: (usize, usize)) -> bool {
         let note = at.checked_sub(self.first).map(|beyond| beyond / EVERY);
@@ -225,7 +240,7 @@ impl<S: Copy + PartialEq> Course<S> {
             self.last = None;
             for (i, byte) in bytes.iter().enumerate().take(stop).skip(begin) {
                 count();
-                state = automaton.next(state, Some(*byte)).inspect_err(|_| self.forget())?;
+                state = automaton.next(state, Some(*byte)).inspect_err(|_| self.states.clear())?;
                 match automaton.says(state) {
                     Says::Nothing => {}
                     Says::Match => self.end = Some(i),

@@ -311,10 +311,10 @@ impl Pass<'_> {
         }
         progress.tried = at + 1;
         let Some(end) = pattern.end(self.text, at, progress) else { return };
-        if self.counts(known, pattern.found(self.text, at..end)) {
-            if let Some(progress) = self.scratch.of(n, self.plan.rules.len()) {
-                progress.skip = end;
-            }
+        if self.counts(known, pattern.found(self.text, at..end))
+            && let Some(progress) = self.scratch.of(n, self.plan.rules.len())
+        {
+            progress.skip = end;
         }
     }
 
