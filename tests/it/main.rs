@@ -22,6 +22,8 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod others;
@@ -33,6 +35,8 @@ mod prompts;
 mod refusals;
 #[cfg(test)]
 mod rig_itself;
+#[cfg(test)]
+mod scanning;
 #[cfg(test)]
 mod scopes;
 #[cfg(test)]

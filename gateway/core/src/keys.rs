@@ -35,6 +35,8 @@ pub enum Purpose {
     Vault,
     /// Hashing the `state` of people on the way to an upstream's consent page.
     Connect,
+    /// Recognising what scanners found without keeping it.
+    Finding,
 }
 
 impl Purpose {
@@ -52,6 +54,7 @@ impl Purpose {
             Purpose::Page => b"gateway/page/1",
             Purpose::Vault => b"gateway/vault/1",
             Purpose::Connect => b"gateway/connect/1",
+            Purpose::Finding => b"gateway/finding/1",
         }
     }
 }

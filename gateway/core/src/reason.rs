@@ -68,6 +68,12 @@ pub enum Reason {
     TaskUnknown,
     /// A scanner blocked it.
     ScannerBlocked,
+    /// A message that is too long to be scanned.
+    ScanLimitExceeded,
+    /// The external scanner does not answer, and nothing passes without it.
+    ScannerUnavailable,
+    /// The tool's definition is not the one that was approved.
+    DefinitionNotApproved,
     /// The audit trail cannot be written: no record, no call.
     AuditUnavailable,
     /// The catalogue is older than the gateway may trust.
@@ -104,13 +110,15 @@ pub enum Reason {
     EntityNotFound,
     /// Two changes met.
     Conflict,
+    /// As many of the caller's own as may be open are.
+    TooManyOpen,
     /// Our own fault.
     Internal,
 }
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 49] = [
+    pub const ALL: [Reason; 53] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -142,6 +150,9 @@ impl Reason {
         Reason::SessionUnknown,
         Reason::TaskUnknown,
         Reason::ScannerBlocked,
+        Reason::ScanLimitExceeded,
+        Reason::ScannerUnavailable,
+        Reason::DefinitionNotApproved,
         Reason::AuditUnavailable,
         Reason::CatalogueStale,
         Reason::UpstreamUnreachable,
@@ -160,6 +171,7 @@ impl Reason {
         Reason::RoleMissing,
         Reason::EntityNotFound,
         Reason::Conflict,
+        Reason::TooManyOpen,
     ];
 
     /// The stable name: audit rows, metric labels, runbook headings, `data.reason`.
@@ -323,6 +335,24 @@ impl Reason {
             Reason::ScannerBlocked => {
                 ("scanner_blocked", 200, -31403, "A security scanner has blocked this call")
             }
+            Reason::ScanLimitExceeded => (
+                "scan_limit_exceeded",
+                200,
+                -31413,
+                "The message is too long to be scanned, and nothing passes unread here",
+            ),
+            Reason::ScannerUnavailable => (
+                "scanner_unavailable",
+                503,
+                -31503,
+                "The security scanner does not answer, and nothing passes without it",
+            ),
+            Reason::DefinitionNotApproved => (
+                "definition_not_approved",
+                200,
+                -31403,
+                "The tool's definition has changed and waits for an admin's approval",
+            ),
             Reason::AuditUnavailable => (
                 "audit_unavailable",
                 503,
@@ -388,6 +418,9 @@ impl Reason {
             }
             Reason::Conflict => {
                 ("conflict", 409, -31409, "Somebody else changed it; read it again")
+            }
+            Reason::TooManyOpen => {
+                ("too_many_open", 409, -31409, "Too many of yours are open; nothing was made")
             }
             Reason::Internal => (
                 "internal",

@@ -10,6 +10,7 @@ use crate::Timestamp;
 use crate::caller::Caller;
 use crate::ids::{CallId, ConfirmationId, EventId, ServerId, UserId};
 use crate::reason::Reason;
+use crate::scan::{Class, Guard, Mode};
 
 /// Who did what through what: the part that an intent and its event share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -76,12 +77,26 @@ impl Subject {
 /// Something that a scanner saw. Never holds what it found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Stable rule name, for instance `hidden_tag_characters`.
-    pub rule: &'static str,
-    /// Byte offset of the first occurrence in the body.
+    /// Who looked.
+    pub guard: Guard,
+    /// What kind of thing it is.
+    pub class: Class,
+    /// Stable rule name, for instance `github_token`.
+    pub rule: Arc<str>,
+    /// What was done about it.
+    pub mode: Mode,
+    /// The string that holds it, as a JSON Pointer (RFC 6901) into the message.
+    pub path: String,
+    /// Byte offset in the message.
     pub offset: usize,
-    /// How often.
-    pub count: usize,
+    /// Bytes.
+    pub length: usize,
+    /// Its first characters, at most a quarter of it.
+    pub excerpt: String,
+    /// A keyed hash: the same secret has the same one.
+    pub fingerprint: String,
+    /// What scanning the message took, microseconds.
+    pub scan_us: u64,
 }
 
 /// A call that is about to leave.
@@ -255,6 +270,7 @@ action_types! {
     LimitCreated = "limit_created",
     LimitUpdated = "limit_updated",
     LimitDeleted = "limit_deleted",
+    SecurityScannerSettingsUpdated = "security_scanner_settings_updated",
     UserCreated = "user_created",
     UserUpdated = "user_updated",
     UserDeleted = "user_deleted",
@@ -281,4 +297,81 @@ action_types! {
     OauthRevoked = "oauth_revoked",
     UpstreamTokenRefreshSuccess = "upstream_token_refresh_success",
     UpstreamTokenRefreshFailure = "upstream_token_refresh_failure",
+}
+
+impl ActionType {
+    /// What a refusal for that reason is recorded as, whichever face refuses; `None` for what went wrong behind
+    /// the decision: then the call was not refused, it failed, and the record is the call's own.
+    pub fn of_refusal(reason: Reason) -> Option<ActionType> {
+        match reason {
+            Reason::CredentialMissing
+            | Reason::CredentialInvalid
+            | Reason::CredentialExpired
+            | Reason::CredentialAmbiguous
+            | Reason::InsufficientScope => Some(ActionType::AuthFailed),
+            Reason::ServerNotFound
+            | Reason::TargetNotFound
+            | Reason::PolicyDenied
+            | Reason::ConfirmationDeclined
+            | Reason::ConfirmationExpired
+            | Reason::RoleMissing
+            | Reason::EntityNotFound => Some(ActionType::AccessDenied),
+            Reason::ConfirmationRequired => Some(ActionType::ConfirmationRequested),
+            Reason::ScannerBlocked | Reason::DefinitionNotApproved => {
+                Some(ActionType::SecurityViolation)
+            }
+            Reason::UpstreamUnreachable
+            | Reason::UpstreamTimeout
+            | Reason::UpstreamInvalid
+            | Reason::UpstreamAddressRefused
+            | Reason::UpstreamCredentialMissing
+            | Reason::Internal => None,
+            Reason::MalformedRequest
+            | Reason::InvalidJson
+            | Reason::InvalidMessage
+            | Reason::BatchNotSupported
+            | Reason::BodyTooLarge
+            | Reason::HeadersTooLarge
+            | Reason::BodyIncomplete
+            | Reason::UnsupportedMediaType
+            | Reason::HttpMethodNotAllowed
+            | Reason::NotFound
+            | Reason::HeaderMismatch
+            | Reason::UnsupportedProtocolVersion
+            | Reason::InvalidParams
+            | Reason::UnknownMethod
+            | Reason::HostNotAllowed
+            | Reason::OriginNotAllowed
+            | Reason::ServerDisabled
+            | Reason::SessionUnknown
+            | Reason::TaskUnknown
+            | Reason::ScanLimitExceeded
+            | Reason::ScannerUnavailable
+            | Reason::AuditUnavailable
+            | Reason::CatalogueStale
+            | Reason::ConnectionRequired
+            | Reason::ConnectionStale
+            | Reason::ConnectionNotMade
+            | Reason::RateLimited
+            | Reason::BudgetExhausted
+            | Reason::Overloaded
+            | Reason::ShuttingDown
+            | Reason::ConfirmMissing
+            | Reason::Conflict
+            | Reason::TooManyOpen => Some(ActionType::RequestRefused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_credential_is_a_failed_sign_in_wherever_it_is_refused() {
+        for reason in Reason::ALL {
+            let failed = ActionType::of_refusal(reason) == Some(ActionType::AuthFailed);
+            assert_eq!(failed, reason.is_about_the_credential(), "{reason}");
+        }
+    }
 }

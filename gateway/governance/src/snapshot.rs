@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
+use gateway_core::scan::Scanning;
 use gateway_core::server::{SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
@@ -21,6 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use crate::limits::Index;
+use crate::scanners::Scanners;
 
 /// Everything that decisions rest on, at one version. Immutable.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub sources: Arc<Vec<Source>>,
     /// The limits on calls.
     pub limits: Arc<Index>,
+    /// What the scanners do.
+    pub scanners: Arc<Scanners>,
     /// When the next policy is over: from then on a new snapshot is due.
     pub ends_at: Option<Timestamp>,
     stored_policies: Vec<StoredPolicy>,
@@ -79,6 +83,14 @@ pub enum SnapshotError {
         /// What is wrong with it.
         why: String,
     },
+    /// Stored settings of the scanners are not readable.
+    #[error("the scanners' settings of {whose} in the database are not readable: {why}")]
+    Scanners {
+        /// The organisation, or a server.
+        whose: String,
+        /// What is wrong with them.
+        why: String,
+    },
     /// Stored policies do not compile.
     #[error("policies in the database do not compile: {}", list(.0))]
     Policies(Vec<Problem>),
@@ -113,6 +125,9 @@ impl Snapshot {
                 Arc::new(index.map_err(|(name, why)| SnapshotError::Limit { name, why })?)
             }
         };
+        let scanners =
+            Scanners::build(&catalogue.scanners, previous.map(|previous| &previous.scanners))
+                .map_err(|(whose, why)| SnapshotError::Scanners { whose, why })?;
         let ends = sources.iter().filter_map(|source| source.spec.ends_at());
         let ends_at = ends.filter(|end| *end > now).min();
         let servers: Vec<_> =
@@ -142,6 +157,7 @@ impl Snapshot {
             stored_policies: catalogue.policies,
             stored_limits: catalogue.limits,
             limits,
+            scanners,
             servers,
             users,
             policies,
@@ -159,6 +175,11 @@ impl Snapshot {
     pub fn server(&self, id_or_slug: &str) -> Option<&Arc<Server>> {
         let by_slug = self.by_slug.get(id_or_slug).and_then(|&i| self.servers.get(i));
         by_slug.or_else(|| self.server_by_id(ServerId(Uuid::parse_str(id_or_slug).ok()?)))
+    }
+
+    /// What is looked for on the way to and from that server, and what is done about it.
+    pub fn scanning(&self, server: ServerId) -> &Arc<Scanning> {
+        self.scanners.scanning(Some(server))
     }
 
     /// The server of that id.

@@ -13,16 +13,20 @@ mod intent;
 mod limit;
 mod line;
 mod listing;
+mod outcome;
+mod outgoing;
 mod parse;
 pub mod plumbing;
 mod receipt;
 mod refusal;
 mod resolve;
 mod scan;
+mod screen;
 mod session;
 mod shown;
 mod stream;
 mod task;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +46,7 @@ pub struct Proxy {
     edge: Arc<Edge>,
     sessions: Sealer,
     request_states: Sealer,
+    finding_key: [u8; 32],
     tasks: Arc<task::TaskIds>,
     settings: Settings,
     draining: Arc<AtomicBool>,
@@ -81,6 +86,7 @@ impl Proxy {
             edge,
             sessions: Sealer::new(&root.derive(Purpose::Session)),
             request_states: Sealer::new(&root.derive(Purpose::RequestState)),
+            finding_key: root.derive(Purpose::Finding),
             tasks: Arc::new(task::TaskIds::new(root)),
             settings,
             draining: Arc::default(),
