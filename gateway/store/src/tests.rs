@@ -8,5 +8,6 @@ mod limit;
 mod opening;
 mod people;
 mod policy;
+mod scanner;
 mod server;
 mod shared;
