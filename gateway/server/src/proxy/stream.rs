@@ -320,6 +320,15 @@ impl Relay {
         self.finish(Some((reason, why.into())));
     }
 
+    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    fn fail(&mut self, detail: &str) -> bool {
+        let told = self.record.fail(Reason::UpstreamInvalid, detail);
+        self.done |= told.is_some();
+        let waits = told.is_some();
+        self.ready.extend(told.map(|told| Cleared::ours(sse::message(&told))));
+        waits
+    }
+
     /// The body is over; a reason says that it broke off.
     fn finish(&mut self, broken: Option<(Reason, String)>) {
         self.done = true;
@@ -350,7 +359,9 @@ impl http_body::Body for Relay {
                     let next = Instant::now() + relay.watch.idle_for;
                     relay.watch.idle.as_mut().reset(next);
                     let Ok(bytes) = frame.into_data() else { continue };
-                    if let Err(detail) = relay.take(bytes) {
+                    if let Err(detail) = relay.take(bytes)
+                        && !relay.fail(&detail)
+                    {
                         relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
                         return Poll::Ready(Some(Err(BodyError::new(detail))));
                     }
@@ -360,7 +371,7 @@ impl http_body::Body for Relay {
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => {
-                    let broken = relay.last_event().err();
+                    let broken = relay.last_event().err().filter(|detail| !relay.fail(detail));
                     relay.finish(broken.map(|detail| (Reason::UpstreamInvalid, detail)));
                 }
                 Poll::Pending => {
