@@ -21,6 +21,7 @@ mod provider;
 mod provisioning;
 mod refresh;
 mod replay;
+mod scanners;
 mod sensitive;
 mod servers;
 mod sign_in;

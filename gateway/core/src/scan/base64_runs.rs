@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
 
-/// Shorter runs are words.
+/// Shorter runs are words; their padding counts.
 const SHORTEST: usize = 16;
 /// Shorter texts hold nothing that is looked for.
 const SHORTEST_TEXT: usize = 8;
@@ -37,17 +37,22 @@ pub(super) fn next(text: &str, from: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let mut start = from;
     loop {
-        let window = bytes.get(start..start + SHORTEST)?;
-        match window.iter().rposition(|b| !is_base64(*b)) {
-            Some(other) => start += other + 1,
-            None => return Some(start..padded(bytes, end(bytes, start + SHORTEST, start))),
+        let window = bytes.get(start..start + SHORTEST - 2)?;
+        if let Some(other) = window.iter().rposition(|b| !is_base64(*b)) {
+            start += other + 1;
+            continue;
         }
+        let end = padded(bytes, end(bytes, start));
+        if end - start >= SHORTEST {
+            return Some(start..end);
+        }
+        start = end;
     }
 }
 
-/// Where a run ends that goes to `at` at least; long lines go on in the next one.
-fn end(bytes: &[u8], at: usize, start: usize) -> usize {
-    let (mut at, mut line) = (at, start);
+/// Where a run ends; long lines go on in the next one.
+fn end(bytes: &[u8], start: usize) -> usize {
+    let (mut at, mut line) = (start, start);
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
         at += rest.iter().position(|b| !is_base64(*b)).unwrap_or(rest.len());
@@ -184,6 +189,8 @@ mod tests {
         for (text, run) in [
             ("x AAAABBBBCCCCDDDD== y".to_owned(), "AAAABBBBCCCCDDDD=="),
             ("AAAABBBBCCCCDDD ".to_owned(), ""),
+            ("AAAABBBBCCCCDDD= AAAABBBBCCCCDD==".to_owned(), "AAAABBBBCCCCDDD="),
+            ("AAAABBBBCCCCDD= AAAABBBBCCCCDD==".to_owned(), "AAAABBBBCCCCDD=="),
             ("é-AAAA_BBBB+CC/DD=é".to_owned(), "-AAAA_BBBB+CC/DD="),
             (format!("{line}\nBB\n{line}"), &format!("{line}\nBB")),
             (format!("{line}\r\n{line}\r\n--"), &format!("{line}\r\n{line}\r\n--")),

@@ -141,9 +141,11 @@ impl Look<'_> {
         }
     }
 
-    /// True when `key` holds something that may begin a find together with its value.
-    pub(super) fn names(&self, key: &str) -> bool {
-        self.plan.names(key)
+    /// Appends what counts in `text`, a name and a value with a sign between them at `at`, because they stand together.
+    pub(super) fn assignment(&mut self, text: &str, at: usize, marks: &mut Vec<Mark>) {
+        let before = marks.len();
+        self.plan.look_at_assignment(text, at, &mut self.scratch, marks);
+        only_what_counts(marks, before);
     }
 
     /// True when something is looked for that may be shorter than any built-in rule's finds.

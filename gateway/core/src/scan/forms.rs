@@ -43,17 +43,17 @@ impl<'a> Forms<'a> {
         self.forms(text, &Range::clone, give);
     }
 
-    /// Gives what stands in `value` only because it is the value of `key`, for instance of `password`.
+    /// Gives what stands in `value`, a string's inside or a number, only because it is the value of `key`, for instance
+    /// of `password`.
     pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark, &str)) {
         let key = decode::plain(key);
-        if !self.look.names(&key) {
-            return;
-        }
         let (mut plain, mut assigned) = (std::mem::take(&mut self.plain), String::new());
         decode::json(value, &mut plain);
-        assigned.extend([&key, "=\"", &plain.text, "\""]);
+        let quote = ["\"", "'", "`"].into_iter().find(|quote| !plain.text.contains(quote));
+        let quote = quote.unwrap_or("\"");
+        assigned.extend([&key, "=", quote, &plain.text, quote]);
         let begin = key.len() + 2;
-        self.look.text(&assigned, &mut self.marks);
+        self.look.assignment(&assigned, key.len(), &mut self.marks);
         settle(&mut self.marks, &assigned);
         for mut mark in self.marks.drain(..) {
             let span = mark.span.start.max(begin) - begin..mark.span.end.saturating_sub(begin);

@@ -123,8 +123,7 @@ impl Reader<'_> {
         self.forms.json(raw, |mark, says| {
             finds.add(&mark, within(&span, &mark.span), &|| path.pointer(), says);
         });
-        if let Some(key) = path.last_key()
-            && key.len() <= LONGEST_KEY
+        if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY)
             && raw.len() <= LONGEST_VALUE
         {
             self.forms.member(key, raw, |mark, says| {
@@ -145,11 +144,15 @@ impl Reader<'_> {
         }
         let (path, finds) = (&self.path, &mut self.finds);
         let before = finds.found.len();
-        self.forms.text(raw, |mark, _| {
+        let mut add = |mark: Mark| {
             if !finds.covers(before, mark.class, &span) {
                 finds.add(&mark, span.clone(), &|| path.pointer(), raw);
             }
-        });
+        };
+        self.forms.text(raw, |mark, _| add(mark));
+        if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY) {
+            self.forms.member(key, raw, |mark, _| add(mark));
+        }
     }
 }
 

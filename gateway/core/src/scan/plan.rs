@@ -36,18 +36,18 @@ pub(super) struct Plan {
     literals: Option<dfa::DFA>,
     /// By literal: the rules that begin so, and its length.
     begin: Vec<(Vec<usize>, usize)>,
-    /// By byte: what it may begin.
+    /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
-    /// Rules that ask for bytes.
-    bytes: Vec<usize>,
+    bytes: Vec<Vec<usize>>,
     /// Rules that ask for digits.
     digits: Vec<usize>,
 }
 
-/// A byte that some rule asks for.
-const BYTE: u8 = 1;
 /// A digit, where some rule asks for digits.
-const DIGIT: u8 = 2;
+const DIGIT: u8 = 0x80;
+
+/// No number has more digits in a row.
+const LONGEST_NUMBER: usize = 40;
 
 /// A built-in rule; its pattern is compiled when its literal is first seen.
 struct Known {
@@ -111,7 +111,7 @@ impl Plan {
         };
         let rules: Vec<&'static Known> = KNOWN.iter().filter(wanted).collect();
         let mut plan = Plan {
-            rules,
+            rules: rules.clone(),
             literals: None,
             begin: vec![],
             marks: [0; 256],
@@ -119,24 +119,12 @@ impl Plan {
             digits: vec![],
         };
         let mut texts: Vec<String> = vec![];
-        for (n, known) in plan.rules.iter().enumerate() {
+        for (n, known) in rules.into_iter().enumerate() {
             match known.rule.seek {
                 Seek::Literals { literals, .. } => {
-                    for literal in literals {
-                        let literal = literal.to_ascii_lowercase();
-                        let at = texts.iter().position(|text| *text == literal);
-                        let at = at.unwrap_or_else(|| {
-                            plan.begin.push((vec![], literal.len()));
-                            texts.push(literal);
-                            texts.len() - 1
-                        });
-                        plan.begin[at].0.push(n);
-                    }
+                    literals.iter().for_each(|literal| plan.begins(literal, n, &mut texts));
                 }
-                Seek::Byte { bytes, .. } => {
-                    bytes.iter().for_each(|byte| plan.marks[usize::from(*byte)] |= BYTE);
-                    plan.bytes.push(n);
-                }
+                Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
                 Seek::Digits { .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
                     plan.digits.push(n);
@@ -147,8 +135,56 @@ impl Plan {
         plan
     }
 
+    /// Rule `n` may begin with `literal`.
+    fn begins(&mut self, literal: &str, n: usize, texts: &mut Vec<String>) {
+        let literal = literal.to_ascii_lowercase();
+        match texts.iter().position(|text| *text == literal).and_then(|at| self.begin.get_mut(at)) {
+            Some((rules, _)) => rules.push(n),
+            None => {
+                self.begin.push((vec![n], literal.len()));
+                texts.push(literal);
+            }
+        }
+    }
+
+    /// Rule `n` asks for `byte`.
+    fn ask(&mut self, byte: u8, n: usize) {
+        let mark = &mut self.marks[usize::from(byte)];
+        if *mark & !DIGIT == 0 {
+            // There are fewer bytes to ask for than marks: all ASCII.
+            self.bytes.push(vec![]);
+            *mark |= u8::try_from(self.bytes.len()).unwrap_or(0);
+        }
+        if let Some(rules) = self.bytes.get_mut(usize::from(*mark & !DIGIT).wrapping_sub(1)) {
+            rules.push(n);
+        }
+    }
+
+    /// Appends what stands in `text` because of the sign at `at`, and if its name holds a literal, what that begins.
+    pub(super) fn look_at_assignment(
+        &self,
+        text: &str,
+        at: usize,
+        scratch: &mut Scratch,
+        found: &mut Vec<Mark>,
+    ) {
+        let (name, value) =
+            (text.get(..at).unwrap_or_default(), text.get(at..).unwrap_or_default());
+        // What is a number of somebody may be said by the name beside it.
+        let is_number = || {
+            let digits = value.bytes().filter(u8::is_ascii_digit).take(7).count();
+            !self.digits.is_empty() && value.len() <= 64 && digits == 7
+        };
+        if is_number() || self.names(name) {
+            return self.look(text, scratch, found);
+        }
+        scratch.begin(text.len());
+        let mark = text.as_bytes().get(at).map_or(0, |sign| self.marks[usize::from(*sign)]);
+        Pass { plan: self, text, scratch, found, digits: 0 }.byte(mark & !DIGIT, at);
+    }
+
     /// True when `text` holds a literal of some rule.
-    pub(super) fn names(&self, text: &str) -> bool {
+    fn names(&self, text: &str) -> bool {
         let Some(literals) = &self.literals else { return false };
         let Ok(mut state) = literals.start_state(Anchored::No) else { return false };
         text.bytes().any(|byte| {
@@ -240,7 +276,7 @@ impl Pass<'_> {
             }
             let mark = self.plan.marks[usize::from(*byte)];
             if mark != 0 {
-                self.byte(mark, *byte, i);
+                self.byte(mark, i);
             }
         }
     }
@@ -252,7 +288,7 @@ impl Pass<'_> {
         for (i, byte) in self.text.as_bytes().iter().enumerate() {
             let mark = self.plan.marks[usize::from(*byte)];
             if mark != 0 {
-                self.byte(mark, *byte, i);
+                self.byte(mark, i);
             }
         }
     }
@@ -282,17 +318,14 @@ impl Pass<'_> {
         }
     }
 
-    fn byte(&mut self, mark: u8, byte: u8, at: usize) {
+    fn byte(&mut self, mark: u8, at: usize) {
         let plan = self.plan;
-        if mark & BYTE != 0 {
-            for n in &plan.bytes {
-                if let Some(known) = plan.rules.get(*n).copied()
-                    && let Seek::Byte { bytes, find } = known.rule.seek
-                    && bytes.contains(&byte)
-                    && self.scratch.of(*n, plan.rules.len()).is_some_and(|seen| at >= seen.skip)
+        if let Some(rules) = plan.bytes.get(usize::from(mark & !DIGIT).wrapping_sub(1)) {
+            for known in rules.iter().filter_map(|n| plan.rules.get(*n)) {
+                if let Seek::Byte { find, .. } = known.rule.seek
                     && let Some(span) = find(self.text, at)
                 {
-                    self.counts_until(*n, known, span);
+                    self.counts(known, span);
                 }
             }
         }
@@ -324,15 +357,6 @@ impl Pass<'_> {
         }
     }
 
-    fn counts_until(&mut self, n: usize, known: &Known, span: Range<usize>) {
-        let end = span.end;
-        if self.counts(known, span)
-            && let Some(progress) = self.scratch.of(n, self.plan.rules.len())
-        {
-            progress.skip = end;
-        }
-    }
-
     /// Keeps it if the rule's check agrees.
     fn counts(&mut self, known: &Known, span: Range<usize>) -> bool {
         let Some(it) = self.text.get(span.clone()).filter(|it| !it.is_empty()) else {
@@ -355,21 +379,25 @@ impl Pass<'_> {
     }
 }
 
-/// The end of the run of digits and single separators that begins at `at`, and how many digits it holds.
+/// The end of the run of digits and single separators that begins at `at`, and how many digits it holds: none if it is
+/// one of so many in a row that it is no number. Such a one ends a run, too.
 fn run(bytes: &[u8], at: usize) -> (usize, usize) {
-    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
     let (mut i, mut count) = (at, 0);
     loop {
-        while digit(i) {
-            i += 1;
-            count += 1;
+        let rest = bytes.get(i..).unwrap_or_default();
+        let group = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
+        if group > LONGEST_NUMBER {
+            return if i == at { (i + group, 0) } else { (i - 1, count) };
         }
-        let single =
-            bytes.get(i).is_some_and(|b| matches!(b, b' ' | b'-' | b'.' | b'/' | b'(' | b')'));
-        if !(single && digit(i + 1)) {
-            return (i, count);
+        (i, count) = (i + group, count + group);
+        match rest.get(group..) {
+            Some([b' ' | b'-' | b'.' | b'/' | b'(' | b')', digit, ..])
+                if digit.is_ascii_digit() =>
+            {
+                i += 1;
+            }
+            Some(_) | None => return (i, count),
         }
-        i += 1;
     }
 }
 
@@ -391,7 +419,7 @@ mod tests {
         for known in KNOWN.iter() {
             let rule = known.rule;
             assert!(names.insert(rule.name), "{} is there twice", rule.name);
-            assert!((1..=100).contains(&rule.weight), "{}", rule.name);
+            assert!(rule.weight > 0, "{}", rule.name);
             let Seek::Literals { literals, .. } = rule.seek else { continue };
             assert!(literals.iter().all(|literal| literal.len() >= 3), "{}", rule.name);
             let pattern = known.pattern().unwrap_or_else(|| panic!("{}", rule.name));
@@ -410,8 +438,10 @@ mod tests {
             ("12 34-56.7x", 10, 7),
             ("1  2", 1, 1),
             ("1-", 1, 1),
-            ("(0)30/1", 0, 0),
-            ("0)30/1", 6, 4),
+            ("(0)30/1", 7, 4),
+            (") 1", 0, 0),
+            (&format!("1 2.{} 3", "4".repeat(41)), 3, 2),
+            (&format!("{} 3", "4".repeat(41)), 41, 0),
         ] {
             assert_eq!(run(text.as_bytes(), 0), (end, count), "{text}");
         }

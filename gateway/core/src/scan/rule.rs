@@ -17,7 +17,8 @@ pub struct Rule {
     pub seek: Seek,
     /// What a pattern cannot say (check digits, entropy), asked with what was found.
     pub check: Option<fn(&str) -> bool>,
-    /// In hundredths: what the rules of a class find in one text counts from 100 on. 100: by itself.
+    /// In hundredths: what the rules of a class find in one text counts from 100 on. 100: by itself. More than that says
+    /// only whose name a find bears that several rules make.
     pub weight: u8,
 }
 
@@ -34,7 +35,7 @@ pub enum Seek {
         /// The whole of it, the beginning included.
         pattern: &'static str,
     },
-    /// Asked wherever one of these ASCII bytes stands: with the text and the place, for the span of what was found. Must
+    /// Asked wherever one of these ASCII bytes stands (for `=` also between a JSON member's key and string): with the text and the place, for the span of what was found. Must
     /// not look further than some hundred bytes either way.
     Byte {
         /// The bytes, for instance `@`.
@@ -43,8 +44,9 @@ pub enum Seek {
         find: fn(&str, usize) -> Option<Range<usize>>,
     },
     /// Asked for each maximal run of ASCII digits and single separators (space, `-`, `.`, `/`, `(`, `)`) that begins and
-    /// ends with a digit and holds at least seven: with the text and the run's span, for the first find in it. Asked
-    /// again for what is left behind a find. It may look beside the run, not further than some dozen bytes.
+    /// ends with a digit and holds at least seven, not more than 40 in a row: with the text and the run's span, for the
+    /// first find in it. Asked again for what is left behind a find. It may look beside the run, not further than some
+    /// dozen bytes.
     Digits {
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,

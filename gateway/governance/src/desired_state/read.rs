@@ -324,7 +324,7 @@ impl Reading<'_> {
     /// Settings of the scanners, in one canonical spelling. Where nothing is set, there are to be none.
     fn scanners(&mut self, path: &str, server: Option<Slug>, settings: &ScannerSettings) {
         if let Err((field, expected)) = settings.check(server.is_some()) {
-            return self.refuse(&format!("{path}.{field}"), format!("expected {expected}"));
+            return self.refuse(&format!("{path}.{field}"), expected);
         }
         if let Err(bad) = Detectors::with(settings.patterns.as_deref().unwrap_or_default()) {
             let field = format!("{path}.patterns[{}].{}", bad.index, bad.field);

@@ -48,6 +48,41 @@ fn every_flaw_is_refused_with_file_line_and_key() {
         ("[[user]]\nemail = \"a@b\"", "STATE.toml:1: user: unknown key; did you mean \"users\"?"),
         ("[users]\nemail = \"a@b\"", "STATE.toml:1: users: expected [[users]]"),
         ("[[groups]]\nname = \"\"", "STATE.toml:2: groups[0].name: expected a name"),
+        ("scanners = 1", "STATE.toml:1: scanners: expected [scanners]"),
+        ("[[scanners]]\nlimit = 1", "STATE.toml:1: scanners: expected [scanners]"),
+        (
+            "[scanners]\nlimits = 1",
+            "STATE.toml:2: scanners.limits: unknown key; did you mean \"limit\"?",
+        ),
+        ("[scanners]\n\nlimit = 1", "STATE.toml:3: scanners.limit: expected 1024 to 8388608 bytes"),
+        (
+            "[scanners]\nmodes = { tool_call = { secrets = \"redact\" } }",
+            "STATE.toml:2: scanners.modes.tool_call.secrets: unknown variant `redact`, expected one of `off`",
+        ),
+        (
+            "[scanners.modes]\ntool_call = { secret = \"off\" }",
+            "STATE.toml:2: scanners.modes.tool_call.secret: unknown variant `secret`",
+        ),
+        (
+            "[[scanners.patterns]]\nname = \"\"\nclass = \"secrets\"\npattern = \"x\"",
+            "STATE.toml:2: scanners.patterns[0].name: expected 1 to 100 visible",
+        ),
+        (
+            "[[scanners.patterns]]\nname = \"a\"\nclass = \"secrets\"\npattern = \"(\"",
+            "STATE.toml:4: scanners.patterns[0].pattern: expected ",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nscanners = { limit = 1 }",
+            "STATE.toml:4: servers[0].scanners.limit: expected 1024 to 8388608 bytes",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\n[servers.scanners]\nexternal = \"yes\"",
+            "STATE.toml:5: servers[0].scanners.external: unknown variant `yes`",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nscanners = { patterns = [] }",
+            "STATE.toml:4: servers[0].scanners.patterns: expected none",
+        ),
         ("[[groups]]\nname = \" a\"", "groups[0].name: expected no white space"),
         ("[[groups]]\nname = \"a\u{200b}b\"", "groups[0].name: expected no control or invisible"),
         (

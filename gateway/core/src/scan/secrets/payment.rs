@@ -14,7 +14,11 @@ pub(super) const RULES: &[Rule] = &[
         &["sq0csp-", "sq0atp-"],
         "sq0(?:csp-[A-Za-z0-9_-]{43}|atp-[A-Za-z0-9_-]{22})",
     ),
-    token("square_access_token", &["EAAA"], r"(?-u:\b)EAAA[A-Za-z0-9_-]{60}(?-u:\b)"),
+    token(
+        "square_access_token",
+        &["EAAA"],
+        r"(?-u:\b)(?P<it>EAAA[A-Za-z0-9_-]{60})(?:[^A-Za-z0-9_-]|$)",
+    ),
     token(
         "shopify_token",
         &["shpat_", "shpca_", "shppa_", "shpss_"],
@@ -31,7 +35,11 @@ pub(super) const RULES: &[Rule] = &[
         "access-(?:sandbox|development|production)-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}",
     ),
     token("mollie_key", &["live_"], r"(?-u:\b)live_[A-Za-z0-9]{30}(?-u:\b)"),
-    token("gocardless_token", &["live_"], r"(?-u:\b)live_[A-Za-z0-9_-]{40}(?-u:\b)"),
+    token(
+        "gocardless_token",
+        &["live_"],
+        r"(?-u:\b)(?P<it>live_[A-Za-z0-9_-]{40})(?:[^A-Za-z0-9_-]|$)",
+    ),
     token(
         "flutterwave_key",
         &["FLWSECK-", "FLWSECK_TEST-"],
