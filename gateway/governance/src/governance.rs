@@ -190,14 +190,7 @@ impl Governance {
         let (oauth, limits) = (Arc::clone(&self.oauth), Arc::clone(&self.limits));
         let watcher = Arc::clone(&self.watcher);
         let notices = Arc::clone(&self.notices);
-        let grants = Grants {
-            store: self.store.clone(),
-            trail: self.trail.clone(),
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&self.random),
-            current: Arc::clone(&self.current),
-            notices: Arc::clone(&self.notices),
-        };
+        let grants = self.grants();
         let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
         let [watching, telling, ending] = [(); 3].map(|()| shutdown.clone());
         let poll = self.settings.poll;
@@ -214,6 +207,17 @@ impl Governance {
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
         }
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// What ends grants.
+    pub(crate) fn grants(&self) -> Grants {
+        Grants {
+            store: self.store.clone(),
+            trail: self.trail.clone(),
+            clock: Arc::clone(&self.clock),
+            current: Arc::clone(&self.current),
+            notices: Arc::clone(&self.notices),
+        }
     }
 
     /// Waits for the background tasks, after the token given to [`Governance::start`] was cancelled.

@@ -48,6 +48,7 @@ impl Store {
                 )
                 .execute(&mut *transaction)
                 .await?;
+                crate::server_health::forget_unwatched(&mut transaction).await?;
             }
             transaction.commit().await?;
             Ok(Some(before))

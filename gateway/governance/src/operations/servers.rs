@@ -108,7 +108,7 @@ pub struct ServerRow {
     pub description: String,
     /// `active`, `disabled`, `draft` or `error`.
     pub status: &'static str,
-    /// `ok` or `failing`, as last measured; null: not yet.
+    /// `ok` or `failing`, as last measured; null: not watched, or not yet.
     pub health: Option<&'static str>,
     /// Where clients reach it through the gateway.
     pub proxy_url: String,
