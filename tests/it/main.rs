@@ -36,6 +36,8 @@ mod refusals;
 #[cfg(test)]
 mod rig_itself;
 #[cfg(test)]
+mod scanning;
+#[cfg(test)]
 mod scopes;
 #[cfg(test)]
 mod servers;

@@ -149,12 +149,6 @@ impl Receipt {
         }
     }
 
-    /// False where nothing that is said may be kept.
-    fn keeps_bodies(&self) -> bool {
-        let ours = self.subject.server_id == Some(RUNLAYER_ID);
-        !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
-    }
-
     /// A scanner has read the request. What is said twice counts once.
     pub(super) fn was_read(&mut self, guard: Guard, seen: &Seen) {
         self.read = true;
@@ -188,6 +182,12 @@ impl Receipt {
         receipt.subject.findings.clear();
         receipt.read = true;
         receipt
+    }
+
+    /// False where nothing that is said may be kept.
+    fn keeps_bodies(&self) -> bool {
+        let ours = self.subject.server_id == Some(RUNLAYER_ID);
+        !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
     }
 
     /// The first byte is about to leave.
