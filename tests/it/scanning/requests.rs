@@ -101,7 +101,9 @@ async fn every_field_is_read_in_every_mode() {
             hide(rig, mode);
             // Tools say what they were called with: only what was asked for counts here.
             let answer = gateway_tests::upstream::Answer::text("done");
-            rig.upstream.answer("echo", answer.clone()).answer("completion/complete", answer);
+            for named in ["echo", "completion/complete", "resources/read"] {
+                rig.upstream.answer(named, answer.clone());
+            }
             let mut found = 0;
             for speaker in Speaker::both(rig).await {
                 for case in cases() {

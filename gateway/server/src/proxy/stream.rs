@@ -201,8 +201,12 @@ impl Relay {
         if data.trim().is_empty() || screen.is_off() {
             return Ok(beside);
         }
-        Json::parse(data.as_bytes()).map_err(|error| not_strict(&error))?;
-        Ok(self.view.message(data).and(beside))
+        match Json::parse(data.as_bytes()) {
+            Ok(_) => Ok(self.view.message(data).and(beside)),
+            // Clients take no message from it.
+            Err(_) if sse::kind(event).is_some() => Ok(screen.text(data, "").and(beside)),
+            Err(error) => Err(not_strict(&error)),
+        }
     }
 
     /// What a scanner has blocked does not go on.
