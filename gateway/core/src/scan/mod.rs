@@ -5,6 +5,7 @@
 //! [`message::mask`] replaces. Who asks: `proxy/scan.rs` (arguments), `proxy/filter.rs` (results, definitions).
 
 mod detectors;
+pub mod external;
 mod hidden;
 pub mod message;
 pub mod rule;

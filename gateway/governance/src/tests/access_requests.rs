@@ -1,9 +1,9 @@
 //! Access that is asked for, granted by somebody else, and ends by itself.
 
-use gateway_core::Timestamp;
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target, Verdict};
 use gateway_core::reason::Reason;
+use gateway_core::{Clock, Timestamp};
 use gateway_store::audit::{EventEntry, EventFilter};
 use gateway_store::notice::Channel;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target};
-use gateway_core::json::{Json, JsonError};
+use gateway_core::json::{Json, JsonError, write_string};
 use gateway_core::mcp::headers::SESSION_ID;
 use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
@@ -23,10 +23,12 @@ use http_body_util::BodyExt;
 use super::forward::Replied;
 use super::listing::Trim;
 use super::outcome::Record;
+use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::resolve::Routed;
+use super::scan;
 use super::screen::{Cleared, Screen, Seen};
-use super::session::Session;
+use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
 use super::{Proxy, Settings};
@@ -53,6 +55,10 @@ pub(super) struct View {
     pub(super) names_tasks: bool,
     /// Reads what the server sends.
     pub(super) screen: Screen,
+    /// Asks the organisation's own scanner about it.
+    pub(super) outside: Outside,
+    /// Ends the legacy session that the request came in.
+    pub(super) session: Option<Ender>,
 }
 
 impl View {
@@ -62,25 +68,48 @@ impl View {
     }
 
     /// Reads a body. An error: it has no one reading.
-    fn read(&self, essence: &str, body: &[u8]) -> Result<Seen, String> {
+    fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
         let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
         if self.screen.is_off() {
             return Ok(self.screen.message(text));
         }
         match Json::parse(body) {
-            Ok(_) => Ok(self.message(text)),
+            Ok(_) => Ok(self.message(text, told)),
             Err(_) if text.trim().is_empty() => Ok(self.screen.text("", "")),
             Err(error) if essence.ends_with("json") => Err(not_strict(&error)),
-            Err(_) => Ok(self.screen.text(text, "")),
+            Err(_) => Ok(self.screen.text_told(text, "", told)),
         }
     }
 
     /// Reads a JSON text that was checked before. Definitions are read one by one when they are listed.
-    pub(super) fn message(&self, text: &str) -> Seen {
-        if self.listing.is_some() && Json::checked_before(text).get("result").is_some() {
+    pub(super) fn message(&self, text: &str, told: Told) -> Seen {
+        if self.is_listing(text) {
             return self.screen.left_to_listing();
         }
-        self.screen.message(text)
+        self.screen.message_told(text, told)
+    }
+
+    fn is_listing(&self, text: &str) -> bool {
+        self.listing.is_some() && Json::checked_before(text).get("result").is_some()
+    }
+
+    /// Whether the organisation's own scanner is asked about a message; `text` was checked before.
+    pub(super) fn asks_outside(&self, text: &str) -> bool {
+        self.screen.asks_outside(text) && !self.is_listing(text)
+    }
+
+    /// What it says of a body, whatever that is.
+    async fn ask_outside(&self, body: &[u8]) -> Told {
+        let Ok(text) = std::str::from_utf8(body) else { return Told::default() };
+        if text.trim().is_empty() || !self.screen.asks_outside(text) {
+            return Told::default();
+        }
+        if Json::parse(body).is_err() {
+            let mut quoted = String::with_capacity(text.len() + 2);
+            write_string(text, &mut quoted);
+            return self.outside.ask(&quoted).await;
+        }
+        if self.is_listing(text) { Told::default() } else { self.outside.ask(text).await }
     }
 
     /// The message as the caller may see it; `None` when it stays as it is.
@@ -182,7 +211,8 @@ impl Answer {
             }
             Err((reason, detail)) => return Err(Refusal::of_routed(routed, reason, detail)),
         };
-        let mut seen = match view.read(&essence, &bytes) {
+        let told = Box::pin(view.ask_outside(&bytes)).await;
+        let mut seen = match view.read(&essence, &bytes, told) {
             Ok(seen) => seen,
             Err(detail) => {
                 return Err(Refusal::of_routed(routed, Reason::UpstreamInvalid, detail));
@@ -191,7 +221,10 @@ impl Answer {
         routed.understood.identified.received.receipt.found(&seen.findings);
         let cleared = match seen.clear(bytes.clone()) {
             Ok(cleared) => cleared,
-            Err(blocked) => return Err(blocked.refuse(routed)),
+            Err(blocked) => {
+                scan::end_session(&routed, &view.screen, &blocked, proxy).await;
+                return Err(blocked.refuse(routed));
+            }
         };
         let adapt = |text: &str| if adapts { view.adapt(text) } else { Ok(None) };
         let cleared = match cleared.adapted(adapt) {
@@ -337,6 +370,8 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         names_tasks: method == Some(Method::Task)
             || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),
         screen: Screen::of(routed, guard(method), proxy),
+        outside: Outside::of(routed, guard(method), proxy),
+        session: routed.session.as_ref().map(|session| session.ender(proxy)),
     }
 }
 

@@ -11,12 +11,14 @@ use gateway_core::ids::ServerId;
 use gateway_core::json::{Json, write_string};
 use gateway_core::reason::Reason;
 use gateway_core::record::Finding;
-use gateway_core::scan::{Class, Found, Guard, Mode, OverLimit, Scanning, message};
+use gateway_core::scan::external::{UNAVAILABLE, VERDICT};
+use gateway_core::scan::{Class, External, Found, Guard, Mode, OverLimit, Scanning, message};
 use gateway_core::sse;
 use gateway_governance::Snapshot;
 use uuid::Uuid;
 
 use super::Proxy;
+use super::outside::Told;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use crate::telemetry::TraceParent;
@@ -138,11 +140,21 @@ impl Screen {
 
     /// Reads a JSON text that was checked before.
     pub(super) fn message(&self, text: &str) -> Seen {
-        self.message_but(text, |_| false)
+        self.message_told(text, Told::default())
+    }
+
+    /// The same together with what the organisation's own scanner says of it.
+    pub(super) fn message_told(&self, text: &str, told: Told) -> Seen {
+        self.message_but(text, |_| false, told)
     }
 
     /// The same without what is `ours` in it.
-    pub(super) fn message_but(&self, text: &str, ours: impl Fn(&Found) -> bool) -> Seen {
+    pub(super) fn message_but(
+        &self,
+        text: &str,
+        ours: impl Fn(&Found) -> bool,
+        mut told: Told,
+    ) -> Seen {
         if self.is_off() {
             return Seen::nothing();
         }
@@ -155,12 +167,75 @@ impl Screen {
         let started = Instant::now();
         let Scanning { detectors, modes, .. } = &*self.scanning;
         let mut found = message::read(detectors, self.guard, modes, text);
+        let more = self.from_outside(&mut told, &found);
+        found.extend(more);
+        found.sort_by_key(|one| one.span.start);
         if found.is_empty() {
-            return Seen::nothing();
+            return self.outside(&told);
         }
         found.retain(|one| !(ours(one) || one.path == TRACEPARENT && is_traceparent(text)));
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.judge(text, found, took)
+        self.judge(text, found, took).and(self.outside(&told))
+    }
+
+    /// Whether the organisation's own scanner is asked about that message, too: it is of those that are read.
+    pub(super) fn asks_outside(&self, text: &str) -> bool {
+        self.scanning.external != External::Off
+            && !self.is_off()
+            && text.len() <= self.scanning.limit
+    }
+
+    /// What it found of classes that are looked for. Their places tell nothing that was found before.
+    fn from_outside(&self, told: &mut Told, before: &[Found]) -> Vec<Found> {
+        let wanted = |one: &Found| self.scanning.modes.of(self.guard, one.class) != Mode::Off;
+        let mut found: Vec<Found> = std::mem::take(&mut told.found);
+        found.retain(wanted);
+        for one in &mut found {
+            before.iter().for_each(|known| hide(&mut one.path, known));
+        }
+        found
+    }
+
+    /// What becomes of a message because of it, beside what it found.
+    fn outside(&self, told: &Told) -> Seen {
+        let closed = self.scanning.external == External::FailClosed;
+        let (rule, blocked) = match (told.blocks, told.missing) {
+            (true, _) => (VERDICT, Some((Reason::ScannerBlocked, "does not let it pass"))),
+            (false, true) => {
+                let blocked = closed.then_some((Reason::ScannerUnavailable, "does not answer now"));
+                (UNAVAILABLE, blocked)
+            }
+            (false, false) => return Seen::nothing(),
+        };
+        let mode = if blocked.is_some() { Mode::Block } else { Mode::Monitor };
+        let finding = Finding {
+            guard: self.guard,
+            class: Class::Injection,
+            rule: rule.into(),
+            mode,
+            path: String::new(),
+            offset: 0,
+            length: 0,
+            excerpt: String::new(),
+            fingerprint: String::new(),
+            scan_us: 0,
+        };
+        let told = |what: &str| match self.guard {
+            Guard::ToolIntent => format!("the organisation's own scanner {what}"),
+            Guard::ToolCall | Guard::ToolList => format!(
+                "the call was made, and its answer is withheld: the organisation's own scanner {what}"
+            ),
+        };
+        let verdict = match blocked {
+            Some((reason, what)) => Verdict::Blocked(Blocked { reason, told: told(what) }),
+            None => Verdict::Passes,
+        };
+        Seen { findings: vec![finding], verdict, ..Seen::nothing() }
+    }
+
+    /// Whether a block ends the session that the message came in.
+    pub(super) fn ends_session(&self, blocked: &Blocked) -> bool {
+        self.scanning.end_session && blocked.reason == Reason::ScannerBlocked
     }
 
     /// What `listing` reads, item by item.
@@ -170,12 +245,17 @@ impl Screen {
 
     /// Reads any other text. It cannot be masked: what would be is blocked. `place` names it in findings.
     pub(super) fn text(&self, text: &str, place: &str) -> Seen {
+        self.text_told(text, place, Told::default())
+    }
+
+    /// The same together with what the organisation's own scanner says of it as a JSON string.
+    pub(super) fn text_told(&self, text: &str, place: &str, told: Told) -> Seen {
         if self.is_off() || text.is_empty() {
             return Seen::nothing();
         }
         let mut quoted = String::with_capacity(text.len() + 2);
         write_string(text, &mut quoted);
-        let mut seen = self.message(&quoted);
+        let mut seen = self.message_told(&quoted, told);
         for finding in &mut seen.findings {
             place.clone_into(&mut finding.path);
             finding.mode = unmaskable(finding.mode);
@@ -398,6 +478,14 @@ impl Cleared {
     /// What goes out.
     pub(super) fn into_bytes(self) -> Bytes {
         self.0
+    }
+}
+
+/// Takes what was found out of a place's name: a key may hold it.
+fn hide(path: &mut String, found: &Found) {
+    let key = found.plain.replace('~', "~0").replace('/', "~1");
+    if !key.is_empty() && path.contains(&key) {
+        *path = path.replace(&key, "…");
     }
 }
 
