@@ -10,6 +10,7 @@ mod actions;
 mod base64_runs;
 mod decode;
 mod detectors;
+pub mod external;
 mod fold;
 mod forms;
 mod found;
