@@ -18,6 +18,8 @@ mod eras;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod flow;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod identity;
@@ -27,6 +29,8 @@ mod kept;
 mod limits;
 #[cfg(test)]
 mod others;
+#[cfg(test)]
+mod outside;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

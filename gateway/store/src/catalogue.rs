@@ -12,7 +12,7 @@ use crate::policy::{self, StoredPolicy};
 use crate::pool::Store;
 use crate::scanner::{self, StoredScanners};
 use crate::signing_key::{self, StoredSigningKey};
-use crate::{server, user};
+use crate::{ended_session, server, user};
 
 /// The catalogue at one version.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Catalogue {
     pub signing_keys: Vec<StoredSigningKey>,
     /// Sessions that ended before their last tokens expire.
     pub revoked: Vec<SessionId>,
+    /// Hashes of the handles of MCP sessions that are over.
+    pub ended_sessions: Vec<[u8; 32]>,
 }
 
 impl Store {
@@ -62,6 +64,7 @@ impl Store {
                 delegations: agent::load_delegations(&mut snapshot).await?,
                 signing_keys: signing_key::load(&mut snapshot).await?,
                 revoked: signing_key::load_revoked(&mut snapshot).await?,
+                ended_sessions: ended_session::load(&mut snapshot).await?,
             };
             snapshot.commit().await?;
             Ok(catalogue)

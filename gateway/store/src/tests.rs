@@ -3,6 +3,7 @@
 mod access_request;
 mod confirmation;
 mod desired_state;
+mod flow;
 mod learned;
 mod limit;
 mod opening;

@@ -11,6 +11,7 @@ mod automaton;
 mod base64_runs;
 mod decode;
 mod detectors;
+pub mod external;
 mod fold;
 mod forms;
 mod found;

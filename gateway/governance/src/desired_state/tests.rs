@@ -123,6 +123,10 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "STATE.toml:4: servers[0].icon: expected base64",
         ),
         (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nlabels = [\"private\", \"Outward\"]",
+            "STATE.toml:4: servers[0].labels[1]: expected untrusted, private or outward; found \"Outward\"",
+        ),
+        (
             "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nsensitive = \"yes\"",
             "STATE.toml:4: servers[0].sensitive: invalid type",
         ),
@@ -397,6 +401,7 @@ fn there() -> Catalogue {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         icon: None,
         catalog_entry: None,
         admins: vec![],
@@ -426,6 +431,7 @@ fn there() -> Catalogue {
         delegations: vec![],
         signing_keys: vec![],
         revoked: vec![],
+        ended_sessions: vec![],
     }
 }
 
