@@ -10,10 +10,11 @@ use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
 use gateway_core::scan::Scanning;
-use gateway_core::server::{SecretSource, Server};
+use gateway_core::server::{Approval, SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
+use gateway_store::definition::Pins;
 use gateway_store::limit::StoredLimit;
 use gateway_store::policy::StoredPolicy;
 use gateway_store::signing_key::StoredSigningKey;
@@ -60,6 +61,7 @@ pub struct Snapshot {
     pub signing_keys: Arc<Vec<StoredSigningKey>>,
     revoked: HashSet<SessionId>,
     scanning: Arc<Scanning>,
+    pins: HashMap<ServerId, Pins>,
 }
 
 /// A catalogue that cannot be decided with.
@@ -150,6 +152,7 @@ impl Snapshot {
             sources,
             ends_at,
             scanning: Arc::default(),
+            pins: catalogue.pins,
         })
     }
 
@@ -167,6 +170,16 @@ impl Snapshot {
     /// What is looked for on the way to and from that server, and what is done about it.
     pub fn scanning(&self, _server: ServerId) -> &Arc<Scanning> {
         &self.scanning
+    }
+
+    /// What was decided about the definition with that pin; `None`: it is not known on that server.
+    pub(crate) fn approval(&self, server: ServerId, pin: &[u8; 32]) -> Option<Option<Approval>> {
+        self.pins.get(&server)?.known.get(pin).copied()
+    }
+
+    /// Since when a tool of that name is known on that server.
+    pub(crate) fn tool_since(&self, server: ServerId, tool: &str) -> Option<Timestamp> {
+        self.pins.get(&server)?.since.get(tool).copied()
     }
 
     /// The server of that id.

@@ -26,5 +26,6 @@ mod servers;
 mod sign_in;
 mod sign_in_provider;
 mod signer;
+mod tool_list;
 mod vault;
 mod world;

@@ -1,11 +1,14 @@
 //! Everything that replicas decide with, read at one instant, and the counter that says it is old.
 
+use std::collections::HashMap;
+
 use gateway_core::caller::User;
-use gateway_core::ids::SessionId;
+use gateway_core::ids::{ServerId, SessionId};
 use gateway_core::server::Server;
 
 use crate::agent::{self, StoredAgent, StoredDelegation};
 use crate::api_key::{self, StoredKey};
+use crate::definition::{self, Pins};
 use crate::error::StoreError;
 use crate::limit::{self, StoredLimit};
 use crate::policy::{self, StoredPolicy};
@@ -36,6 +39,8 @@ pub struct Catalogue {
     pub signing_keys: Vec<StoredSigningKey>,
     /// Sessions that ended before their last tokens expire.
     pub revoked: Vec<SessionId>,
+    /// Which definitions of tools are known, and what was decided about them, by server.
+    pub pins: HashMap<ServerId, Pins>,
 }
 
 impl Store {
@@ -58,6 +63,7 @@ impl Store {
                 delegations: agent::load_delegations(&mut snapshot).await?,
                 signing_keys: signing_key::load(&mut snapshot).await?,
                 revoked: signing_key::load_revoked(&mut snapshot).await?,
+                pins: definition::load_pins(&mut snapshot).await?,
             };
             snapshot.commit().await?;
             Ok(catalogue)

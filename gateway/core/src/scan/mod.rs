@@ -6,6 +6,7 @@
 
 mod detectors;
 mod hidden;
+pub mod lookalike;
 pub mod message;
 pub mod rule;
 mod scanning;

@@ -340,6 +340,7 @@ fn there() -> Catalogue {
         servers: vec![server],
         policies: vec![policy],
         limits: vec![],
+        pins: Default::default(),
         keys: vec![],
         agents: vec![],
         delegations: vec![],

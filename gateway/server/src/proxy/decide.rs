@@ -169,7 +169,13 @@ fn ask(routed: &Routed, target: Target<'_>, confirmed: bool, proxy: &Proxy) -> V
 }
 
 async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
-    match ask(&routed, target, false, proxy) {
+    let verdict = ask(&routed, target, false, proxy);
+    if let (Verdict::Allow { .. } | Verdict::Confirm(_), Some(reason)) =
+        (&verdict, held_back(&routed, target, proxy))
+    {
+        return Err(unapproved(routed, reason));
+    }
+    match verdict {
         Verdict::Allow { policies } => match confirm::carried(&routed, target, proxy) {
             Ok(strip) => Ok(pass(routed, &policies, None, strip)),
             Err(detail) => Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, detail)),
@@ -193,6 +199,9 @@ fn after_agreement(
     target: Target<'_>,
     proxy: &Proxy,
 ) -> Result<Permitted, Refusal> {
+    if let Some(reason) = held_back(&agreed.routed, target, proxy) {
+        return Err(unapproved(agreed.routed, reason));
+    }
     match ask(&agreed.routed, target, true, proxy) {
         Verdict::Allow { policies } => {
             Ok(pass(agreed.routed, &policies, Some(agreed.confirmation), agreed.carried))
@@ -207,6 +216,19 @@ fn after_agreement(
             Err(deny(agreed.routed, denial))
         }
     }
+}
+
+/// Why a tool that policies allow is held back: its definition, as it was last seen, was not approved or is blocked.
+/// What counts is now, not when the exchange began: people may have taken their time to agree.
+fn held_back(routed: &Routed, target: Target<'_>, proxy: &Proxy) -> Option<Reason> {
+    let Target::Tool(tool) = target else { return None };
+    let now = proxy.governance.snapshot();
+    let server = now.server_by_id(routed.server.id).unwrap_or(&routed.server);
+    proxy.governance.tool_list().standing(&now, server, tool).refusal()
+}
+
+fn unapproved(routed: Routed, reason: Reason) -> Refusal {
+    Refusal::of_routed(routed, reason, "by the tool's definition as it was last seen".into())
 }
 
 fn pass(

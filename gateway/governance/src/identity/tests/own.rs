@@ -110,6 +110,7 @@ fn catalogue() -> Catalogue {
         servers: vec![server(A, "a"), server(B, "b")],
         policies: vec![],
         limits: vec![],
+        pins: Default::default(),
         keys: vec![],
         agents: vec![agent(AGENT, true), agent(OFF, false)],
         delegations: vec![leave(AGENT, 1), leave(OFF, 2)],
