@@ -273,6 +273,7 @@ action_types! {
     LimitCreated = "limit_created",
     LimitUpdated = "limit_updated",
     LimitDeleted = "limit_deleted",
+    SecurityScannerSettingsUpdated = "security_scanner_settings_updated",
     UserCreated = "user_created",
     UserUpdated = "user_updated",
     UserDeleted = "user_deleted",

@@ -22,6 +22,7 @@ pub mod operations;
 pub mod perform;
 pub mod ports;
 mod refresh;
+pub mod scanners;
 pub mod scim;
 mod settings;
 pub mod sign_in;

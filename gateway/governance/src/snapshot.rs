@@ -23,6 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use crate::limits::Index;
+use crate::scanners::Scanners;
 
 /// Everything that decisions rest on, at one version. Immutable.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub sources: Arc<Vec<Source>>,
     /// The limits on calls.
     pub limits: Arc<Index>,
+    /// What the scanners do.
+    pub scanners: Arc<Scanners>,
     /// When the next policy is over: from then on a new snapshot is due.
     pub ends_at: Option<Timestamp>,
     stored_policies: Vec<StoredPolicy>,
@@ -60,7 +63,6 @@ pub struct Snapshot {
     /// Every key that signs access tokens, or did.
     pub signing_keys: Arc<Vec<StoredSigningKey>>,
     revoked: HashSet<SessionId>,
-    scanning: Arc<Scanning>,
     pins: HashMap<ServerId, Pins>,
 }
 
@@ -81,6 +83,14 @@ pub enum SnapshotError {
         /// The limit.
         name: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// Stored settings of the scanners are not readable.
+    #[error("the scanners' settings of {whose} in the database are not readable: {why}")]
+    Scanners {
+        /// The organisation, or a server.
+        whose: String,
+        /// What is wrong with them.
         why: String,
     },
     /// Stored policies do not compile.
@@ -117,6 +127,9 @@ impl Snapshot {
                 Arc::new(index.map_err(|(name, why)| SnapshotError::Limit { name, why })?)
             }
         };
+        let scanners =
+            Scanners::build(&catalogue.scanners, previous.map(|previous| &previous.scanners))
+                .map_err(|(whose, why)| SnapshotError::Scanners { whose, why })?;
         let ends = sources.iter().filter_map(|source| source.spec.ends_at());
         let ends_at = ends.filter(|end| *end > now).min();
         let servers: Vec<_> =
@@ -146,12 +159,12 @@ impl Snapshot {
             stored_policies: catalogue.policies,
             stored_limits: catalogue.limits,
             limits,
+            scanners,
             servers,
             users,
             policies,
             sources,
             ends_at,
-            scanning: Arc::default(),
             pins: catalogue.pins,
         })
     }
@@ -168,8 +181,8 @@ impl Snapshot {
     }
 
     /// What is looked for on the way to and from that server, and what is done about it.
-    pub fn scanning(&self, _server: ServerId) -> &Arc<Scanning> {
-        &self.scanning
+    pub fn scanning(&self, server: ServerId) -> &Arc<Scanning> {
+        self.scanners.scanning(Some(server))
     }
 
     /// What was decided about the definition with that pin; `None`: it is not known on that server.

@@ -136,6 +136,7 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         servers: vec![],
         policies: vec![],
         limits: vec![],
+        scanners: vec![],
         keys,
         agents: vec![],
         delegations: vec![],

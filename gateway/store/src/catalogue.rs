@@ -13,6 +13,7 @@ use crate::error::StoreError;
 use crate::limit::{self, StoredLimit};
 use crate::policy::{self, StoredPolicy};
 use crate::pool::Store;
+use crate::scanner::{self, StoredScanners};
 use crate::signing_key::{self, StoredSigningKey};
 use crate::{server, user};
 
@@ -29,6 +30,8 @@ pub struct Catalogue {
     pub policies: Vec<StoredPolicy>,
     /// Every limit on calls, by name.
     pub limits: Vec<StoredLimit>,
+    /// The settings of the scanners: the organisation's, if it has any, then those of servers.
+    pub scanners: Vec<StoredScanners>,
     /// Every API key, ended ones too.
     pub keys: Vec<StoredKey>,
     /// Every agent account, by name.
@@ -58,6 +61,7 @@ impl Store {
                 servers: server::load(&mut snapshot).await?,
                 policies: policy::load(&mut snapshot).await?,
                 limits: limit::load(&mut snapshot).await?,
+                scanners: scanner::load(&mut snapshot).await?,
                 keys: api_key::load(&mut snapshot, None).await?,
                 agents: agent::load(&mut snapshot).await?,
                 delegations: agent::load_delegations(&mut snapshot).await?,

@@ -1,4 +1,4 @@
-//! Makes groups, people, servers, policies and limits what an operator's file says, by their natural keys (name,
+//! Makes groups, people, servers, policies, limits and the scanners' settings what an operator's file says, by their natural keys (name,
 //! e-mail, slug, name), all or nothing. Whether the content makes sense (policies that compile, URLs) was
 //! checked before it came here.
 //!
@@ -6,6 +6,7 @@
 
 mod limits;
 mod people;
+mod scanners;
 mod things;
 
 use std::collections::HashSet;
@@ -33,6 +34,8 @@ pub struct DesiredState {
     pub policies: Vec<DesiredPolicy>,
     /// Limits on calls.
     pub limits: Vec<DesiredLimit>,
+    /// Settings of the scanners, of the organisation and of servers that the file has.
+    pub scanners: Vec<DesiredScanners>,
 }
 
 /// A group.
@@ -99,6 +102,15 @@ pub struct DesiredLimit {
     pub spec_json: String,
 }
 
+/// Settings of the scanners.
+#[derive(Debug, Clone)]
+pub struct DesiredScanners {
+    /// Whose, the key; `None`: the organisation's.
+    pub server: Option<Slug>,
+    /// The settings, JSON text in one canonical spelling: it is compared as text. `None`: there are to be none.
+    pub settings_json: Option<String>,
+}
+
 /// What is done with a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +139,8 @@ pub enum Noun {
     Policy,
     /// A limit on calls.
     Limit,
+    /// Settings of the scanners.
+    Scanners,
 }
 
 impl Noun {
@@ -138,6 +152,7 @@ impl Noun {
             Noun::Server => "server",
             Noun::Policy => "policy",
             Noun::Limit => "limit",
+            Noun::Scanners => "scanners",
         }
     }
 }
@@ -228,6 +243,7 @@ async fn carry_out(
     changes.extend(things::servers(connection, &state.servers, prune).await?);
     changes.extend(things::policies(connection, &state.policies, prune).await?);
     changes.extend(limits::limits(connection, &state.limits, prune).await?);
+    changes.extend(scanners::scanners(connection, &state.scanners, prune).await?);
     Ok(changes)
 }
 

@@ -33,6 +33,7 @@ pub mod people;
 pub mod policy;
 pub mod pool;
 pub mod private_postgres;
+pub mod scanner;
 pub mod scim;
 pub mod server;
 pub mod server_health;

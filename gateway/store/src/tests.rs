@@ -9,5 +9,6 @@ mod limit;
 mod opening;
 mod people;
 mod policy;
+mod scanner;
 mod server;
 mod shared;

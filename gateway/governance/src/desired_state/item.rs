@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::scanners::settings::ScannerSettings;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupItem {
@@ -39,6 +41,7 @@ pub(super) struct ServerItem {
     pub(super) icon: Option<String>,
     pub(super) sensitive: Option<bool>,
     pub(super) admins: Option<Vec<String>>,
+    pub(super) scanners: Option<ScannerSettings>,
 }
 
 /// How the gateway signs in to a server, as written: each mode takes keys of its own. It names where secrets

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use gateway_core::caller::Role;
-use gateway_core::ids::LimitId;
+use gateway_core::ids::{LimitId, Slug};
 use gateway_core::located::{Problem, unknown_key};
+use gateway_core::scan::Detectors;
 use gateway_core::server::{RUNLAYER_SLUG, ServerStatus, UpstreamAuth};
 use gateway_store::desired_state::{
-    DesiredGroup, DesiredLimit, DesiredPolicy, DesiredServer, DesiredState, DesiredUser,
+    DesiredGroup, DesiredLimit, DesiredPolicy, DesiredScanners, DesiredServer, DesiredState,
+    DesiredUser,
 };
 use policies::PolicySpec;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::de::{DeValue, ValueDeserializer};
 use uuid::Uuid;
@@ -20,8 +23,9 @@ use super::item::{GroupItem, ServerItem, UserItem};
 use super::names;
 use super::tree::Tree;
 use crate::limits::spec::{Limit, LimitSpec};
+use crate::scanners::settings::ScannerSettings;
 
-const TABLES: [&str; 5] = ["groups", "users", "servers", "policies", "limits"];
+const TABLES: [&str; 6] = ["groups", "users", "servers", "policies", "limits", "scanners"];
 
 /// A file that makes sense by itself.
 pub struct Desired {
@@ -62,7 +66,7 @@ impl Desired {
 /// Reads `text`, which stands in the file `place`.
 pub fn read(place: &str, text: &str) -> Result<Desired, Vec<Problem>> {
     let tree = Tree::parse(place, text).map_err(|problem| vec![problem])?;
-    let mut reading = Reading { tree, problems: Vec::new() };
+    let mut reading = Reading { tree, problems: Vec::new(), scanners: Vec::new() };
     reading.refuse_unknown_tables();
     let state = DesiredState {
         groups: reading.groups(),
@@ -70,15 +74,17 @@ pub fn read(place: &str, text: &str) -> Result<Desired, Vec<Problem>> {
         servers: reading.servers(),
         policies: Vec::new(),
         limits: Vec::new(),
+        scanners: Vec::new(),
     };
+    reading.organisation();
     let specs: Vec<PolicySpec> = reading.items("policies").into_iter().flatten().collect();
     reading.names("policies", "name", specs.iter().map(|spec| spec.name.clone()).enumerate());
     let policies = reading.policies(&specs);
     let found: Vec<Option<LimitSpec>> = reading.items("limits");
     let desired_limits = reading.limits(&found);
-    let Reading { mut problems, .. } = reading;
+    let Reading { mut problems, scanners, .. } = reading;
     if problems.is_empty() {
-        let state = DesiredState { policies, limits: desired_limits, ..state };
+        let state = DesiredState { policies, limits: desired_limits, scanners, ..state };
         let limits = found.into_iter().flatten().collect();
         return Ok(Desired { place: place.into(), text: text.into(), state, specs, limits });
     }
@@ -89,6 +95,8 @@ pub fn read(place: &str, text: &str) -> Result<Desired, Vec<Problem>> {
 struct Reading<'a> {
     tree: Tree<'a>,
     problems: Vec<Problem>,
+    /// Of the organisation and of servers.
+    scanners: Vec<DesiredScanners>,
 }
 
 impl Reading<'_> {
@@ -262,8 +270,11 @@ impl Reading<'_> {
             self.refuse(&format!("{path}.icon"), wrong);
         }
         let admins = item.admins.map(|admins| self.admins(path, &admins));
-        let ServerItem { title, description, icon, sensitive, .. } = item;
+        let ServerItem { title, description, icon, sensitive, scanners, .. } = item;
         let slug = slug.ok()?;
+        if let Some(settings) = scanners {
+            self.scanners(&format!("{path}.scanners"), Some(slug.clone()), &settings);
+        }
         Some(DesiredServer { slug, title, description, url, auth, status, icon, sensitive, admins })
     }
 
@@ -295,6 +306,35 @@ impl Reading<'_> {
             }
         }
         limits
+    }
+
+    /// The table `[scanners]`: the organisation's.
+    fn organisation(&mut self) {
+        let found = self.tree.root().iter().find(|(key, _)| key.get_ref() == "scanners");
+        let Some((_, value)) = found else { return };
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            return self.refuse("scanners", "expected [scanners]");
+        }
+        match ScannerSettings::deserialize(ValueDeserializer::from(value.clone())) {
+            Ok(settings) => self.scanners("scanners", None, &settings),
+            Err(error) => self.problems.push(self.tree.misread("scanners", &error)),
+        }
+    }
+
+    /// Settings of the scanners, in one canonical spelling. Where nothing is set, there are to be none.
+    fn scanners(&mut self, path: &str, server: Option<Slug>, settings: &ScannerSettings) {
+        if let Err((field, expected)) = settings.check(server.is_some()) {
+            return self.refuse(&format!("{path}.{field}"), format!("expected {expected}"));
+        }
+        if let Err(bad) = Detectors::with(settings.patterns.as_deref().unwrap_or_default()) {
+            let field = format!("{path}.patterns[{}].{}", bad.index, bad.field);
+            return self.refuse(&field, format!("expected {}", bad.expected));
+        }
+        let written = (!settings.is_empty()).then(|| serde_json::to_string(settings)).transpose();
+        match written {
+            Ok(settings_json) => self.scanners.push(DesiredScanners { server, settings_json }),
+            Err(error) => self.refuse(path, error.to_string()),
+        }
     }
 
     /// One canonical spelling: the store compares policies as text.

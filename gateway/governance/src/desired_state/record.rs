@@ -127,5 +127,6 @@ fn action(change: &Change) -> Option<ActionType> {
         (Noun::Limit, Created) => ActionType::LimitCreated,
         (Noun::Limit, Updated) => ActionType::LimitUpdated,
         (Noun::Limit, Deleted) => ActionType::LimitDeleted,
+        (Noun::Scanners, Created | Updated | Deleted) => ActionType::SecurityScannerSettingsUpdated,
     })
 }

@@ -341,6 +341,7 @@ fn there() -> Catalogue {
         policies: vec![policy],
         limits: vec![],
         pins: Default::default(),
+        scanners: vec![],
         keys: vec![],
         agents: vec![],
         delegations: vec![],

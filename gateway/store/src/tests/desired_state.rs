@@ -60,6 +60,7 @@ fn organisation() -> DesiredState {
             ..server("tickets", Some("http://127.0.0.1:7001/mcp"))
         }],
         limits: vec![],
+        scanners: vec![],
         policies: vec![policy("second", "{\"a\":1}"), policy("first", "{}")],
     }
 }

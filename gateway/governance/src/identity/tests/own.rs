@@ -111,6 +111,7 @@ fn catalogue() -> Catalogue {
         policies: vec![],
         limits: vec![],
         pins: Default::default(),
+        scanners: vec![],
         keys: vec![],
         agents: vec![agent(AGENT, true), agent(OFF, false)],
         delegations: vec![leave(AGENT, 1), leave(OFF, 2)],
