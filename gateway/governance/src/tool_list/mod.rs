@@ -52,8 +52,6 @@ const WAITING: usize = 1024;
 const WAITING_BYTES: usize = 16 << 20;
 /// How long it is remembered that something was told.
 const TOLD_FOR: Duration = Duration::from_secs(3600);
-/// How soon the same change back and forth is told again.
-const FLIPS: Duration = Duration::from_secs(2);
 
 /// The member of an introduction that may as well be missing.
 pub const INSTRUCTIONS: &str = "instructions";
@@ -163,7 +161,6 @@ pub struct ToolListGuard {
     /// What the scanners found, as long as the settings are the same: snapshots come and go more often.
     scans: Cache<[u8; 32], Arc<Scan>>,
     told: Cache<Told, ()>,
-    flips: Cache<(ServerId, [u8; 32]), ()>,
     names: ArcSwapOption<Names>,
     /// By server and tool.
     unstored: Mutex<HashMap<(ServerId, String), Unstored>>,
@@ -189,7 +186,6 @@ impl ToolListGuard {
             verdicts: remembered().build(),
             scans: Cache::builder().max_capacity(REMEMBERED).time_to_idle(TOLD_FOR).build(),
             told: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOLD_FOR).build(),
-            flips: Cache::builder().max_capacity(REMEMBERED).time_to_live(FLIPS).build(),
             names: ArcSwapOption::empty(),
             unstored: Mutex::default(),
             unstored_count: AtomicUsize::new(0),
@@ -336,7 +332,7 @@ impl ToolListGuard {
         let must_stay = kind == DefinitionKind::Instructions && name != INSTRUCTIONS;
         let mode = |one: &Found| match scanning.modes.of(Guard::ToolList, one.class) {
             Mode::Block if must_stay => Mode::Mask,
-            mode => mode,
+            mode @ (Mode::Off | Mode::Monitor | Mode::Mask | Mode::Block) => mode,
         };
         let finding =
             |one: &Found| one.finding(Guard::ToolList, mode(one), &self.finding_key, took_us);
@@ -406,8 +402,7 @@ impl ToolListGuard {
         let findings =
             notes.then(|| record::findings_json(&verdict.findings, verdict.unread.as_deref()));
         let told = Told { server: server.id, kind, pin, findings: findings.clone() };
-        if self.told.contains_key(&told) && !(flips && self.flips.get(&(server.id, pin)).is_none())
-        {
+        if !flips && self.told.contains_key(&told) {
             return true;
         }
         let newcomers = newcomers(snapshot, server);
@@ -422,7 +417,6 @@ impl ToolListGuard {
             return is_known && !verdict.findings.iter().any(|one| one.mode >= Mode::Mask);
         }
         self.told.insert(told, ());
-        self.flips.insert((server.id, pin), ());
         if (flips || !is_known) && server.tool(name).is_some() {
             let seen = Unstored { pin, standing: verdict.standing };
             let mut unstored = self.unstored();

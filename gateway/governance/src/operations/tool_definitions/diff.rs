@@ -88,7 +88,7 @@ fn collect(json: Json<'_>, path: String, leaves: &mut BTreeMap<String, String>) 
 
 /// A few characters around the place from which on it differs.
 fn piece(text: &str, common: usize) -> String {
-    let skipped = if common > LEAD { common - LEAD } else { 0 };
+    let skipped = common.saturating_sub(LEAD);
     let mut piece: String = text.chars().skip(skipped).take(LONGEST).collect();
     if skipped > 0 {
         piece.insert(0, '…');
