@@ -1,8 +1,11 @@
 //! People's agreement to single calls, by each way in which it can be asked for.
 
+use std::time::Duration;
+
 use gateway_tests::client::{Client, Reply, Session, legacy_body};
 use gateway_tests::rig::{Rig, Setup, check};
 use gateway_tests::upstream::Answer;
+use gateway_tests::wait::eventually;
 use serde_json::{Value, json};
 
 const APPROVER: &str = r#"
@@ -236,6 +239,52 @@ async fn an_approver_decides_out_of_band_and_never_the_caller() {
         let done = bob.call("delete_item", json!({"id": 1})).await;
         assert_eq!(done.result()["isError"], false, "{:?}", done.body);
         assert_eq!(rig.upstream.calls("delete_item").len(), 1);
+    })
+    .await;
+}
+
+/// A person's yes is not used up by a call that a limit does not let pass.
+#[tokio::test]
+async fn a_limit_leaves_the_agreement_to_the_call_that_passes() {
+    let limit = r#"
+[[limits]]
+name = "few deletions"
+principals = ["user:bob@example.com"]
+server = "fake"
+tools = ["delete_item"]
+budget = { calls = 1 }
+"#;
+    check(Setup { state: limit.into(), ..Setup::default() }, async |rig| {
+        let elicits = can_elicit(rig.client("bob"));
+        let agreed = async |params: Value| {
+            let asked = elicits.modern("tools/call", params.clone()).await;
+            let again = with_answer(&params, &asked, yes());
+            (elicits.modern("tools/call", again.clone()).await, again)
+        };
+        let (first, _) = agreed(delete(1)).await;
+        assert_eq!(first.result()["isError"], false, "{:?}", first.body);
+        let (limited, again) = agreed(delete(2)).await;
+        assert_eq!((limited.status, &*limited.reason()), (429, "budget_exhausted"));
+        let still = elicits.modern("tools/call", again.clone()).await;
+        assert_eq!(
+            still.reason(),
+            "budget_exhausted",
+            "the same answer counts on: {:?}",
+            still.body
+        );
+        assert_eq!(rig.upstream.calls("delete_item").len(), 1);
+        // More is let pass: the same call, without asking anybody again, once.
+        rig.gateway.apply(&limit.replace("calls = 1", "calls = 50"));
+        let passed = eventually("the limit is another", Duration::from_secs(10), async || {
+            let passed = rig.client("bob").modern("tools/call", delete(2)).await;
+            (passed.status != 429).then_some(passed)
+        });
+        let passed = passed.await;
+        assert_eq!(passed.result()["isError"], false, "{:?}", passed.body);
+        assert_eq!(rig.upstream.calls("delete_item").len(), 2);
+        let used = elicits.modern("tools/call", again).await;
+        assert_eq!(used.reason(), "confirmation_expired", "{:?}", used.body);
+        assert_eq!(rig.upstream.calls("delete_item").len(), 2);
     })
     .await;
 }

@@ -24,6 +24,8 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod others;
@@ -36,9 +38,13 @@ mod refusals;
 #[cfg(test)]
 mod rig_itself;
 #[cfg(test)]
+mod scanning;
+#[cfg(test)]
 mod scopes;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod sign_in;
 #[cfg(test)]
 mod smoke;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use gateway_tests::auditor::events_of;
 use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::rig::{Setup, check};
 use gateway_tests::wait::eventually;
@@ -70,6 +71,48 @@ async fn a_new_policy_changes_what_connected_clients_list_and_may_call() {
         assert_eq!(rig.ask("alice", "restore_policy", back).await["id"], made["id"]);
         assert_eq!(session.ask("tools/list", json!({})).await.names("tools"), both);
         assert!(other.terminate().success());
+    })
+    .await;
+}
+
+/// Denied calls keep what they were to do, so a draft is asked about exactly those.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_says_which_denials_would_pass() {
+    let limit = "[[limits]]\nname = \"few\"\nprincipals = [\"user:carol@example.com\"]\nserver = \"fake\"\n\
+                 budget = { calls = 1 }\n";
+    check(Setup { state: limit.into(), ..Setup::default() }, async |rig| {
+        let (bob, carol) = (rig.client("bob"), rig.client("carol"));
+        for (client, text, reason) in [
+            (&bob, "fine", ""),
+            (&bob, "forbidden by mistake", "policy_denied"),
+            (&bob, "really forbidden", "policy_denied"),
+            (&carol, "forbidden by mistake", "policy_denied"),
+            (&carol, "fine", ""),
+            (&carol, "also fine", "budget_exhausted"),
+        ] {
+            assert_eq!(client.call("echo", json!({"text": text})).await.reason(), reason, "{text}");
+        }
+        // Waits, and is no verdict yet.
+        assert_eq!(bob.call("delete_item", json!({"id": 1})).await.reason(), "confirmation_required");
+        let rows = events_of(&rig.database, 6, |row| row.resource_name == "echo").await;
+        assert_eq!(rows.len(), 6, "{rows:?}");
+        let narrower = json!({
+            "name": "nothing forbidden", "effect": "deny", "principals": ["everyone"], "server": "fake",
+            "tools": ["echo"], "when": [{"arg": "text", "op": "contains", "value": "really"}]
+        });
+        let wider = json!({
+            "name": "nothing fine", "effect": "deny", "principals": ["everyone"], "server": "fake",
+            "tools": ["echo"], "when": [{"arg": "text", "op": "contains", "value": "fine"}]
+        });
+        for (draft, changes) in [
+            (json!({"policy_id": "nothing forbidden", "spec": narrower}), json!({"deny_to_allow": 2})),
+            (json!({"policy_id": "nothing forbidden", "delete": true}), json!({"deny_to_allow": 3})),
+            (json!({"spec": wider}), json!({"allow_to_deny": 3})),
+        ] {
+            let replayed = rig.ask("alice", "replay_policy", draft.clone()).await;
+            assert_eq!(replayed["undecidable"], json!({}), "{replayed}");
+            assert_eq!(replayed["changes"], changes, "{draft}: {replayed}");
+        }
     })
     .await;
 }

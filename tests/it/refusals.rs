@@ -72,6 +72,15 @@ async fn what_no_policy_allows_looks_like_what_does_not_exist() {
         let absent = alice.at(&rig.gateway.proxy_url("absent")).call("echo", json!({})).await;
         assert_refused(&closed, 404, "server_not_found", "a server for others");
         same(&closed, &absent);
+        // Nor does a session tell, or one's own entries.
+        let with_session = async |server: &str| {
+            let there = alice.at(&rig.gateway.proxy_url(server));
+            let body = legacy_body("tools/call", json!({"name": "echo", "arguments": {}}));
+            there.send(there.post(body.to_string()).header("mcp-session-id", "x")).await
+        };
+        let (closed, absent) = (with_session("fake").await, with_session("absent").await);
+        assert_refused(&closed, 404, "server_not_found", "a session of a server for others");
+        same(&closed, &absent);
         assert!(rig.upstream.received_of("tools/call").is_empty());
     })
     .await;

@@ -110,13 +110,15 @@ pub enum Reason {
     EntityNotFound,
     /// Two changes met.
     Conflict,
+    /// As many of the caller's own as may be open are.
+    TooManyOpen,
     /// Our own fault.
     Internal,
 }
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 52] = [
+    pub const ALL: [Reason; 53] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -169,6 +171,7 @@ impl Reason {
         Reason::RoleMissing,
         Reason::EntityNotFound,
         Reason::Conflict,
+        Reason::TooManyOpen,
     ];
 
     /// The stable name: audit rows, metric labels, runbook headings, `data.reason`.
@@ -415,6 +418,9 @@ impl Reason {
             }
             Reason::Conflict => {
                 ("conflict", 409, -31409, "Somebody else changed it; read it again")
+            }
+            Reason::TooManyOpen => {
+                ("too_many_open", 409, -31409, "Too many of yours are open; nothing was made")
             }
             Reason::Internal => (
                 "internal",

@@ -301,3 +301,80 @@ action_types! {
     UpstreamTokenRefreshSuccess = "upstream_token_refresh_success",
     UpstreamTokenRefreshFailure = "upstream_token_refresh_failure",
 }
+
+impl ActionType {
+    /// What a refusal for that reason is recorded as, whichever face refuses; `None` for what went wrong behind
+    /// the decision: then the call was not refused, it failed, and the record is the call's own.
+    pub fn of_refusal(reason: Reason) -> Option<ActionType> {
+        match reason {
+            Reason::CredentialMissing
+            | Reason::CredentialInvalid
+            | Reason::CredentialExpired
+            | Reason::CredentialAmbiguous
+            | Reason::InsufficientScope => Some(ActionType::AuthFailed),
+            Reason::ServerNotFound
+            | Reason::TargetNotFound
+            | Reason::PolicyDenied
+            | Reason::ConfirmationDeclined
+            | Reason::ConfirmationExpired
+            | Reason::RoleMissing
+            | Reason::EntityNotFound => Some(ActionType::AccessDenied),
+            Reason::ConfirmationRequired => Some(ActionType::ConfirmationRequested),
+            Reason::ScannerBlocked | Reason::DefinitionNotApproved => {
+                Some(ActionType::SecurityViolation)
+            }
+            Reason::UpstreamUnreachable
+            | Reason::UpstreamTimeout
+            | Reason::UpstreamInvalid
+            | Reason::UpstreamAddressRefused
+            | Reason::UpstreamCredentialMissing
+            | Reason::Internal => None,
+            Reason::MalformedRequest
+            | Reason::InvalidJson
+            | Reason::InvalidMessage
+            | Reason::BatchNotSupported
+            | Reason::BodyTooLarge
+            | Reason::HeadersTooLarge
+            | Reason::BodyIncomplete
+            | Reason::UnsupportedMediaType
+            | Reason::HttpMethodNotAllowed
+            | Reason::NotFound
+            | Reason::HeaderMismatch
+            | Reason::UnsupportedProtocolVersion
+            | Reason::InvalidParams
+            | Reason::UnknownMethod
+            | Reason::HostNotAllowed
+            | Reason::OriginNotAllowed
+            | Reason::ServerDisabled
+            | Reason::SessionUnknown
+            | Reason::TaskUnknown
+            | Reason::ScanLimitExceeded
+            | Reason::ScannerUnavailable
+            | Reason::AuditUnavailable
+            | Reason::CatalogueStale
+            | Reason::ConnectionRequired
+            | Reason::ConnectionStale
+            | Reason::ConnectionNotMade
+            | Reason::RateLimited
+            | Reason::BudgetExhausted
+            | Reason::Overloaded
+            | Reason::ShuttingDown
+            | Reason::ConfirmMissing
+            | Reason::Conflict
+            | Reason::TooManyOpen => Some(ActionType::RequestRefused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_credential_is_a_failed_sign_in_wherever_it_is_refused() {
+        for reason in Reason::ALL {
+            let failed = ActionType::of_refusal(reason) == Some(ActionType::AuthFailed);
+            assert_eq!(failed, reason.is_about_the_credential(), "{reason}");
+        }
+    }
+}

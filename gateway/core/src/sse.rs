@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
+
 /// Cuts a stream into events. Line ends may be `\n`, `\r\n` or `\r`, as the HTML standard has it.
 #[derive(Debug)]
 pub struct Splitter {
@@ -95,13 +97,49 @@ pub fn data(event: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(joined))
 }
 
-/// The same event with other data; `id`, `event` and `retry` stay.
-pub fn with_data(event: &str, data: &str) -> String {
-    let mut out = String::with_capacity(data.len() + 32);
-    for (name, value) in fields(event).filter(|(name, _)| *name != "data") {
-        out.push_str(&format!("{name}: {value}\n"));
+/// What else stands in an event: its other fields and its comments, line by line.
+pub fn beside_data(event: &str) -> String {
+    let mut out = String::new();
+    for line in lines(event).filter(|line| field(line).0 != "data" && *line != "event: message") {
+        out.push_str(line);
+        out.push('\n');
     }
-    out.push_str(&message(data));
+    out
+}
+
+/// The same event with other data. Where that has as many lines as the old, everything else stays byte for byte;
+/// else `id`, `event` and `retry` stay.
+pub fn with_data(event: &str, data: &str) -> String {
+    let old = lines(event).filter(|line| field(line).0 == "data").count();
+    let mut out = String::with_capacity(event.len().max(data.len()) + 32);
+    if data.split('\n').count() != old {
+        for (name, value) in lines(event).filter(|l| !l.starts_with(':')).map(field) {
+            if name != "data" {
+                out.push_str(&format!("{name}: {value}\n"));
+            }
+        }
+        out.push_str(&message(data));
+        return out;
+    }
+    let mut new = data.split('\n');
+    let begins = if event.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+    let (mark, rest) = event.split_at(begins);
+    out.push_str(mark);
+    for line in rest.split_inclusive(['\n', '\r']) {
+        let text = line.trim_end_matches(['\n', '\r']);
+        let (name, value) = field(text);
+        match (name == "data").then(|| new.next()).flatten() {
+            None => out.push_str(line),
+            Some(replacement) => {
+                out.push_str(&text[..text.len() - value.len()]);
+                if !(text.contains(':') || replacement.is_empty()) {
+                    out.push(':');
+                }
+                out.push_str(replacement);
+                out.push_str(&line[text.len()..]);
+            }
+        }
+    }
     out
 }
 
@@ -118,12 +156,20 @@ pub fn message(data: &str) -> String {
 }
 
 fn fields(event: &str) -> impl Iterator<Item = (&str, &str)> {
-    event.split(['\n', '\r']).filter(|line| !line.is_empty() && !line.starts_with(':')).map(
-        |line| match line.split_once(':') {
-            Some((name, value)) => (name, value.strip_prefix(' ').unwrap_or(value)),
-            None => (line, ""),
-        },
-    )
+    lines(event).filter(|line| !line.starts_with(':')).map(field)
+}
+
+/// The lines that say something. A byte order mark before the first is no part of it (it may begin a stream).
+fn lines(event: &str) -> impl Iterator<Item = &str> {
+    let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
+    event.split(['\n', '\r']).filter(|line| !line.is_empty())
+}
+
+fn field(line: &str) -> (&str, &str) {
+    match line.split_once(':') {
+        Some((name, value)) => (name, value.strip_prefix(' ').unwrap_or(value)),
+        None => (line, ""),
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +212,17 @@ mod tests {
     #[test]
     fn data_is_replaced_and_the_rest_stays() {
         let event = "event: message\nid: 7\ndata: old\nretry: 10\n\n";
-        assert_eq!(with_data(event, "new"), "event: message\nid: 7\nretry: 10\ndata: new\n\n");
+        assert_eq!(with_data(event, "new"), event.replace("old", "new"));
+        assert_eq!(
+            with_data(event, "a\nb"),
+            "event: message\nid: 7\nretry: 10\ndata: a\ndata: b\n\n"
+        );
+        let odd = "\u{feff}: hi\r\ndata:a\r\nid\r\ndata: b\rdata\n\n";
+        assert_eq!(data(odd).as_deref(), Some("a\nb\n"));
+        let new = "\u{feff}: hi\r\ndata:c\r\nid\r\ndata: d\rdata\n\n";
+        assert_eq!(with_data(odd, "c\nd\n"), new);
+        assert_eq!(data("\u{feff}data: x\n\n").as_deref(), Some("x"));
+        assert_eq!(beside_data(odd), ": hi\nid\n");
+        assert_eq!(beside_data("event: message\ndata: x\n\n"), "");
     }
 }

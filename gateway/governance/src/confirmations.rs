@@ -156,6 +156,14 @@ impl Confirmations {
         self.store.take_agreed(&binding.among(&demand.approvers), self.clock.now()).await
     }
 
+    /// The call for which the agreement was taken is not made after all: people need not be asked again while
+    /// the agreement lives. Where it cannot be given back it is lost, which costs a question and no safety.
+    pub async fn give_back(&self, id: ConfirmationId) {
+        if let Err(error) = self.store.return_agreed(id, self.clock.now()).await {
+            tracing::warn!(%id, %error, "an agreement could not be given back");
+        }
+    }
+
     /// Asks for agreement; equal calls share one living request.
     pub async fn request(&self, new: NewConfirmation) -> Result<Pending, StoreError> {
         let now = self.clock.now();

@@ -196,16 +196,10 @@ impl Governance {
         let (oauth, limits) = (Arc::clone(&self.oauth), Arc::clone(&self.limits));
         let watcher = Arc::clone(&self.watcher);
         let notices = Arc::clone(&self.notices);
-        let grants = Grants {
-            store: self.store.clone(),
-            trail: self.trail.clone(),
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&self.random),
-            current: Arc::clone(&self.current),
-            notices: Arc::clone(&self.notices),
-        };
+        let grants = self.grants();
         let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
-        let [watching, telling, ending] = [(); 3].map(|()| shutdown.clone());
+        let [watching, telling, ending, noting] = [(); 4].map(|()| shutdown.clone());
+        let (uses, store) = (Arc::clone(identity.uses()), self.store.clone());
         let poll = self.settings.poll;
         let mut tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
@@ -215,6 +209,7 @@ impl Governance {
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         if self.settings.serves {
+            tasks.push(tokio::spawn(async move { uses.follow(store, noting).await }));
             tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
@@ -237,6 +232,17 @@ impl Governance {
         };
         let keeping = tokio::spawn(async move { follower.follow(sightings, shutdown).await });
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(keeping);
+    }
+
+    /// What ends grants.
+    pub(crate) fn grants(&self) -> Grants {
+        Grants {
+            store: self.store.clone(),
+            trail: self.trail.clone(),
+            clock: Arc::clone(&self.clock),
+            current: Arc::clone(&self.current),
+            notices: Arc::clone(&self.notices),
+        }
     }
 
     /// Waits for the background tasks, after the token given to [`Governance::start`] was cancelled.

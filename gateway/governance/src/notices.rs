@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gateway_core::caller::{Role, User};
 use gateway_core::decision::Approver;
-use gateway_core::ids::NoticeId;
+use gateway_core::ids::{NoticeId, PolicyId};
 use gateway_core::server::Server;
 use gateway_core::{Clock, Timestamp};
 use gateway_store::Store;
@@ -97,9 +97,13 @@ impl Notices {
             AccessRequestStatus::Expired => ("access_request.expired", "is over"),
         };
         let open = request.status == AccessRequestStatus::Pending;
+        // Whoever took the end out of a grant's policy left the person what they have.
+        let policy = snapshot.policy(PolicyId(request.id.0));
+        let stays = policy.is_some_and(|policy| !policy.spec.is_over(self.clock.now()));
         let to = match request.status {
             AccessRequestStatus::Pending => self.deciders(snapshot, request),
             AccessRequestStatus::Cancelled => vec![],
+            AccessRequestStatus::Expired if stays => vec![],
             AccessRequestStatus::Approved
             | AccessRequestStatus::Rejected
             | AccessRequestStatus::Expired => {

@@ -232,12 +232,9 @@ impl Record<'_> {
     /// In the tools' face the line's own row says that the call was refused, and why.
     fn refused(&self, about: About, refused: Refused) -> Result<Answer, Refused> {
         if self.origin.face != Face::Tools {
-            let denied = matches!(
-                refused.reason,
-                Reason::RoleMissing | Reason::EntityNotFound | Reason::ServerNotFound
-            );
-            let action = if denied { ActionType::AccessDenied } else { ActionType::RequestRefused };
-            let mut event = self.event(about, action, Outcome::Denied);
+            let action = ActionType::of_refusal(refused.reason);
+            let mut event =
+                self.event(about, action.unwrap_or(ActionType::RequestRefused), Outcome::Denied);
             event.reason = Some(refused.reason);
             event.detail = Some(refused.detail.clone());
             self.governance.trail().conclude(event);

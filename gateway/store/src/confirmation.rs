@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pending --everyone agreed--> agreed --take_agreed--> used
-//!    |                            |
+//!    |                            |  <--return_agreed---
 //!    +--somebody declined--> declined          past expires_at, both: expired
 //! ```
 //! Who may answer for which approver is governance's business; here the approver `caller` can only be
@@ -172,6 +172,29 @@ impl Store {
             .fetch_optional(self.pool())
             .await?;
             Ok(taken.map(ConfirmationId))
+        })
+        .await
+    }
+
+    /// Gives an agreement back that was taken for a call which was not made after all: the same call may take it
+    /// again while it lives. Nothing, where it is over or the same was asked anew meanwhile.
+    pub async fn return_agreed(
+        &self,
+        id: ConfirmationId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.promptly("give a confirmation back", async {
+            let done = sqlx::query!(
+                "update confirmation c set status = 'agreed', used_at = null
+                  where id = $1 and status = 'used' and expires_at > $2
+                    and not exists (select from confirmation other
+                                     where other.binding = c.binding and other.status in ('pending', 'agreed'))",
+                id.0,
+                now
+            )
+            .execute(self.pool())
+            .await?;
+            Ok(done.rows_affected() == 1)
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! How servers were when the gateway last looked, and which replica looks.
 //!
-//! Nothing here belongs to the catalogue: its version stays, whatever is measured.
+//! Nothing here belongs to the catalogue: its version stays, whatever is measured. What was measured of a
+//! server that stops being active is forgotten ([`forget_unwatched`]).
 
 use gateway_core::ids::ServerId;
 use gateway_core::server::{Health, HealthStatus};
@@ -20,9 +21,24 @@ pub struct Watch {
 
 impl Store {
     /// Takes over looking after servers, unless another replica does. The connection is one of its own
-    /// beside the pool's; the duty ends with it, also when the process dies.
+    /// beside the pool's; the duty ends with it, also when the process dies. Where the duty is taken, the
+    /// pool's connections are enough to see it.
     pub async fn watch_servers(&self) -> Result<Option<Watch>, StoreError> {
         self.promptly("take over looking after servers", async {
+            let taken = sqlx::query_scalar!(
+                r#"select exists (
+                       select from pg_locks
+                        where locktype = 'advisory' and granted and objsubid = 1
+                          and database = (select oid from pg_database where datname = current_database())
+                          and classid::bigint = ($1::bigint >> 32) and objid::bigint = ($1::bigint & 4294967295)
+                   ) as "taken!""#,
+                WATCHING
+            )
+            .fetch_one(self.pool())
+            .await?;
+            if taken {
+                return Ok(None);
+            }
             let mut connection = self.pool().acquire().await?.detach();
             let mine =
                 sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "mine!""#, WATCHING)
@@ -37,18 +53,23 @@ impl Store {
         .await
     }
 
-    /// How every server was that was ever looked at.
+    /// How every active server was that was ever looked at since it is active.
     pub async fn server_health(&self) -> Result<Vec<(ServerId, Health)>, StoreError> {
         self.promptly("read servers' health", async {
             let rows = sqlx::query!(
-                "select server_id, status, since, checked_at, last_ok, reason, detail, latency_us, failures
-                   from server_health"
+                "select h.server_id, h.status, h.since, h.checked_at, h.last_ok, h.reason, h.detail,
+                        h.latency_us, h.failures
+                   from server_health h join server s on s.id = h.server_id and s.status = 'active'"
             )
             .fetch_all(self.pool())
             .await?;
             let read = rows.into_iter().map(|row| {
                 let health = Health {
-                    status: if row.status == "ok" { HealthStatus::Ok } else { HealthStatus::Failing },
+                    status: if row.status == "ok" {
+                        HealthStatus::Ok
+                    } else {
+                        HealthStatus::Failing
+                    },
                     since: row.since,
                     checked_at: row.checked_at,
                     last_ok: row.last_ok,
@@ -64,7 +85,7 @@ impl Store {
         .await
     }
 
-    /// Keeps how a server was; nothing, if it is gone.
+    /// Keeps how a server was; nothing, if it is gone or not active: nobody looks at those.
     pub async fn set_server_health(
         &self,
         server: ServerId,
@@ -74,7 +95,7 @@ impl Store {
             sqlx::query!(
                 "insert into server_health
                      (server_id, status, since, checked_at, last_ok, reason, detail, latency_us, failures)
-                 select id, $2, $3, $4, $5, $6, $7, $8, $9 from server where id = $1
+                 select id, $2, $3, $4, $5, $6, $7, $8, $9 from server where id = $1 and status = 'active'
                  on conflict (server_id) do update
                     set status = excluded.status, since = excluded.since,
                         checked_at = excluded.checked_at, last_ok = excluded.last_ok,
@@ -96,6 +117,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// Forgets how servers were that nobody looks at any more. In the transaction that changes servers.
+pub(crate) async fn forget_unwatched(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        "delete from server_health h using server s where s.id = h.server_id and s.status <> 'active'"
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 impl Watch {

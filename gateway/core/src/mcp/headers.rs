@@ -84,8 +84,8 @@ fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Mism
     decode(text).map(Some).ok_or_else(|| Mismatch(format!("{name}: malformed =?base64?...?=")))
 }
 
-/// Undoes `=?base64?...?=`; other text stays as it is.
-fn decode(text: &str) -> Option<String> {
+/// Undoes `=?base64?...?=`; other text stays as it is. `None`: malformed.
+pub fn decode(text: &str) -> Option<String> {
     let prefix = "=?base64?";
     let coded = text.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
     match text.get(prefix.len()..).filter(|_| coded).and_then(|rest| rest.strip_suffix("?=")) {

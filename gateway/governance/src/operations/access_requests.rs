@@ -201,8 +201,11 @@ pub(super) async fn open(run: &Run<'_>, new: AccessRequest) -> Result<Answer, Re
         }
         Opened::Known(open) => known(run, &open),
         Opened::TooMany => Err(Refused::new(
-            Reason::Conflict,
-            format!("{MOST_OPEN} of your requests are open: cancel some, or wait for decisions"),
+            Reason::TooManyOpen,
+            format!(
+                "{MOST_OPEN} of your requests are open: withdraw one with cancel_access_request (their ids: \
+                 list_access_requests with status pending), or wait until somebody decides"
+            ),
         )),
     }
 }

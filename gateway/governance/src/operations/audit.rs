@@ -7,6 +7,7 @@ mod filter;
 mod trace;
 
 use gateway_core::caller::PrincipalKind;
+use gateway_core::reason::Reason;
 use gateway_store::audit::{EventEntry, EventFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,10 +99,19 @@ impl ListAuditLogs {
         let found = run.governance.store.list_events(&filter, after, limit as usize).await;
         let found = found.map_err(Refused::store)?;
         answer(&Page {
-            data: found.events.into_iter().map(Entry::from).collect(),
+            data: found.events.into_iter().map(|event| Entry::from(known(run, event))).collect(),
             next_cursor: found.next.map(|next| run.seal_cursor(&next.to_string())),
         })
     }
+}
+
+/// The entry as the caller may know it: a server that they may not enter looks like none in their own entries,
+/// too.
+fn known(run: &Run<'_>, mut event: EventEntry) -> EventEntry {
+    if event.reason.as_deref() == Some(Reason::ServerNotFound.as_str()) && !run.may(false) {
+        (event.server_id, event.detail) = (None, None);
+    }
+    event
 }
 
 impl From<EventEntry> for Entry {

@@ -112,7 +112,7 @@ pub struct ServerRow {
     pub description: String,
     /// `active`, `disabled`, `draft` or `error`.
     pub status: &'static str,
-    /// `ok` or `failing`, as last measured; null: not yet.
+    /// `ok` or `failing`, as last measured; null: not watched, or not yet.
     pub health: Option<&'static str>,
     /// Where clients reach it through the gateway.
     pub proxy_url: String,
@@ -432,6 +432,10 @@ pub(super) fn auth_shown(auth: &UpstreamAuth) -> Map<String, Value> {
         put("client_id", client.client_id.as_ref());
         if let Some(from) = &client.client_secret {
             secret(&mut put, &from.from, "client_secret");
+        }
+        if let Some(key) = &client.private_key {
+            secret(&mut put, &key.pem.from, "private_key");
+            put("key_id", key.key_id.as_ref());
         }
         if !client.scopes.is_empty() {
             shown.insert("scopes".into(), json!(client.scopes));

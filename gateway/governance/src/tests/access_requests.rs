@@ -1,15 +1,17 @@
 //! Access that is asked for, granted by somebody else, and ends by itself.
 
-use gateway_core::Timestamp;
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target, Verdict};
 use gateway_core::reason::Reason;
-use gateway_store::audit::EventFilter;
+use gateway_core::{Clock, Timestamp};
+use gateway_store::audit::{EventEntry, EventFilter};
+use gateway_store::notice::Channel;
 use serde_json::{Value, json};
 
 use super::agents::enters;
 use super::house::{House, circumstances, eventually};
 use super::world::World;
+use crate::settings::WebhookSettings;
 use crate::testing::settings;
 use crate::{Attempt, Face, Governance, GovernanceSettings, Snapshot};
 
@@ -153,7 +155,7 @@ async fn what_is_over_is_swept_once_and_the_trail_says_so() {
         .unwrap();
     let policies = async || house.a.store.policies().await.unwrap().len();
     assert_eq!(policies().await, 4);
-    house.clock.advance(120);
+    house.later(120).await;
     eventually("the grant's policy goes", async || policies().await == 3).await;
     let types =
         |name: &str| EventFilter { action_types: vec![name.into()], ..EventFilter::default() };
@@ -374,7 +376,9 @@ async fn asking_tells_nobody_what_exists_and_what_does_not_fit_changes_nothing()
     }
     let one_more = json!({"server_id": "one-more", "reason": "r"});
     let refused = house.perform("carol", Face::Rest, "request_access", one_more).await.unwrap_err();
-    assert!(refused.detail.contains("20 of your requests are open"), "{refused}");
+    assert_eq!(refused.reason, Reason::TooManyOpen);
+    let advice = "20 of your requests are open: withdraw one with cancel_access_request";
+    assert!(refused.detail.starts_with(advice), "{refused}");
     // Pages.
     let page = json!({"limit": 15});
     let first = house.perform("carol", Face::Tools, "list_access_requests", page).await.unwrap();
@@ -385,4 +389,103 @@ async fn asking_tells_nobody_what_exists_and_what_does_not_fit_changes_nothing()
         (15, 5)
     );
     assert_eq!(second["next_cursor"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_edits_a_grant_decides_when_it_ends_and_no_death_loses_its_record() {
+    // The test sweeps, when it wants to.
+    let url = "https://hooks.test/in".parse().unwrap();
+    let webhook = Some(WebhookSettings { url, secret: "0123456789abcdef0123456789abcdef".into() });
+    let settings = GovernanceSettings { serves: false, webhook, ..settings() };
+    let house = House::open_with(&settings, std::sync::Arc::new(World::default())).await;
+    let [a, b] = [&house.a.governance, &house.b.governance];
+    let mut ids = Vec::new();
+    for tool in ["list", "pay", "drop_all"] {
+        let wanted = json!({"server_id": "tickets", "tools": [tool], "reason": "x"});
+        let id = ask(&house, "carol", wanted).await;
+        let granted = json!({"id": id, "decision": "approve", "duration": "10m"});
+        house.perform("root", Face::Rest, "decide_access_request", granted).await.unwrap();
+        ids.push(id);
+    }
+    let [narrowed, moved, endless] = [&ids[0], &ids[1], &ids[2]];
+    let edit = async |id: &str, change: &dyn Fn(&mut Value)| {
+        let policy = house.perform("sec", Face::Rest, "get_policy", json!({"policy_id": id}));
+        let mut spec = policy.await.unwrap()["spec"].clone();
+        change(&mut spec);
+        let update = json!({"policy_id": id, "spec": spec, "confirm": true});
+        house.perform("sec", Face::Rest, "update_policy", update).await.unwrap();
+    };
+    let later = crate::operations::rfc3339(house.clock.now() + time::Duration::minutes(30));
+    edit(narrowed, &|spec| spec["message"] = json!("for now")).await;
+    edit(moved, &|spec| spec["until"] = json!(later)).await;
+    edit(endless, &|spec| drop(spec.as_object_mut().unwrap().remove("until"))).await;
+    house.later(0).await;
+    let there = async || {
+        let policies = house.a.store.policies().await.unwrap();
+        ids.iter().map(|id| policies.iter().any(|p| p.id.to_string() == *id)).collect::<Vec<_>>()
+    };
+    let status = async |id: &str| {
+        let listed = house.perform("root", Face::Rest, "list_access_requests", json!({})).await;
+        let rows = listed.unwrap()["data"].as_array().unwrap().clone();
+        let row = rows.into_iter().find(|row| row["id"] == id).unwrap();
+        row["status"].as_str().unwrap().to_owned()
+    };
+    let ended = EventFilter {
+        action_types: vec!["access_request_expired".into()],
+        ..EventFilter::default()
+    };
+    let told = async || {
+        let (mut told, now) = (Vec::new(), house.clock.now() + time::Duration::HOUR);
+        while let Some(notice) =
+            house.a.store.claim_notice(Channel::Webhook, now, now).await.unwrap()
+        {
+            house.a.store.notice_sent(notice.id, now).await.unwrap();
+            told.push(notice.kind);
+        }
+        told.retain(|kind| kind == "access_request.expired");
+        told.len()
+    };
+    a.grants().sweep().await.unwrap();
+    assert_eq!((there().await, told().await), (vec![true; 3], 0), "nothing is over");
+
+    // A replica whose records do not get through ends nothing.
+    house.later(601).await;
+    b.trail().clone().stop().await;
+    b.grants().sweep().await.unwrap();
+    assert_eq!((there().await, told().await), (vec![true; 3], 0), "no record, no end");
+    // Another does, once, and whoever looks again finds nothing to do.
+    for replica in [a, a, b] {
+        replica.grants().sweep().await.unwrap();
+    }
+    assert_eq!(there().await, [false, true, true]);
+    assert_eq!(told().await, 2);
+    let rows = expired_rows(&house, &ended).await;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let of = |id: &str| rows.iter().find(|row| row.resource_name.as_deref() == Some(id)).unwrap();
+    assert!(of(narrowed).detail.as_deref().unwrap().ends_with("is over"), "{rows:?}");
+    let kept = of(endless).detail.clone().unwrap();
+    assert!(kept.contains("sec@example.com") && kept.contains("stays"), "{kept}");
+    let statuses = [status(narrowed).await, status(moved).await, status(endless).await];
+    assert_eq!(statuses, ["expired", "approved", "expired"]);
+    house.later(0).await;
+    let carol = house.caller("carol");
+    let may = ["list", "pay", "drop_all"].map(|tool| allowed(b, &carol, tool));
+    assert_eq!(may, [false, true, true]);
+
+    // The moved end is the end; and who gives the endless one an end again gets it tidied up.
+    edit(endless, &|spec| spec["until"] = json!(later)).await;
+    house.later(1200).await;
+    for _ in 0..2 {
+        a.grants().sweep().await.unwrap();
+        house.later(0).await;
+    }
+    assert_eq!((there().await, told().await), (vec![false; 3], 1));
+    assert_eq!(status(moved).await, "expired");
+    assert_eq!(expired_rows(&house, &ended).await.len(), 3);
+}
+
+/// By the replica whose trail still runs.
+async fn expired_rows(house: &House, filter: &EventFilter) -> Vec<EventEntry> {
+    assert!(house.a.governance.trail().flush(std::time::Duration::from_secs(10)).await);
+    house.a.store.list_events(filter, None, 200).await.unwrap().events
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures_util::{StreamExt, stream};
 use gateway_core::caller::Caller;
 use gateway_store::identity_link::Identified;
 use serde_json::{Value, json};
@@ -349,10 +350,15 @@ async fn an_assertion_proves_an_agent_once() {
     // A hundred at once, on two replicas: one gets through.
     let raced = fresh(3);
     let race = (0..100).map(|n| ask(if n % 2 == 0 { &house.a } else { &house.b }, &raced, &[]));
-    let done = futures_of(race).await;
+    let done = raced_by(race).await;
     assert_eq!(done.iter().filter(|result| result.is_ok()).count(), 1);
     let codes = done.iter().filter_map(|result| result.as_ref().err()).map(|error| error.code);
     assert!(codes.into_iter().all(|code| code == ErrorCode::InvalidClient));
+}
+
+/// Runs them all, as many at a time as the replicas have connections: a token request does not wait long for one.
+async fn raced_by<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(all).buffer_unordered(16).collect().await
 }
 
 /// Runs them all at once.
@@ -667,7 +673,7 @@ async fn an_identity_provider_vouches_once_for_one_client() {
     // A hundred at once, on two replicas: one gets a token.
     let raced = fresh(7);
     let race = (0..100).map(|n| ask(if n % 2 == 0 { &house.a } else { &house.b }, &raced, &[]));
-    let done = futures_of(race).await;
+    let done = raced_by(race).await;
     assert_eq!(done.iter().filter(|result| result.is_ok()).count(), 1);
     let codes = done.iter().filter_map(|result| result.as_ref().err()).map(|error| error.code);
     assert!(codes.into_iter().all(|code| code == ErrorCode::InvalidGrant));

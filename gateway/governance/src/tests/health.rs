@@ -140,12 +140,13 @@ async fn who_wants_to_know_who_calls_is_there_when_it_says_so() {
     house.break_server("drive", None);
     house.round(600).await;
     assert_eq!(house.detail("it", "drive").await["health"], "failing");
-    // Switched off: nobody asks any more. Status and health are two things.
+    // Switched off: nobody asks any more, and what was measured is told no more.
     let off = json!({"server_id": "drive", "status": "disabled", "confirm": true});
     house.perform("it", Face::Rest, "set_server_status", off).await.unwrap();
     house.pings();
     house.round(3_600).await;
     assert!(!house.pings().contains(&"drive".to_owned()));
+    assert_eq!(house.detail("it", "drive").await["health"], Value::Null);
     assert_eq!(house.detail("it", "tickets").await["status"], "active", "health sets no status");
     // Moved: what was measured counts no more.
     let moved = json!({"server_id": "drive", "url": "http://127.0.0.1:9/other", "confirm": true});

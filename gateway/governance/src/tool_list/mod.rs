@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use gateway_core::ids::ServerId;
+use gateway_core::json::Json;
 use gateway_core::reason::Reason;
 use gateway_core::record::Finding;
 use gateway_core::scan::{
@@ -46,6 +47,8 @@ pub(crate) use record::{Redefined, redefined};
 const REMEMBERED: u64 = 100_000;
 /// Verdicts that nobody asked for in this time are forgotten.
 const IDLE: Duration = Duration::from_secs(300);
+/// The most findings that one record lists.
+const FINDINGS: usize = 64;
 /// Sightings that may wait to be stored.
 const WAITING: usize = 1024;
 /// Bytes of definitions that may wait to be stored.
@@ -336,23 +339,21 @@ impl ToolListGuard {
         };
         let finding =
             |one: &Found| one.finding(Guard::ToolList, mode(one), &self.finding_key, took_us);
-        let findings = found.iter().map(finding).collect();
-        let key = match kind {
-            DefinitionKind::Tool | DefinitionKind::Prompt => "/name",
-            DefinitionKind::Resource => "/uri",
-            DefinitionKind::ResourceTemplate => "/uriTemplate",
-            DefinitionKind::Instructions => "",
-        };
+        let findings = found.iter().take(FINDINGS).map(finding).collect();
         // Under another name it would be another tool.
-        let stops = |one: &Found| {
-            mode(one) == Mode::Block
-                || (mode(one) == Mode::Mask && one.path == key && !key.is_empty())
+        let name = handle(kind).and_then(|key| Json::checked_before(raw).get(key));
+        let name = name.and_then(|name| name.span_in(raw)).unwrap_or_default();
+        let stops = |one: &Found| match mode(one) {
+            Mode::Off | Mode::Monitor => false,
+            Mode::Mask => one.span.start < name.end && name.start < one.span.end,
+            Mode::Block => true,
         };
         if found.iter().any(stops) {
             let standing = Standing::Blocked;
             return Verdict { standing, masked: None, findings, unread: None, settled: false };
         }
-        let masked: Vec<Found> = apart(found.iter().filter(|one| mode(one) == Mode::Mask));
+        let masked: Vec<Found> =
+            found.iter().filter(|one| mode(one) == Mode::Mask).cloned().collect();
         let masked = (!masked.is_empty()).then(|| message::mask(raw, &masked));
         let standing = Standing::Approved;
         Verdict { standing, masked, findings, unread: None, settled: false }
@@ -491,21 +492,20 @@ pub(crate) fn newcomers(snapshot: &Snapshot, server: &Server) -> Newcomers {
     }
 }
 
+/// The member by which others are called or read.
+fn handle(kind: DefinitionKind) -> Option<&'static str> {
+    match kind {
+        DefinitionKind::Tool | DefinitionKind::Prompt => Some("name"),
+        DefinitionKind::Resource => Some("uri"),
+        DefinitionKind::ResourceTemplate => Some("uriTemplate"),
+        DefinitionKind::Instructions => None,
+    }
+}
+
 /// A definition that is no tool's, or no object.
 fn other(name: &str, raw: &str, pin: [u8; 32]) -> Tool {
     let name: String = name.chars().filter(|c| *c != '\0').take(200).collect();
     Tool { name, definition: raw.to_owned(), hash: pin, pin, annotations: vec![] }
-}
-
-/// Those that do not overlap, in order.
-fn apart<'f>(found: impl Iterator<Item = &'f Found>) -> Vec<Found> {
-    let mut apart: Vec<Found> = Vec::new();
-    for one in found {
-        if apart.last().is_none_or(|last| last.span.end <= one.span.start) {
-            apart.push(one.clone());
-        }
-    }
-    apart
 }
 
 pub(crate) fn sha256(text: &str) -> [u8; 32] {

@@ -4,6 +4,7 @@
 use gateway_core::json::write_string;
 use gateway_core::mcp::{Era, MODERN_VERSION, NEWEST_LEGACY_VERSION};
 use gateway_core::reason::Reason;
+use gateway_core::scan::Mode;
 use gateway_core::server::RUNLAYER_ID;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -21,14 +22,7 @@ const REFUSAL_META: &str = "com.runlayer/refusal";
 
 /// The answer to a refused exchange.
 pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
-    let body = match (&refusal.form.id, &refusal.way) {
-        (Some(id), Way::Ask(result)) => envelope(Some(id), "result", result),
-        (Some(id), Way::None | Way::Link(_) | Way::Connect(_)) if is_for_the_model(refusal) => {
-            envelope(Some(id), "result", &tool_result(refusal).to_string())
-        }
-        (id, _) => envelope(id.as_deref(), "error", &error(refusal).to_string()),
-    };
-    let mut reply = exchange::json(status(refusal), body);
+    let mut reply = exchange::json(status(refusal), message(refusal));
     let headers = reply.headers_mut();
     let later = match &refusal.way {
         Way::Later { seconds, .. } => Some(*seconds),
@@ -50,11 +44,27 @@ pub(super) fn refuse(refusal: &Refusal, public_url: &str) -> Reply {
     reply
 }
 
+/// The JSON-RPC message.
+pub(super) fn message(refusal: &Refusal) -> String {
+    match (&refusal.form.id, &refusal.way) {
+        (Some(id), Way::Ask(result)) => envelope(Some(id), "result", result),
+        (Some(id), Way::None | Way::Link(_) | Way::Connect(_)) if is_for_the_model(refusal) => {
+            envelope(Some(id), "result", &tool_result(refusal).to_string())
+        }
+        (id, _) => envelope(id.as_deref(), "error", &error(refusal).to_string()),
+    }
+}
+
 /// A legacy client takes 404 for a dead session and begins anew: what is unknown to it is answered.
 fn status(refusal: &Refusal) -> StatusCode {
     let answers = refusal.form.era == Era::Legacy && refusal.form.id.is_some();
     if answers && refusal.reason == Reason::UnknownMethod {
         return StatusCode::OK;
+    }
+    let stopped = matches!(refusal.reason, Reason::ScannerBlocked | Reason::ScanLimitExceeded);
+    if stopped && refusal.form.id.is_none() {
+        // Nobody waits for a message: only the status tells.
+        return StatusCode::FORBIDDEN;
     }
     let status = StatusCode::from_u16(refusal.reason.status());
     status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -172,6 +182,9 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         data.insert("limit".into(), json!(limit));
         data.insert("retry_after".into(), json!(seconds));
     }
+    if refusal.reason == Reason::ScannerBlocked {
+        data.insert("findings".into(), findings(refusal));
+    }
     if let Some(arguments) = request_access(refusal) {
         data.insert(REQUEST_ACCESS.into(), arguments);
     }
@@ -182,6 +195,15 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         data.insert("connect_url".into(), json!(link));
     }
     data
+}
+
+/// What a scanner stopped: which rule, where; never what it is.
+fn findings(refusal: &Refusal) -> Value {
+    let findings = refusal.receipt.subject.findings.iter();
+    let blocked = findings.filter(|finding| finding.mode == Mode::Block).map(
+        |finding| json!({ "class": finding.class, "rule": finding.rule, "path": finding.path }),
+    );
+    blocked.collect()
 }
 
 /// The arguments with which somebody who is known asks for what no policy allows them; the same for what does

@@ -92,11 +92,18 @@ pub(super) fn carried(
     carried.map(Some).map_err(|_| "requestState is not readable".to_owned())
 }
 
+/// What people are asked.
+pub(super) struct Question {
+    pub(super) demand: Demand,
+    /// The arguments as they are shown.
+    pub(super) shown: Option<String>,
+}
+
 /// Gets the agreement that a confirm rule demands, or refuses with the way to it.
 pub(super) async fn obtain(
     routed: Routed,
     target: Target<'_>,
-    demand: Demand,
+    Question { demand, shown }: Question,
     proxy: &Proxy,
 ) -> Result<Agreed, Refusal> {
     let carried = match carried(&routed, target, proxy) {
@@ -105,7 +112,7 @@ pub(super) async fn obtain(
             return Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, detail));
         }
     };
-    let request = Request { binding: binding(&routed, target, proxy), demand, carried };
+    let request = Request { binding: binding(&routed, target, proxy), demand, shown, carried };
     if let Some(carried) = request.carried.clone() {
         return request.answered(routed, carried, proxy).await;
     }
@@ -126,6 +133,7 @@ fn unavailable(routed: Routed, error: &dyn std::fmt::Display) -> Refusal {
 struct Request {
     binding: Binding,
     demand: Demand,
+    shown: Option<String>,
     carried: Option<Carried>,
 }
 
@@ -148,7 +156,7 @@ impl Request {
             target: format!("{}:{}", target.kind(), target.name()),
             demand: Demand { message: told(caller, &self.demand.message), ..self.demand.clone() },
             call: routed.understood.identified.received.receipt.call,
-            arguments: routed.understood.arguments().map(|a| a.raw().to_owned()),
+            arguments: self.shown.clone(),
         };
         let pending = match proxy.governance.confirmations().request(new).await {
             Ok(pending) => pending,

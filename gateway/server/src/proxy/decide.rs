@@ -13,7 +13,7 @@ use super::confirm::{self, Agreed};
 use super::connect;
 use super::refusal::Refusal;
 use super::resolve::Routed;
-use super::task;
+use super::{scan, task};
 
 /// A request that policy lets pass, with people's agreement where it asks for that.
 pub(super) struct Permitted {
@@ -168,7 +168,11 @@ fn ask(routed: &Routed, target: Target<'_>, confirmed: bool, proxy: &Proxy) -> V
     proxy.governance.decide(&routed.snapshot, caller, &attempt)
 }
 
-async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Permitted, Refusal> {
+async fn decided(
+    mut routed: Routed,
+    target: Target<'_>,
+    proxy: &Proxy,
+) -> Result<Permitted, Refusal> {
     let verdict = ask(&routed, target, false, proxy);
     if let (Verdict::Allow { .. } | Verdict::Confirm(_), Some(reason)) =
         (&verdict, held_back(&routed, target, proxy))
@@ -186,8 +190,13 @@ async fn decided(routed: Routed, target: Target<'_>, proxy: &Proxy) -> Result<Pe
             if let Some(unconnected) = Box::pin(connect::lacking(&routed, proxy)).await {
                 return Err(connect::refuse(routed, unconnected));
             }
+            let shown = match scan::before_asking(&mut routed, proxy) {
+                Ok(shown) => shown,
+                Err(blocked) => return Err(blocked.refuse(routed)),
+            };
             // Rare, and large: off the common path's stack.
-            let agreed = Box::pin(confirm::obtain(routed, target, demand, proxy)).await?;
+            let question = confirm::Question { demand, shown };
+            let agreed = Box::pin(confirm::obtain(routed, target, question, proxy)).await?;
             after_agreement(agreed, target, proxy)
         }
     }

@@ -1,32 +1,33 @@
-//! What of the upstream's answer the client gets: listings trimmed to what the caller may use, everything
-//! else byte for byte. Response headers are built from an allow-list too.
+//! What of the upstream's answer the client gets: all of it read before the first byte goes out (or event by event,
+//! in `stream`), listings trimmed to what the caller may use, everything else byte for byte but for what scanners mask.
+//! An answer that cannot be read in one way only (packed, in other characters than UTF-8, no strict JSON) is refused,
+//! never passed unread. Response headers are built from an allow-list too.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target};
+use gateway_core::json::{Json, JsonError};
 use gateway_core::mcp::headers::SESSION_ID;
 use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::Outcome;
+use gateway_core::scan::Guard;
 use gateway_core::server::Server;
-use gateway_core::sniff::Sniffer;
 use gateway_governance::tool_list::{DefinitionKind, Shown};
 use gateway_governance::{Governance, Snapshot};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::Proxy;
 use super::forward::Replied;
 use super::listing::Trim;
-use super::receipt::Ended;
 use super::refusal::Refusal;
+use super::screen::{Screen, Seen};
 use super::session::Session;
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
-use crate::exchange::{self, Body, Reply};
+use super::whole::Answer;
+use crate::exchange::{Body, Reply};
 
 /// Headers of an upstream that a client may see.
 const RETURNED: [HeaderName; 3] = [CONTENT_TYPE, RETRY_AFTER, ALLOW];
@@ -49,9 +50,41 @@ pub(super) struct View {
     pub(super) tasks: Arc<TaskIds>,
     /// The answer may name tasks, whose ids are sealed before the client sees them.
     pub(super) names_tasks: bool,
+    /// Reads what the server sends.
+    pub(super) screen: Screen,
 }
 
 impl View {
+    /// True when the gateway may have to change the answer.
+    fn adapts(&self) -> bool {
+        self.is_trimmed() || self.names_tasks
+    }
+
+    /// Reads a body. An error: it has no one reading.
+    pub(super) fn read(&self, essence: &str, body: &[u8]) -> Result<Seen, String> {
+        let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
+        if self.screen.is_off() {
+            return Ok(self.screen.message(text));
+        }
+        match Json::parse(body) {
+            Ok(_) => Ok(self.message(text)),
+            Err(_) if text.trim().is_empty() => Ok(self.screen.text("", "")),
+            Err(error) if essence.ends_with("json") => Err(not_strict(&error)),
+            Err(_) => Ok(self.screen.text(text, "")),
+        }
+    }
+
+    /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
+    /// to it.
+    pub(super) fn message(&self, text: &str) -> Seen {
+        let left: Vec<&str> = match self.listing {
+            Some(listing) => vec![listing.member()],
+            None if self.introduces => vec!["instructions", "serverInfo", "_meta"],
+            None => return self.screen.message(text),
+        };
+        self.screen.message_around(text, &left)
+    }
+
     /// The message as the caller may see it; `None` when it stays as it is.
     pub(super) fn adapt(&self, text: &str) -> Result<Option<String>, String> {
         let trimmed = if self.is_trimmed() { self.trim(text)? } else { None };
@@ -117,55 +150,78 @@ fn kind(listing: Listing) -> DefinitionKind {
 
 /// Makes the client's answer out of the upstream's.
 pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refusal> {
-    let status = replied.response.status();
-    if let Some((reason, detail)) = unusable(status) {
+    let view = view(&replied, proxy);
+    if let Some((reason, detail)) = unusable(&replied.response, &view) {
         return Err(Refusal::of_routed(replied.routed, reason, detail));
     }
     let headers = headers(&replied, proxy);
-    let view = view(&replied, proxy);
     let essence = essence(replied.response.headers());
-    let (parts, body) = replied.response.into_parts();
+    let Replied { routed, response } = replied;
+    let (parts, body) = response.into_parts();
     let mut out = Response::new(());
     *out.status_mut() = parts.status;
     *out.headers_mut() = headers;
     if essence == "text/event-stream" {
-        let relay = Relay::events(replied.routed, body, view, proxy);
+        let relay = Relay::events(routed, body, view, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
     }
-    let adapts = view.is_trimmed() || view.names_tasks;
-    if !(parts.status.is_success() && adapts) {
-        let relay = Relay::whole(replied.routed, body, view, proxy);
+    let adapts = parts.status.is_success() && view.adapts();
+    if let Some(waiver) = view.screen.waiver().filter(|_| !adapts) {
+        let relay = Relay::whole(routed, body, view, waiver, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
     }
-    match whole(body, proxy).await.and_then(|bytes| adapted(&view, bytes)) {
-        Ok(bytes) => {
-            let mut sniffer = Sniffer::default();
-            sniffer.feed(&bytes);
-            let ok = sniffer.ending().is_ok();
-            let outcome = if ok { Outcome::Ok } else { Outcome::Error };
-            let keeps = view.names_tasks && bytes.len() <= proxy.settings.payload_limit;
-            let ended = Ended {
-                response_bytes: bytes.len() as u64,
-                result: keeps.then(|| bytes.clone()),
-                ..Ended::without_body(outcome, None, String::new())
-            };
-            replied.routed.understood.identified.received.receipt.conclude(ended);
-            Ok(out.map(|()| exchange::full(bytes)))
+    let body = Answer { routed, body, view, adapts, essence }.read(proxy).await?;
+    Ok(out.map(|()| body))
+}
+
+/// Says so without what stands in it.
+pub(super) fn not_strict(error: &JsonError) -> String {
+    match error {
+        JsonError::DuplicateKey { at, .. } => {
+            format!("not strict JSON: duplicate key at byte {at}")
         }
-        Err(detail) => Err(Refusal::of_routed(replied.routed, Reason::UpstreamInvalid, detail)),
+        JsonError::ByteOrderMark
+        | JsonError::Utf8 { .. }
+        | JsonError::Syntax { .. }
+        | JsonError::LoneSurrogate { .. }
+        | JsonError::TooDeep { .. }
+        | JsonError::TrailingData { .. } => format!("not strict JSON: {error}"),
     }
 }
 
-/// Statuses that are about us, not about the client: a 401 of the upstream would make the client throw its
-/// own good credential away.
-fn unusable(status: StatusCode) -> Option<(Reason, String)> {
+/// What cannot be passed on: answers about us, and answers that cannot be read.
+fn unusable(response: &Response<Body>, view: &View) -> Option<(Reason, String)> {
+    let (status, headers) = (response.status(), response.headers());
+    // A 401 of the upstream would make the client throw its own good credential away.
     let refused = matches!(status.as_u16(), 401 | 403 | 407);
-    if refused {
-        let detail = format!("status {status}: it refuses the gateway's credential");
-        return Some((Reason::UpstreamInvalid, detail));
-    }
     let odd = status.is_redirection() || status.is_informational() || status.is_server_error();
-    odd.then(|| (Reason::UpstreamInvalid, format!("status {status}")))
+    let detail = if refused {
+        format!("status {status}: it refuses the gateway's credential")
+    } else if odd {
+        format!("status {status}")
+    } else if let Some(coding) = headers.get_all(CONTENT_ENCODING).iter().find(|c| is_packed(c)) {
+        format!("content-encoding {coding:?}: expected identity, as was asked for")
+    } else if !view.screen.is_off() && !is_utf8(headers) {
+        "content-type: expected UTF-8".into()
+    } else {
+        return None;
+    };
+    Some((Reason::UpstreamInvalid, detail))
+}
+
+fn is_packed(coding: &HeaderValue) -> bool {
+    !(coding.is_empty() || coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether the text's encoding is one that is read, as far as it is named.
+fn is_utf8(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    let named = value.split(';').skip(1).filter_map(|part| part.split_once('='));
+    named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).all(|(_, charset)| {
+        let charset = charset.trim().trim_matches('"');
+        ["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(charset))
+    })
 }
 
 fn essence(headers: &HeaderMap) -> String {
@@ -224,27 +280,6 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         tasks: proxy.tasks.clone(),
         names_tasks: method == Some(Method::Task)
             || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),
+        screen: Screen::of(routed, Guard::ToolCall, proxy),
     }
-}
-
-async fn whole(body: Body, proxy: &Proxy) -> Result<Bytes, String> {
-    let limit = proxy.settings.listing_limit;
-    let collected = Limited::new(body, limit).collect();
-    let collected = tokio::time::timeout(proxy.settings.total, collected).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(format!("the listing is longer than {limit} bytes"))
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the listing did not arrive in time".into()),
-    }
-}
-
-fn adapted(view: &View, bytes: Bytes) -> Result<Bytes, String> {
-    let text = std::str::from_utf8(&bytes).map_err(|e| e.to_string())?;
-    Ok(match view.adapt(text)? {
-        Some(adapted) => Bytes::from(adapted),
-        None => bytes,
-    })
 }

@@ -23,14 +23,9 @@ impl Recorded {
 
 /// Writes the intent.
 pub(super) async fn record(mut scanned: Scanned, proxy: &Proxy) -> Result<Recorded, Refusal> {
-    let waits = has_effects(&scanned.permitted.routed.understood.ask);
-    let understood = &mut scanned.permitted.routed.understood;
-    let arguments = understood.call().and_then(|call| call.arguments.clone());
-    let received = &mut understood.identified.received;
-    received.receipt.arguments = arguments
-        .filter(|span| span.len() <= proxy.settings.payload_limit)
-        .map(|span| received.body.slice(span));
-    let intent = received.receipt.intent();
+    let understood = &mut scanned.routed().understood;
+    let waits = has_effects(&understood.ask);
+    let intent = understood.identified.received.receipt.intent();
     if !waits {
         proxy.governance.trail().record_detached(intent);
         return Ok(Recorded { scanned });
@@ -39,7 +34,7 @@ pub(super) async fn record(mut scanned: Scanned, proxy: &Proxy) -> Result<Record
         Ok(_durable) => Ok(Recorded { scanned }),
         Err(error) => {
             let detail = error.to_string();
-            Err(Refusal::of_routed(scanned.permitted.routed, Reason::AuditUnavailable, detail))
+            Err(Refusal::of_routed(scanned.into_routed(), Reason::AuditUnavailable, detail))
         }
     }
 }

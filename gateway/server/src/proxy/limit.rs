@@ -31,6 +31,10 @@ pub(super) async fn count(permitted: Permitted, proxy: &Proxy) -> Result<Counted
     let counted = limits.count(&routed.snapshot, caller, &routed.server, tool).await;
     let Err(over) = counted else { return Ok(Counted { permitted }) };
     telemetry::limited(&over.limit);
+    // What people agreed to is not used up by a call that is not made.
+    if let Some(agreement) = routed.understood.identified.received.receipt.subject.confirmation_id {
+        proxy.governance.confirmations().give_back(agreement).await;
+    }
     let refusal = Refusal::of_routed(permitted.routed, over.reason, over.told.clone());
     let way = Way::Later { seconds: over.retry_after, limit: over.limit };
     Err(Refusal { message: Some(over.told), way, ..refusal })

@@ -1,12 +1,13 @@
 //! The whole path of an MCP exchange, on one screen. Every stage consumes what the last one made and
 //! returns the next, so none can be skipped: only `intent` makes a `Recorded`, from a `Permitted` that only
-//! `decide` makes and only `limit` passes on, and `forward` takes nothing else.
+//! `decide` makes, only `limit` passes on and only `scan` has read, and `forward` takes nothing else. On the way
+//! back only `screen` makes what a client may get.
 //!
 //! ```text
 //! accept -> identify -> parse -> resolve -> decide -> limit -> scan -> intent -> forward -> filter -> outcome
-//!           who         what     which      policy,   how      what    no        the only   lists     written when
-//!                                server     confirm   much     it      record,   upstream   trimmed,  the answer has
-//!                                                              carries no call   IO         watched   gone out
+//!           who         what     which      policy,   how      what    no        the only   answers   written when
+//!                                server     confirm   much     it      record,   upstream   scanned,  the answer has
+//!                                                              carries no call   IO         trimmed   gone out
 //! ```
 //!
 //! The record that an exchange owes travels along as a [`Receipt`](super::receipt::Receipt): a refusal
@@ -28,14 +29,14 @@ impl Proxy {
     async fn line(&self, exchange: Exchange) -> Result<Reply, Refusal> {
         let received = accept::receive(exchange, self)?;
         let identified = identify::caller(received, self).await?;
-        let understood = parse::message(identified)?;
+        let understood = parse::message(identified, self)?;
         let routed = resolve::route(understood, self).await?;
         if let Some(agreement) = confirm::agreement(&routed) {
             return Box::pin(confirm::settle(routed, agreement, self)).await;
         }
         let permitted = decide::permit(routed, self).await?;
         let counted = limit::count(permitted, self).await?;
-        let scanned = scan::request(counted, self);
+        let scanned = scan::request(counted, self)?;
         let recorded = intent::record(scanned, self).await?;
         let replied = forward::send(recorded, self).await?;
         filter::reply(replied, self).await

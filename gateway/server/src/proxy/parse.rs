@@ -9,6 +9,7 @@ use gateway_core::mcp::{
 use gateway_core::reason::Reason;
 use http::Method;
 
+use super::Proxy;
 use super::identify::Identified;
 use super::refusal::Refusal;
 use crate::telemetry::TraceParent;
@@ -62,7 +63,7 @@ impl Understood {
 }
 
 /// Reads the request.
-pub(super) fn message(mut identified: Identified) -> Result<Understood, Refusal> {
+pub(super) fn message(mut identified: Identified, proxy: &Proxy) -> Result<Understood, Refusal> {
     let received = &mut identified.received;
     let version = match version_header(&received.headers) {
         Ok(version) => version,
@@ -81,6 +82,10 @@ pub(super) fn message(mut identified: Identified) -> Result<Understood, Refusal>
         }
     };
     received.receipt.understood(&call);
+    // From here on whatever becomes of the call, its record says what it was to do. Who calls is known.
+    let kept = |span: &std::ops::Range<usize>| span.len() <= proxy.settings.payload_limit;
+    let arguments = call.arguments.clone().filter(kept);
+    received.receipt.arguments = arguments.map(|span| received.body.slice(span));
     let params = call.params.clone().and_then(|span| received.body.get(span));
     let params = params.and_then(|text| std::str::from_utf8(text).ok()).map(Json::checked_before);
     let parent = params.and_then(|p| p.at(&["_meta", "traceparent"])).and_then(|t| t.as_str());

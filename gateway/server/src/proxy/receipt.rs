@@ -10,8 +10,13 @@ use gateway_core::Timestamp;
 use gateway_core::ids::{CallId, EventId};
 use gateway_core::mcp::{Call, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::{ActionType, Event, Intent, Outcome, Subject};
+use gateway_core::record::{ActionType, Event, Finding, Intent, Outcome, Subject};
+use gateway_core::scan::Guard;
+use gateway_core::server::RUNLAYER_ID;
 use gateway_governance::Governance;
+use gateway_governance::operations::keeps_nothing;
+
+use super::screen::{FINDINGS, Screen, Seen};
 
 /// One exchange's debt to the audit trail.
 pub(super) struct Receipt {
@@ -20,8 +25,11 @@ pub(super) struct Receipt {
     pub(super) call: CallId,
     pub(super) subject: Box<Subject>,
     pub(super) request_bytes: u64,
-    /// The call's arguments, cut to what may be kept.
+    /// The call's arguments, if they are to be kept; of unidentified callers never: their records are counted
+    /// together.
     pub(super) arguments: Option<Bytes>,
+    /// A scanner has read the message: nothing is left in here that no record may hold.
+    read: bool,
     kind: Kind,
     at: Timestamp,
     started: Instant,
@@ -96,6 +104,7 @@ impl Receipt {
             subject: Box::default(),
             request_bytes: request_bytes as u64,
             arguments: None,
+            read: false,
             kind: Kind::Relay,
             at,
             started: Instant::now(),
@@ -135,9 +144,50 @@ impl Receipt {
             id: self.call,
             at: self.at,
             subject: Arc::new((*self.subject).clone()),
-            arguments: self.arguments.clone(),
+            arguments: self.arguments.clone().filter(|_| self.keeps_bodies()),
             request_bytes: self.request_bytes,
         }
+    }
+
+    /// A scanner has read the request. What is said twice counts once.
+    pub(super) fn was_read(&mut self, guard: Guard, seen: &Seen) {
+        self.read = true;
+        self.subject.findings.retain(|finding| finding.guard != guard);
+        self.found(&seen.findings);
+        self.names().into_iter().flatten().for_each(|name| seen.redact(name));
+    }
+
+    /// What scanners have found in an answer.
+    pub(super) fn found(&mut self, findings: &[Finding]) {
+        let room = FINDINGS.saturating_sub(self.subject.findings.len());
+        self.subject.findings.extend(findings.iter().take(room).cloned());
+    }
+
+    /// What the client said of itself and of what it asks for.
+    fn names(&mut self) -> [Option<&mut String>; 5] {
+        let subject = &mut *self.subject;
+        [
+            subject.method.as_mut(),
+            subject.request_id.as_mut(),
+            subject.resource_name.as_mut(),
+            subject.client_name.as_mut(),
+            subject.client_version.as_mut(),
+        ]
+    }
+
+    /// An exchange of its own for something that happens on this one's stream.
+    pub(super) fn beside(&self) -> Receipt {
+        let mut receipt = Receipt::new(&self.governance, 0);
+        receipt.subject = self.subject.clone();
+        receipt.subject.findings.clear();
+        receipt.read = true;
+        receipt
+    }
+
+    /// False where nothing that is said may be kept.
+    fn keeps_bodies(&self) -> bool {
+        let ours = self.subject.server_id == Some(RUNLAYER_ID);
+        !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
     }
 
     /// The first byte is about to leave.
@@ -165,11 +215,15 @@ impl Receipt {
             return;
         }
         if let (Some(reason), Outcome::Error, None) = (self.behind, ended.outcome, ended.reason) {
-            let denied = !is_failure(reason);
+            let denied = ActionType::of_refusal(reason).is_some();
             ended.outcome = if denied { Outcome::Denied } else { Outcome::Error };
             ended.reason = Some(reason);
         }
+        if !self.read {
+            self.withhold(&mut ended.detail);
+        }
         let now = self.governance.clock().now();
+        let keeps_bodies = self.keeps_bodies();
         let event = Event {
             id: EventId(self.governance.next_id(now)),
             at: now,
@@ -185,8 +239,8 @@ impl Receipt {
             request_bytes: Some(self.request_bytes),
             response_bytes: Some(ended.response_bytes),
             // The intent row has them already.
-            arguments: self.arguments.take().filter(|_| !self.intent),
-            result: ended.result,
+            arguments: self.arguments.take().filter(|_| !self.intent && keeps_bodies),
+            result: ended.result.filter(|_| keeps_bodies),
             count: 1,
         };
         crate::telemetry::observe(&event);
@@ -198,8 +252,27 @@ impl Receipt {
         }
     }
 
+    /// A request that was refused before it was read: what no record may hold is taken out now.
+    fn withhold(&mut self, detail: &mut Option<String>) {
+        if std::thread::panicking() {
+            // Another panic would end the process.
+            self.arguments = None;
+            return;
+        }
+        let snapshot = self.governance.snapshot();
+        let screen = Screen::for_records(&snapshot, self.subject.server_id);
+        let arguments = self.arguments.take();
+        let text = arguments.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let kept = text.and_then(|text| screen.message(text).kept(text, 0..text.len()));
+        self.arguments = kept.map(Bytes::from);
+        let names = self.names().into_iter().flatten().chain(detail.as_mut());
+        for name in names {
+            screen.text(&name.clone(), "").redact(name);
+        }
+    }
+
     fn action(&self, ended: &Ended) -> ActionType {
-        if let Some(action) = ended.reason.and_then(refused) {
+        if let Some(action) = ended.reason.and_then(ActionType::of_refusal) {
             return action;
         }
         let ok = ended.outcome == Outcome::Ok;
@@ -216,45 +289,6 @@ impl Receipt {
             (Kind::Relay, _) => ActionType::MessageRelayed,
         }
     }
-}
-
-/// The action type of a refusal; `None` for failures behind us, which are the call's own.
-fn refused(reason: Reason) -> Option<ActionType> {
-    let denied = [
-        Reason::PolicyDenied,
-        Reason::TargetNotFound,
-        Reason::ServerNotFound,
-        Reason::RoleMissing,
-        Reason::EntityNotFound,
-        Reason::ConfirmationDeclined,
-        Reason::ConfirmationExpired,
-    ];
-    if is_failure(reason) {
-        None
-    } else if reason.is_about_the_credential() {
-        Some(ActionType::AuthFailed)
-    } else if denied.contains(&reason) {
-        Some(ActionType::AccessDenied)
-    } else if reason == Reason::ConfirmationRequired {
-        Some(ActionType::ConfirmationRequested)
-    } else if matches!(reason, Reason::ScannerBlocked | Reason::DefinitionNotApproved) {
-        Some(ActionType::SecurityViolation)
-    } else {
-        Some(ActionType::RequestRefused)
-    }
-}
-
-/// True for what went wrong behind the decision: the call was not refused, it failed.
-pub(super) fn is_failure(reason: Reason) -> bool {
-    [
-        Reason::UpstreamUnreachable,
-        Reason::UpstreamTimeout,
-        Reason::UpstreamInvalid,
-        Reason::UpstreamAddressRefused,
-        Reason::UpstreamCredentialMissing,
-        Reason::Internal,
-    ]
-    .contains(&reason)
 }
 
 fn micros(since: Instant) -> u64 {

@@ -4,10 +4,10 @@
 use gateway_core::decision::Denial;
 use gateway_core::mcp::{Call, Era, MessageKind, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::Outcome;
+use gateway_core::record::{ActionType, Outcome};
 
 use super::parse::Understood;
-use super::receipt::{Ended, Receipt, is_failure};
+use super::receipt::{Ended, Receipt};
 use super::resolve::Routed;
 use super::{Proxy, answer};
 use crate::exchange::Reply;
@@ -38,6 +38,24 @@ pub(super) struct Form {
     pub(super) tool: bool,
 }
 
+impl Form {
+    /// Of what answers this message.
+    pub(super) fn answering(call: &Call) -> Form {
+        let request = call.kind == MessageKind::Request;
+        Form {
+            id: call.id.clone().filter(|_| request),
+            era: call.era,
+            tool: request && call.method == Some(Method::CallTool) && !call.as_task,
+        }
+    }
+}
+
+impl Default for Form {
+    fn default() -> Form {
+        Form { id: None, era: Era::Legacy, tool: false }
+    }
+}
+
 /// How a refused call can still go through.
 #[derive(Debug, Clone)]
 pub(super) enum Way {
@@ -58,7 +76,7 @@ pub(super) enum Way {
 impl Refusal {
     /// Refuses an exchange whose message is not known.
     pub(super) fn new(receipt: Receipt, reason: Reason, detail: String) -> Refusal {
-        let form = Form { id: None, era: Era::Legacy, tool: false };
+        let form = Form::default();
         let policies = Vec::new();
         Refusal {
             receipt,
@@ -94,13 +112,7 @@ impl Refusal {
 
     /// Answers this message.
     pub(super) fn answering(self, call: &Call) -> Refusal {
-        let request = call.kind == MessageKind::Request;
-        let form = Form {
-            id: call.id.clone().filter(|_| request),
-            era: call.era,
-            tool: request && call.method == Some(Method::CallTool) && !call.as_task,
-        };
-        Refusal { form, ..self }
+        Refusal { form: Form::answering(call), ..self }
     }
 
     /// Names the policies that stopped it, and their message.
@@ -114,12 +126,23 @@ impl Refusal {
     /// Writes the record and makes the answer.
     pub(super) fn conclude(self, proxy: &Proxy) -> Reply {
         let reply = answer::refuse(&self, proxy.edge.public_url());
-        let outcome = match (self.sent, is_failure(self.reason)) {
+        self.record();
+        reply
+    }
+
+    /// The same as one message on a stream that is open already.
+    pub(super) fn conclude_as_message(self) -> String {
+        let message = answer::message(&self);
+        self.record();
+        message
+    }
+
+    fn record(self) {
+        let outcome = match (self.sent, ActionType::of_refusal(self.reason)) {
             (true, _) => Outcome::Unknown,
-            (false, true) => Outcome::Error,
-            (false, false) => Outcome::Denied,
+            (false, None) => Outcome::Error,
+            (false, Some(_)) => Outcome::Denied,
         };
         self.receipt.conclude(Ended::without_body(outcome, Some(self.reason), self.detail));
-        reply
     }
 }

@@ -37,16 +37,21 @@ pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<R
     let Some(server) = snapshot.server(&understood.identified.received.server).cloned() else {
         return Err(Refusal::of(understood, Reason::ServerNotFound, String::new()));
     };
+    let enters = proxy.governance.may_enter(&snapshot, &understood.identified.caller, &server);
     let subject = &mut understood.identified.received.receipt.subject;
     subject.server_id = Some(server.id);
-    subject.server_slug = Some(server.slug.to_string());
+    if enters {
+        // Else it stays as it was asked for: an id is not turned into a name.
+        subject.server_slug = Some(server.slug.to_string());
+    }
     let session = match open_session(&understood, &server, proxy) {
         Ok(session) => session,
+        // Nor does a session tell whether there is a server.
+        Err(_) if !enters => None,
         Err((reason, detail)) => return Err(Refusal::of(understood, reason, detail)),
     };
     let routed = describe(understood, session, (snapshot, server), proxy);
-    let caller = &routed.understood.identified.caller;
-    if !proxy.governance.may_enter(&routed.snapshot, caller, &routed.server) {
+    if !enters {
         let detail = "no policy allows anything on it, or nobody delegated it".into();
         return Err(Refusal::of_routed(routed, Reason::ServerNotFound, detail));
     }

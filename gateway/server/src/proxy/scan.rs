@@ -1,37 +1,172 @@
-//! What a request carries: the detectors read it whole, and what they find is recorded with the call.
+//! What a request carries: the detectors read the very bytes that are to leave, and what they find is recorded,
+//! masked, or stops the call. Only this file makes a [`Scanned`], and `intent` takes nothing else; nothing is changed
+//! in its body any more.
+//!
+//! Policy comes first, so that only what may be called is read; but nobody is asked to agree to a call that a scanner
+//! would stop ([`before_asking`]). People agree to the arguments as the client sent them: what is masked on the way
+//! out is masked after that.
 
-use std::time::Instant;
+use std::ops::Range;
 
-use gateway_core::scan::{Guard, message};
+use bytes::Bytes;
+use gateway_core::json::Json;
+use gateway_core::mcp::headers::{self, LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX};
+use gateway_core::mcp::{Era, MessageKind};
+use gateway_core::scan::Guard;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
 
 use super::Proxy;
 use super::decide::Permitted;
 use super::limit::Counted;
+use super::outgoing;
+use super::refusal::Refusal;
+use super::resolve::Routed;
+use super::screen::{Blocked, Cleared, Screen, Seen};
+use super::task::RELATED;
 
 /// A permitted request that the detectors have read, whole.
 pub(super) struct Scanned {
-    pub(super) permitted: Permitted,
+    permitted: Permitted,
+    body: Cleared,
 }
 
-/// Reads the outgoing body.
-pub(super) fn request(counted: Counted, proxy: &Proxy) -> Scanned {
-    let mut permitted = counted.into_inner();
-    let routed = &mut permitted.routed;
-    let scanning = routed.snapshot.scanning(routed.server.id);
-    let started = Instant::now();
-    let text = routed.understood.text();
-    if routed.understood.call().is_none() {
-        return Scanned { permitted };
+impl Scanned {
+    /// What was permitted.
+    pub(super) fn permitted(&self) -> &Permitted {
+        &self.permitted
     }
-    let found = message::read(&scanning.detectors, Guard::ToolIntent, &scanning.modes, text);
-    let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let findings: Vec<_> = found
-        .iter()
-        .map(|one| {
-            let mode = scanning.modes.of(Guard::ToolIntent, one.class);
-            one.finding(Guard::ToolIntent, mode, &proxy.finding_key, took)
-        })
-        .collect();
-    routed.understood.identified.received.receipt.subject.findings.extend(findings);
-    Scanned { permitted }
+
+    /// The bytes that leave.
+    pub(super) fn body(&self) -> Bytes {
+        self.body.bytes().clone()
+    }
+
+    /// The request as it came.
+    pub(super) fn routed(&mut self) -> &mut Routed {
+        &mut self.permitted.routed
+    }
+
+    /// The same when it goes no further.
+    pub(super) fn into_routed(self) -> Routed {
+        self.permitted.routed
+    }
+}
+
+/// Reads what is to leave.
+pub(super) fn request(counted: Counted, proxy: &Proxy) -> Result<Scanned, Refusal> {
+    let mut permitted = counted.into_inner();
+    let body = outgoing::body(&permitted);
+    let screen = Screen::of(&permitted.routed, Guard::ToolIntent, proxy);
+    let seen = screen.message(text(&body));
+    let mut seen = forwarded(&permitted.routed, &screen).fold(seen, Seen::and);
+    note(&mut permitted.routed, text(&body), &seen, proxy);
+    match clear(&permitted.routed, &mut seen, body) {
+        Ok(body) => Ok(Scanned { permitted, body }),
+        Err(blocked) => Err(blocked.refuse(permitted.routed)),
+    }
+}
+
+/// Reads a call that people have to agree to before they are asked. Gives the arguments as people and the trail may
+/// see them.
+pub(super) fn before_asking(routed: &mut Routed, proxy: &Proxy) -> Result<Option<String>, Blocked> {
+    let screen = Screen::of(routed, Guard::ToolIntent, proxy);
+    let body = routed.understood.identified.received.body.clone();
+    let text = text(&body);
+    // It has not been taken out yet.
+    let seen = screen.message_but(text, &ours(text));
+    let mut seen = forwarded(routed, &screen).fold(seen, Seen::and);
+    note(routed, text, &seen, proxy);
+    clear(routed, &mut seen, body.clone())?;
+    let arguments = routed.understood.arguments();
+    let part = arguments.and_then(|arguments| arguments.span_in(text));
+    // What was too long to be read is shown as it is: nobody agrees to what they cannot see.
+    let shown = part.and_then(|part| seen.kept(text, part));
+    Ok(shown.or_else(|| arguments.map(|arguments| arguments.raw().to_owned())))
+}
+
+fn clear(routed: &Routed, seen: &mut Seen, body: Bytes) -> Result<Cleared, Blocked> {
+    let cleared = seen.clear(body.clone())?;
+    let masked = *cleared.bytes() != body;
+    if masked { agrees(routed, cleared) } else { Ok(cleared) }
+}
+
+fn text(body: &Bytes) -> &str {
+    std::str::from_utf8(body).unwrap_or_default()
+}
+
+/// Puts what was seen into the record, and out of it what no record may hold. `text` is what was read.
+fn note(routed: &mut Routed, text: &str, seen: &Seen, proxy: &Proxy) {
+    let limit = proxy.settings.payload_limit;
+    let receipt = &mut routed.understood.identified.received.receipt;
+    receipt.was_read(Guard::ToolIntent, seen);
+    if !seen.is_clean() {
+        let part = Json::checked_before(text).at(&["params", "arguments"]);
+        let part = part.and_then(|part| part.span_in(text)).filter(|_| receipt.arguments.is_some());
+        let kept = part.and_then(|part| seen.kept(text, part));
+        receipt.arguments = kept.filter(|kept| kept.len() <= limit).map(Bytes::from);
+        let client = &mut routed.client;
+        [&mut client.name, &mut client.version].into_iter().flatten().for_each(|n| seen.redact(n));
+    }
+}
+
+/// What leaves in headers is read like what leaves in the body, but cannot be masked.
+fn forwarded(routed: &Routed, screen: &Screen) -> impl Iterator<Item = Seen> {
+    let theirs = &routed.understood.identified.received.headers;
+    let call = routed.understood.call();
+    // These were compared with the body, which is read.
+    let compared =
+        call.is_some_and(|call| call.era == Era::Modern && call.kind == MessageKind::Request);
+    let leaves = move |name: &HeaderName| {
+        name.as_str().starts_with(PARAM_PREFIX)
+            || [ACCEPT, CONTENT_TYPE, LAST_EVENT_ID].contains(name)
+            || (!compared && [METHOD, NAME].contains(name))
+    };
+    let unusual = theirs.iter().filter(move |(name, value)| leaves(name) && !is_usual(value));
+    unusual.map(|(name, value)| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let decoded = headers::decode(&text);
+        screen.text(decoded.as_deref().unwrap_or(&text), name.as_str())
+    })
+}
+
+/// What every client sends.
+fn is_usual(value: &HeaderValue) -> bool {
+    let usual: [&[u8]; 3] =
+        [b"application/json", b"text/event-stream", b"application/json, text/event-stream"];
+    usual.contains(&value.as_bytes())
+}
+
+/// A header that repeats an argument must say what the masked body says.
+fn agrees(routed: &Routed, masked: Cleared) -> Result<Cleared, Blocked> {
+    let Some(call) = routed.understood.call().filter(|call| call.era == Era::Modern) else {
+        return Ok(masked);
+    };
+    let tool = call.target.as_deref().and_then(|name| routed.server.tool(name));
+    let definition = tool.map(|tool| Json::checked_before(&tool.definition));
+    let arguments = Json::checked_before(text(masked.bytes())).at(&["params", "arguments"]);
+    let theirs = &routed.understood.identified.received.headers;
+    match headers::compare_params(theirs, arguments, definition) {
+        Ok(()) => Ok(masked),
+        Err(mismatch) => Err(Blocked::unmaskable(&format!("{mismatch} once it is masked"))),
+    }
+}
+
+/// Where a client's message may hold what we have sealed ourselves: the answer to our own question, the id of a task.
+const SEALED: [(&[&str], &str); 5] = [
+    (&["params", "requestState"], "rl-confirm."),
+    (&["params", "requestState"], "rl-connect"),
+    (&["params", "taskId"], "rl-task."),
+    (&["params", "_meta", RELATED, "taskId"], "rl-task."),
+    (&["result", "_meta", RELATED, "taskId"], "rl-task."),
+];
+
+fn ours(text: &str) -> Vec<Range<usize>> {
+    let message = Json::checked_before(text);
+    let sealed = |(path, begins): &(&[&str], &str)| {
+        let value = message.at(path)?;
+        value.as_str().filter(|value| value.starts_with(begins))?;
+        value.span_in(text)
+    };
+    SEALED.iter().filter_map(sealed).collect()
 }

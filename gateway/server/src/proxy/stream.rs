@@ -1,6 +1,9 @@
 //! Relays an answer's body while it watches how the call ends, and concludes its record: at the end of the
-//! body, or when it breaks off, or when the client leaves. Memory is bounded by one event, or by one read.
+//! body, or when it breaks off, or when the client leaves. Each event is read whole before it goes on; what a scanner
+//! blocks does not: of an answer and of a server's question the call's refusal goes out instead, and nothing more; a
+//! notification is dropped. Memory is bounded by one event, or by one read.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use gateway_core::mcp::{Era, Listing, MessageKind, Method};
+use bytes::Bytes;
+use gateway_core::json::Json;
+use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::Outcome;
 use gateway_core::sniff::{Ending, Sniffer};
 use gateway_core::sse::{self, Splitter};
 use http_body::{Frame, SizeHint};
@@ -19,10 +22,10 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Interval, Sleep};
 
 use super::Proxy;
-use super::filter::View;
-use super::parse::Ask;
-use super::receipt::{Ended, Receipt};
+use super::filter::{View, not_strict};
+use super::outcome::{Record, ending};
 use super::resolve::Routed;
+use super::screen::{Blocked, Cleared, Seen, Waiver};
 use super::shown::Shown;
 use crate::exchange::{Body, BodyError};
 
@@ -36,14 +39,14 @@ pub(super) struct Relay {
     view: View,
     watch: Watch,
     record: Record,
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Cleared>,
     done: bool,
 }
 
 /// How the body is read.
 enum Lane {
-    /// One JSON text, streamed through.
-    Whole(Sniffer),
+    /// One text, streamed through unread: nobody looks for anything in it.
+    Whole(Sniffer, Waiver),
     /// Server-sent events.
     Events(Splitter),
 }
@@ -61,35 +64,40 @@ struct Watch {
     subscription: Option<String>,
 }
 
-/// What is known for the record.
-struct Record {
-    receipt: Option<Receipt>,
-    ending: Ending,
-    /// No answer is owed: a stream that the client opened, a notification, a response.
-    open_ended: bool,
-    sent: u64,
-    kept: Option<BytesMut>,
-    keep: usize,
-}
-
 /// Makes a relay the body of a reply.
 pub(super) fn boxed(relay: Relay) -> Body {
     relay.boxed_unsync()
 }
 
 impl Relay {
-    /// A JSON answer, or none at all.
-    pub(super) fn whole(routed: Routed, upstream: Body, view: View, proxy: &Proxy) -> Relay {
-        let mut relay = Relay::new(routed, upstream, view, proxy);
+    /// An answer that passes as it comes.
+    pub(super) fn whole(
+        routed: Routed,
+        upstream: Body,
+        view: View,
+        waiver: Waiver,
+        proxy: &Proxy,
+    ) -> Relay {
+        let lane = Lane::Whole(Sniffer::default(), waiver);
+        let mut relay = Relay::new(routed, upstream, view, lane, proxy);
         relay.watch.total = Some(Box::pin(tokio::time::sleep(proxy.settings.total)));
         relay
+    }
+
+    /// The same for one that was too long to be read: its beginning has arrived, and nothing of it is kept.
+    pub(super) fn unread(mut self, so_far: Vec<Bytes>) -> Relay {
+        self.record.keep_nothing();
+        for piece in so_far {
+            self.pass(piece);
+        }
+        self
     }
 
     /// A stream of events.
     pub(super) fn events(routed: Routed, upstream: Body, view: View, proxy: &Proxy) -> Relay {
         let shown = Shown::of(&routed, &view);
-        let mut relay = Relay::new(routed, upstream, view, proxy);
-        relay.lane = Lane::Events(Splitter::new(proxy.settings.listing_limit));
+        let lane = Lane::Events(Splitter::new(proxy.settings.listing_limit));
+        let mut relay = Relay::new(routed, upstream, view, lane, proxy);
         relay.watch.idle_for = proxy.settings.stream_idle;
         relay.watch.idle = Box::pin(tokio::time::sleep(proxy.settings.stream_idle));
         if relay.record.open_ended {
@@ -101,20 +109,12 @@ impl Relay {
         relay
     }
 
-    fn new(routed: Routed, upstream: Body, view: View, proxy: &Proxy) -> Relay {
-        let open_ended = match &routed.understood.ask {
-            Ask::OpenStream | Ask::EndSession => true,
-            Ask::Message(call) => {
-                call.kind != MessageKind::Request || call.method == Some(Method::Listen)
-            }
-        };
+    fn new(routed: Routed, upstream: Body, view: View, lane: Lane, proxy: &Proxy) -> Relay {
         let call = routed.understood.call();
-        let keep = proxy.settings.payload_limit;
-        let kept = call.is_some_and(|call| call.method.is_some_and(Method::has_effects));
         let listens = call.filter(|call| call.method == Some(Method::Listen));
         Relay {
             upstream,
-            lane: Lane::Whole(Sniffer::default()),
+            lane,
             view,
             watch: Watch {
                 idle: Box::pin(tokio::time::sleep(proxy.settings.idle)),
@@ -125,14 +125,7 @@ impl Relay {
                 draining: proxy.draining.clone(),
                 subscription: listens.and_then(|call| call.id.clone()),
             },
-            record: Record {
-                receipt: Some(routed.understood.identified.received.receipt),
-                ending: Ending::default(),
-                open_ended,
-                sent: 0,
-                kept: (kept && keep > 0).then(BytesMut::new),
-                keep,
-            },
+            record: Record::of(routed, proxy),
             ready: VecDeque::new(),
             done: false,
         }
@@ -140,55 +133,110 @@ impl Relay {
 
     /// Takes a piece of the upstream's body.
     fn take(&mut self, bytes: Bytes) -> Result<(), String> {
-        match &mut self.lane {
-            Lane::Whole(sniffer) => {
-                sniffer.feed(&bytes);
-                self.record.ending = sniffer.ending();
-                self.record.keep(&bytes);
-                self.ready.push_back(bytes);
-                Ok(())
-            }
-            Lane::Events(splitter) => {
-                splitter.push(&bytes);
-                loop {
-                    let Lane::Events(splitter) = &mut self.lane else { return Ok(()) };
-                    match splitter.next_event() {
-                        Ok(Some(event)) => self.event(event)?,
-                        Ok(None) => return Ok(()),
-                        Err(error) => return Err(error.to_string()),
-                    }
-                }
+        if let Lane::Events(splitter) = &mut self.lane {
+            splitter.push(&bytes);
+        } else {
+            self.pass(bytes);
+        }
+        while !self.done {
+            let Lane::Events(splitter) = &mut self.lane else { break };
+            match splitter.next_event() {
+                Ok(Some(event)) => self.event(event)?,
+                Ok(None) => break,
+                Err(error) => return Err(error.to_string()),
             }
         }
+        Ok(())
     }
 
-    /// Looks at one event and passes on what the client may see of it.
+    /// Passes on what nobody reads.
+    fn pass(&mut self, bytes: Bytes) {
+        let Lane::Whole(sniffer, waiver) = &mut self.lane else { return };
+        sniffer.feed(&bytes);
+        self.record.ending = sniffer.ending();
+        self.record.keep(&bytes);
+        self.ready.push_back(Cleared::unread(bytes, *waiver));
+    }
+
+    /// Reads one event and passes on what the client may see of it.
     fn event(&mut self, event: Bytes) -> Result<(), String> {
         let text = std::str::from_utf8(&event).map_err(|e| e.to_string())?;
-        let Some(data) = sse::data(text) else {
-            self.ready.push_back(event);
-            return Ok(());
-        };
-        let mut sniffer = Sniffer::default();
-        sniffer.feed(data.as_bytes());
-        let ending = sniffer.ending();
+        let data = sse::data(text).unwrap_or_default();
+        let ending = ending(data.as_bytes());
         if ending.method && ending.id && self.view.era == Era::Modern {
             // A modern server may not ask its client anything on a stream.
             return Ok(());
         }
+        // A stream may live longer than the settings with which it began.
+        self.view.screen.renew(&self.view.governance.snapshot(), self.view.server.id);
+        let mut seen = self.read(text, &data)?;
+        let came = match &data {
+            Cow::Borrowed(data) => event.slice_ref(data.as_bytes()),
+            Cow::Owned(joined) => Bytes::copy_from_slice(joined.as_bytes()),
+        };
+        let cleared = match seen.clear(came) {
+            Ok(cleared) => cleared,
+            Err(blocked) => {
+                self.block(&data, &seen, blocked);
+                return Ok(());
+            }
+        };
+        self.record.found(&seen.findings);
         if ending.list_changed {
             self.view.governance.suspect(self.view.server.id, &self.view.caller);
         }
         if ending.is_answer() {
             self.record.ending = ending;
-            self.record.keep(data.as_bytes());
+            self.keep(&seen, &data);
         }
-        if let Some(adapted) = self.adapt(&data, ending)? {
-            self.ready.push_back(Bytes::from(sse::with_data(text, &adapted)));
-            return Ok(());
-        }
-        self.ready.push_back(event);
+        let cleared = cleared.adapted(|data| self.adapt(data, ending))?;
+        self.ready.push_back(cleared.within(event.clone(), &data));
         Ok(())
+    }
+
+    /// Reads an event: its data, and what else stands in it. An error: it has no one reading.
+    fn read(&self, event: &str, data: &str) -> Result<Seen, String> {
+        let screen = &self.view.screen;
+        let beside = screen.text(&sse::beside_data(event), "");
+        if data.trim().is_empty() || screen.is_off() {
+            return Ok(beside);
+        }
+        Json::parse(data.as_bytes()).map_err(|error| not_strict(&error))?;
+        Ok(self.view.message(data).and(beside))
+    }
+
+    /// What a scanner has blocked does not go on.
+    fn block(&mut self, data: &str, seen: &Seen, blocked: Blocked) {
+        let message = Json::parse(data.as_bytes()).ok();
+        let member = |key| message.and_then(|message| message.get(key));
+        let (asks, id) = (member("method").is_some(), member("id"));
+        if self.record.open_ended {
+            // The stream is not this message's own: it goes on.
+            let id = id.filter(|_| !asks).map(|id| id.raw().to_owned());
+            let waits = id.is_some();
+            let told = self.record.refuse_beside(id, &seen.findings, blocked);
+            self.ready
+                .extend(told.filter(|_| waits).map(|told| Cleared::ours(sse::message(&told))));
+            return;
+        }
+        self.record.found(&seen.findings);
+        let waits = message.is_some() && !(asks && id.is_none());
+        if waits {
+            let told = self.record.refuse(blocked);
+            self.ready.extend(told.map(|told| Cleared::ours(sse::message(&told))));
+            self.done = true;
+        }
+    }
+
+    /// Keeps an answer for the trail.
+    fn keep(&mut self, seen: &Seen, data: &str) {
+        if seen.is_clean() {
+            return self.record.keep(data.as_bytes());
+        }
+        match seen.kept(data, 0..data.len()) {
+            Some(kept) => self.record.keep(kept.as_bytes()),
+            None => self.record.keep_nothing(),
+        }
     }
 
     /// An event that lacks its closing blank line is looked at like any other: lax clients read it.
@@ -257,7 +305,8 @@ impl Relay {
                 return Some((Reason::ShuttingDown, "the gateway is shutting down"));
             }
             let shown = self.watch.shown.as_mut();
-            self.ready.extend(shown.and_then(|shown| shown.changed(&self.view)));
+            let changed = shown.and_then(|shown| shown.changed(&self.view));
+            self.ready.extend(changed.map(Cleared::ours));
         }
         None
     }
@@ -268,7 +317,7 @@ impl Relay {
             let cancelled = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{why}"}}}}"#
             );
-            self.ready.push_back(Bytes::from(sse::message(&cancelled)));
+            self.ready.push_back(Cleared::ours(sse::message(&cancelled)));
         }
         self.finish(Some((reason, why.into())));
     }
@@ -277,38 +326,6 @@ impl Relay {
     fn finish(&mut self, broken: Option<(Reason, String)>) {
         self.done = true;
         self.record.conclude(broken);
-    }
-}
-
-impl Record {
-    /// Keeps the answer for the trail, or nothing of it if it is too long.
-    fn keep(&mut self, bytes: &[u8]) {
-        let Some(kept) = &mut self.kept else { return };
-        if kept.len() + bytes.len() > self.keep {
-            self.kept = None;
-        } else {
-            kept.extend_from_slice(bytes);
-        }
-    }
-
-    fn conclude(&mut self, broken: Option<(Reason, String)>) {
-        let Some(receipt) = self.receipt.take() else { return };
-        let answered = self.ending.is_answer();
-        let (outcome, reason, detail) = match broken {
-            _ if answered && self.ending.is_ok() => (Outcome::Ok, None, String::new()),
-            _ if answered => (Outcome::Error, None, String::new()),
-            Some((reason, detail)) if self.open_ended => (Outcome::Cancelled, Some(reason), detail),
-            Some((reason, detail)) => (Outcome::Error, Some(reason), detail),
-            None if self.open_ended => (Outcome::Ok, None, String::new()),
-            // A legacy server may close the stream and answer on another one.
-            None => (Outcome::Unknown, None, "the stream ended before the answer".into()),
-        };
-        let result = self.kept.take().filter(|_| answered).map(BytesMut::freeze);
-        receipt.conclude(Ended {
-            response_bytes: self.sent,
-            result,
-            ..Ended::without_body(outcome, reason, detail)
-        });
     }
 }
 
@@ -322,8 +339,9 @@ impl http_body::Body for Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let relay = &mut *self;
         loop {
-            if let Some(bytes) = relay.ready.pop_front() {
-                relay.record.sent += bytes.len() as u64;
+            if let Some(cleared) = relay.ready.pop_front() {
+                let bytes = cleared.into_bytes();
+                relay.record.sent(bytes.len());
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if relay.done {
@@ -369,18 +387,14 @@ impl http_body::Body for Relay {
 
     fn size_hint(&self) -> SizeHint {
         match &self.lane {
-            Lane::Whole(_) if self.ready.is_empty() && !self.done => self.upstream.size_hint(),
-            Lane::Whole(_) | Lane::Events(_) => SizeHint::new(),
+            Lane::Whole(..) if self.ready.is_empty() && !self.done => self.upstream.size_hint(),
+            Lane::Whole(..) | Lane::Events(_) => SizeHint::new(),
         }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // The client has left. An answer that had passed whole is one all the same, and a stream that the
-        // client opened is its own to close.
-        if self.record.ending.is_answer() || self.record.open_ended {
-            self.record.conclude(None);
-        }
+        self.record.left();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use gateway_core::mcp::{Era, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::Event;
+use gateway_core::record::{Event, Finding};
 use gateway_governance::Face;
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
@@ -24,6 +24,7 @@ struct Figures {
     upstream: HistogramVec,
     upstream_errors: IntCounterVec,
     limited: IntCounterVec,
+    findings: IntCounterVec,
     in_flight: IntGauge,
     audit_queue: IntGauge,
     audit_spooled: IntGauge,
@@ -75,6 +76,10 @@ impl Figures {
                 opts!("gateway_limited_total", "Calls that a limit did not let pass"),
                 &["limit"],
             )?,
+            findings: IntCounterVec::new(
+                opts!("gateway_findings_total", "What scanners found, and what was done about it"),
+                &["guard", "class", "mode"],
+            )?,
             in_flight: gauge("gateway_in_flight", "Exchanges that are running")?,
             audit_queue: gauge("gateway_audit_queue", "Audit records that wait to be written")?,
             audit_spooled: gauge(
@@ -102,6 +107,7 @@ impl Figures {
         registry.register(Box::new(self.upstream.clone()))?;
         registry.register(Box::new(self.upstream_errors.clone()))?;
         registry.register(Box::new(self.limited.clone()))?;
+        registry.register(Box::new(self.findings.clone()))?;
         registry.register(Box::new(self.servers.clone()))?;
         let gauges = [
             &self.in_flight,
@@ -123,6 +129,10 @@ pub fn observe(event: &Event) {
     let outcome = event.outcome.as_str();
     let reason = event.reason.map_or("none", Reason::as_str);
     figures.calls.with_label_values(&[method, outcome, reason]).inc_by(u64::from(event.count));
+    for Finding { guard, class, mode, .. } in &event.subject.findings {
+        let labels = [guard.as_str(), class.as_str(), mode.as_str()];
+        figures.findings.with_label_values(&labels).inc_by(u64::from(event.count));
+    }
     if let Some(micros) = event.latency_us {
         figures.latency.with_label_values(&[method, outcome]).observe(seconds(micros));
     }

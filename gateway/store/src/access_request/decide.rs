@@ -1,15 +1,16 @@
 //! Deciding on a request, and ending what was granted.
 
 use gateway_core::Timestamp;
-use gateway_core::ids::{AccessRequestId, ServerId, UserId};
+use gateway_core::ids::{AccessRequestId, PolicyId, ServerId, UserId};
+use uuid::Uuid;
 
 use super::read::load;
-use super::{AccessRequest, AccessRequestStatus, ids};
+use super::{AccessRequest, AccessRequestStatus};
 use crate::error::StoreError;
 use crate::notice::{self, NewNotice};
 use crate::pool::Store;
 
-/// How many grants one sweep ends at most.
+/// How many grants one sweep looks at.
 const AT_ONCE: i64 = 500;
 
 /// Somebody's decision.
@@ -111,41 +112,89 @@ impl Store {
         .await
     }
 
-    /// Ends the grants whose time is over: each is given to exactly one replica. Their policies go with
-    /// them, unless somebody has edited one since.
-    pub async fn expire_grants(&self, now: Timestamp) -> Result<Vec<AccessRequest>, StoreError> {
-        self.within("end grants", async {
+    /// Grants whose time is over at `now`, and those of which `over` are the policies, also of requests that
+    /// have ended. At most 500, so that a sweep stays short.
+    pub async fn due_grants(
+        &self,
+        now: Timestamp,
+        over: &[PolicyId],
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        let over: Vec<Uuid> = over.iter().map(|id| id.0).collect();
+        self.within("look for grants that are over", async {
             let due = sqlx::query_scalar!(
-                r#"select exists (select 1 from access_request
-                                   where status = 'approved' and expires_at <= $1) as "due!""#,
-                now
+                "select id from access_request
+                  where (status = 'approved' and expires_at <= $1)
+                     or (id = any($2) and status in ('approved', 'expired'))
+                  order by id limit $3",
+                now,
+                &over,
+                AT_ONCE
             )
-            .fetch_one(self.pool())
+            .fetch_all(self.pool())
             .await?;
-            if !due {
+            if due.is_empty() {
                 return Ok(Vec::new());
             }
+            let due: Vec<AccessRequestId> = due.into_iter().map(AccessRequestId).collect();
+            load(&mut *self.pool().acquire().await?, &due).await
+        })
+        .await
+    }
+
+    /// Ends grants, each once over all replicas, with what is to be told of each; and removes the policies
+    /// of ended grants among `over` that are still at that version, whoever wrote it. All or nothing. Gives
+    /// the requests that ended.
+    pub async fn end_grants(
+        &self,
+        ended: &[(AccessRequestId, Vec<NewNotice>)],
+        over: &[(PolicyId, i32)],
+    ) -> Result<Vec<AccessRequestId>, StoreError> {
+        let wanted: Vec<Uuid> = ended.iter().map(|(id, _)| id.0).collect();
+        let (policies, versions): (Vec<Uuid>, Vec<i32>) =
+            over.iter().map(|(id, version)| (id.0, *version)).unzip();
+        self.within("end grants", async {
             let mut transaction = self.change().await?;
-            let ended = sqlx::query_scalar!(
-                "update access_request set status = 'expired' where id in
-                     (select id from access_request where status = 'approved' and expires_at <= $1
-                       order by id limit $2 for update skip locked)
+            let done = sqlx::query_scalar!(
+                "update access_request set status = 'expired' where id = any($1) and status = 'approved'
                  returning id",
-                now,
-                AT_ONCE
+                &wanted
             )
             .fetch_all(&mut *transaction)
             .await?;
-            let ended: Vec<AccessRequestId> = ended.into_iter().map(AccessRequestId).collect();
+            for (_, notices) in ended.iter().filter(|(id, _)| done.contains(&id.0)) {
+                notice::add(&mut transaction, notices).await?;
+            }
             sqlx::query!(
-                "delete from policy where id = any($1) and source = 'api' and updated_at = created_at",
-                &ids(&ended)
+                "delete from policy p using unnest($1::uuid[], $2::integer[]) as gone (id, version)
+                  where p.id = gone.id and p.version = gone.version and p.source = 'api'
+                    and exists (select from access_request r where r.id = p.id and r.status = 'expired')",
+                &policies,
+                &versions
             )
             .execute(&mut *transaction)
             .await?;
-            let ended = load(&mut transaction, &ended).await?;
             transaction.commit().await?;
-            Ok(ended)
+            Ok(done.into_iter().map(AccessRequestId).collect())
+        })
+        .await
+    }
+
+    /// A grant goes on until then: somebody has moved the end of its policy.
+    pub async fn prolong_grant(
+        &self,
+        id: AccessRequestId,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.within("prolong a grant", async {
+            sqlx::query!(
+                "update access_request set expires_at = $2
+                  where id = $1 and status = 'approved' and expires_at < $2",
+                id.0,
+                until
+            )
+            .execute(self.pool())
+            .await?;
+            Ok(())
         })
         .await
     }

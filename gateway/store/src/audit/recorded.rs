@@ -63,8 +63,8 @@ pub struct RecordedPage {
 }
 
 impl Store {
-    /// At most `limit` tool calls, resource reads, prompt gets and denials of such, of identified callers,
-    /// from `start` until before `end`, newest first.
+    /// At most `limit` tool calls, resource reads, prompt gets and denials of such (by policies, limits,
+    /// scanners), of identified callers, from `start` until before `end`, newest first.
     pub async fn recorded_calls(
         &self,
         (start, end): (Timestamp, Timestamp),

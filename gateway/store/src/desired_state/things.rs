@@ -28,6 +28,7 @@ pub(super) async fn servers(
             None => create_server(&mut *connection, server).await?,
         });
     }
+    crate::server_health::forget_unwatched(&mut *connection).await?;
     if prune {
         let slugs: Vec<String> = desired.iter().map(|server| server.slug.to_string()).collect();
         let gone = sqlx::query!(

@@ -128,6 +128,7 @@ impl Store {
             if patch.url.is_some() && patch.url != before.url {
                 forget_what_was_learned(&mut transaction, id).await?;
             }
+            crate::server_health::forget_unwatched(&mut transaction).await?;
             transaction.commit().await?;
             Ok(ServerChange::Made)
         })

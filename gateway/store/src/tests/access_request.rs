@@ -2,7 +2,7 @@
 
 use gateway_core::Timestamp;
 use gateway_core::caller::User;
-use gateway_core::ids::{AccessRequestId, NoticeId};
+use gateway_core::ids::{AccessRequestId, NoticeId, PolicyId};
 use gateway_core::server::RUNLAYER_ID;
 use time::Duration;
 use time::macros::datetime;
@@ -27,6 +27,7 @@ async fn people(store: &Store) -> [User; 2] {
         roles: Vec::new(),
         groups: Vec::new(),
         active: true,
+        attributes: None,
     };
     let users = vec![person("alice"), person("bob")];
     store.apply(&DesiredState { users, ..DesiredState::default() }, false).await.unwrap();
@@ -181,14 +182,50 @@ async fn one_decision_counts_and_its_policy_comes_and_goes_with_it() {
     let third = store.get_access_request(clash.id).await.unwrap().unwrap();
     assert_eq!(third.status, AccessRequestStatus::Pending);
 
-    // Not before its time, once over all replicas, and the policy goes.
-    assert_eq!(store.expire_grants(START + HOUR - Duration::SECOND).await.unwrap(), []);
-    let (a, b) = tokio::join!(store.expire_grants(START + HOUR), other.expire_grants(START + HOUR));
-    let ended = [a.unwrap(), b.unwrap()].concat();
-    assert_eq!(ended.iter().map(|r| r.id).collect::<Vec<_>>(), [yes.id]);
-    assert_eq!(ended[0].status, AccessRequestStatus::Expired);
+    // Not before its time, once over all replicas, with its notice, and the policy goes.
+    let end = START + HOUR;
+    assert_eq!(store.due_grants(end - Duration::SECOND, &[]).await.unwrap(), []);
+    let due = store.due_grants(end, &[]).await.unwrap();
+    assert_eq!(due.iter().map(|r| (r.id, r.expires_at)).collect::<Vec<_>>(), [(yes.id, Some(end))]);
+    let policy = (PolicyId(yes.id.0), 1);
+    let early = store.due_grants(START, &[policy.0]).await.unwrap();
+    assert_eq!(early, due, "also when its policy is over before it");
+    // A notice that cannot be kept: nothing ends.
+    let twice = vec![(yes.id, vec![notice(8), notice(8)])];
+    store.end_grants(&twice, &[policy]).await.unwrap_err();
+    assert_eq!(store.due_grants(end, &[]).await.unwrap(), due);
+    assert_eq!(store.policies().await.unwrap().len(), 1);
+    let told = [8, 9].map(|number| vec![(yes.id, vec![notice(number)])]);
+    let stale = [(policy.0, 7)];
+    let (a, b) =
+        tokio::join!(store.end_grants(&told[0], &stale), other.end_grants(&told[1], &stale));
+    assert_eq!([a.unwrap(), b.unwrap()].concat(), [yes.id]);
+    let mut told = Vec::new();
+    while let Some(notice) = store.claim_notice(HOOK, end, end + HOUR).await.unwrap() {
+        told.push(notice.id);
+    }
+    let of_the_end = |id: &&NoticeId| [notice(8).id, notice(9).id].contains(*id);
+    assert_eq!(told.iter().filter(of_the_end).count(), 1, "{told:?}");
+    // The policy was written anew meanwhile: whoever looks next decides.
+    assert_eq!(store.policies().await.unwrap().len(), 1);
+    let left = store.due_grants(end, &[policy.0]).await.unwrap();
+    assert_eq!(left[0].status, AccessRequestStatus::Expired);
+    assert_eq!(other.end_grants(&[], &[policy]).await.unwrap(), []);
     assert_eq!(store.policies().await.unwrap(), []);
-    assert_eq!(other.expire_grants(START + HOUR * 2).await.unwrap(), []);
+    // An end that was moved is the end; an open request's policy is nobody's to sweep.
+    store.prolong_grant(third.id, end).await.unwrap();
+    assert_eq!(store.get_access_request(third.id).await.unwrap().unwrap().expires_at, None);
+    let Decided::Done(again) =
+        store.decide_access_request(&decision(3, &alice, true), &[]).await.unwrap()
+    else {
+        panic!()
+    };
+    store.prolong_grant(again.id, end + HOUR).await.unwrap();
+    store.prolong_grant(again.id, end).await.unwrap();
+    assert_eq!(store.due_grants(end, &[]).await.unwrap(), []);
+    assert_eq!(store.due_grants(end + HOUR, &[]).await.unwrap()[0].id, again.id);
+    store.end_grants(&[], &[(PolicyId(again.id.0), 1)]).await.unwrap();
+    assert_eq!(store.policies().await.unwrap().len(), 1, "its grant goes on");
 }
 
 #[tokio::test]

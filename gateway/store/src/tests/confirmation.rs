@@ -31,6 +31,7 @@ async fn people(store: &Store) -> People {
         roles: Vec::new(),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         active: true,
+        attributes: None,
     };
     let state = DesiredState {
         groups: vec![DesiredGroup { name: "finance".into() }],
@@ -276,4 +277,29 @@ async fn lists_show_what_concerns_the_viewer_newest_first() {
         let found: Vec<u8> = found.iter().map(|one| one.binding[0]).collect();
         assert_eq!(found, expected, "{listed:?}");
     }
+}
+
+#[tokio::test]
+async fn what_was_not_needed_is_given_back_once_and_only_while_it_lives() {
+    let store = store().await;
+    let people = people(&store).await;
+    let new = asked(1, &people.bob, &["group:finance"]);
+    let id = store.request_confirmation(&new).await.unwrap().id;
+    assert!(!store.return_agreed(id, START).await.unwrap(), "nobody agreed yet");
+    store.settle_confirmation(answer(id, &people.alice, &finance(), true)).await.unwrap();
+    let taken = async |now| store.take_agreed(&new.binding, now).await.unwrap();
+    assert_eq!(taken(START + MINUTE).await, Some(id));
+    assert!(store.return_agreed(id, START + MINUTE).await.unwrap());
+    assert!(!store.return_agreed(id, START + MINUTE).await.unwrap(), "it is back");
+    assert_eq!(taken(START + MINUTE * 2).await, Some(id));
+    assert_eq!(taken(START + MINUTE * 2).await, None, "one gets it");
+    // The same is asked anew: the old agreement stays used.
+    let anew = NewConfirmation { id: asked(2, &people.bob, &[]).id, ..new.clone() };
+    let second = store.request_confirmation(&anew).await.unwrap().id;
+    assert_ne!(second, id);
+    assert!(!store.return_agreed(id, START + MINUTE * 2).await.unwrap());
+    // Over is over.
+    store.settle_confirmation(answer(second, &people.alice, &finance(), true)).await.unwrap();
+    assert_eq!(taken(START + MINUTE * 4).await, Some(second));
+    assert!(!store.return_agreed(second, START + MINUTE * 5).await.unwrap());
 }

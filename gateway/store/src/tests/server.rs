@@ -56,6 +56,7 @@ async fn organisation(store: &Store) -> UserId {
             roles: vec![Role::User],
             groups: vec![],
             active: true,
+            attributes: None,
         }],
         policies: vec![
             policy("on tickets", r#"{"name":"on tickets","server":"tickets"}"#),
@@ -222,6 +223,12 @@ async fn what_is_measured_is_kept_and_the_catalogue_stays_as_it_is() {
     store.set_server_health(ServerId(Uuid::new_v4()), &health(HealthStatus::Ok)).await.unwrap();
     assert_eq!(store.server_health().await.unwrap().len(), 1, "of no server nothing is kept");
     assert_eq!(store.catalogue_version().await.unwrap(), version);
+    // Nobody looks at it any more: what was measured is no health, also when it comes back.
+    store.set_server_status(RUNLAYER_ID, ServerStatus::Disabled).await.unwrap();
+    store.set_server_health(RUNLAYER_ID, &health(HealthStatus::Ok)).await.unwrap();
+    assert_eq!(store.server_health().await.unwrap(), []);
+    store.set_server_status(RUNLAYER_ID, ServerStatus::Active).await.unwrap();
+    assert_eq!(store.server_health().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -229,7 +236,12 @@ async fn one_replica_looks_after_servers_until_it_leaves_or_dies() {
     let store = store().await;
     let mut first = store.watch_servers().await.unwrap().expect("nobody does");
     assert!(first.holds().await);
-    assert!(store.watch_servers().await.unwrap().is_none());
+    // Who stands by asks with the connections that it has.
+    let before = backends(&store).await;
+    for _ in 0..10 {
+        assert!(store.watch_servers().await.unwrap().is_none());
+    }
+    assert_eq!(backends(&store).await, before);
     first.leave().await;
     // The backend ends a moment after its client said so.
     let mut second = None;
@@ -247,4 +259,13 @@ async fn one_replica_looks_after_servers_until_it_leaves_or_dies() {
     )
     .await;
     assert!(!second.holds().await, "its connection is gone");
+}
+
+/// The processes of the database's connections.
+async fn backends(store: &Store) -> Vec<i32> {
+    let pids = sqlx::query_scalar(
+        "select pid from pg_stat_activity
+          where datname = current_database() and usename = current_user order by pid",
+    );
+    pids.fetch_all(store.pool()).await.unwrap()
 }

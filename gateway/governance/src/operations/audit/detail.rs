@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::super::run::Run;
 use super::super::{answer, rfc3339, sensitive};
-use super::Entry;
 use super::filter::own_entries;
 use super::trace::{self, TracedConfirmation, TracedPolicy};
+use super::{Entry, known};
 use crate::perform::{Answer, Refused};
 
 /// Of `get_audit_log`.
@@ -118,8 +118,10 @@ impl GetAuditLog {
 
 fn detail(run: &Run<'_>, found: EventDetail, confirmation: Option<TracedConfirmation>) -> Detail {
     let EventDetail { event, arguments, result, intended_at, neighbours } = found;
+    let event = known(run, event);
     let policies = trace::policies(run, &event, arguments.as_ref());
-    let withheld = sensitive::is_withheld(run, event.server_id, event.resource_name.as_deref());
+    let why_withheld = sensitive::why_withheld(run, &event);
+    let withheld = why_withheld.is_some();
     let body = |payload: Payload| Body {
         cut: payload.is_cut(),
         bytes: payload.size,
@@ -144,7 +146,7 @@ fn detail(run: &Run<'_>, found: EventDetail, confirmation: Option<TracedConfirma
         request_bytes: event.request_bytes,
         response_bytes: event.response_bytes,
         withheld,
-        why_withheld: withheld.then_some(sensitive::WHY),
+        why_withheld,
         arguments: arguments.filter(|_| !withheld).map(body),
         result: result.filter(|_| !withheld).map(body),
         related: neighbours.into_iter().map(Neighbour::from).collect(),

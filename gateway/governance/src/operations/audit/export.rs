@@ -10,7 +10,7 @@ use super::super::run::Run;
 use super::super::table::{Columns, Format, Row, csv, objects};
 use super::super::{answer, rfc3339, sensitive};
 use super::filter::OutcomeName;
-use super::{Filters, read_cursor, with_filters};
+use super::{Filters, known, read_cursor, with_filters};
 use crate::perform::{Answer, Refused};
 
 /// Entries that are read at once.
@@ -116,8 +116,8 @@ fn weight(row: &Row) -> usize {
 }
 
 fn row(run: &Run<'_>, event: EventEntry) -> Row {
-    let withheld = event.detail.is_some()
-        && sensitive::is_withheld(run, event.server_id, event.resource_name.as_deref());
+    let event = known(run, event);
+    let withheld = event.detail.is_some() && sensitive::why_withheld(run, &event).is_some();
     vec![
         json!(event.id),
         json!(rfc3339(event.timestamp)),

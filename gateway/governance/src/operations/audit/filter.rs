@@ -132,6 +132,8 @@ impl Filters {
             let by_slug = run.snapshot.server(&server).map(|server| server.id);
             let Some(id) = by_slug.or_else(|| server.parse().ok()) else { return Ok(None) };
             filter.server_id = Some(id);
+            // Else what is found tells that a server is there which the caller may not enter.
+            filter.reached = !run.may(false);
         }
         if let Some(actor) = self.actor_id {
             let known = run.person(&actor).map(|user| user.id);

@@ -1,5 +1,7 @@
 //! Recorded calls come in pages, each once, with the arguments that were kept, and nothing else comes.
 
+use gateway_core::reason::Reason;
+
 use super::*;
 use crate::audit::{EventCursor, RecordedCall};
 
@@ -52,13 +54,19 @@ async fn calls_come_with_what_was_kept_of_them() {
     trail.conclude(strange(|subject, _| subject.resource_type = Some("server")));
     trail.conclude(strange(|_, event| event.action = ActionType::ListingRead));
     trail.conclude(strange(|_, event| event.action = ActionType::ConfirmationRequested));
+    trail.conclude(strange(|_, event| event.action = ActionType::RequestRefused));
+    let limited = denied("limited", Some(b"{\"n\":4}"));
+    let reason = Some(Reason::BudgetExhausted);
+    trail.conclude(Event { action: ActionType::RequestRefused, reason, ..limited });
+    let blocked = denied("blocked", Some(b"{\"n\":5}"));
+    trail.conclude(Event { action: ActionType::SecurityViolation, ..blocked });
     assert!(trail.flush(PATIENCE).await);
     trail.stop().await;
     let span = (start, SystemClock.now() + Duration::from_secs(1));
     let calls = all(&store, span, 500).await;
     let mut names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["bare", "cut", "denied", "left"]);
+    assert_eq!(names, ["bare", "blocked", "cut", "denied", "left", "limited"]);
     assert!(calls.is_sorted_by_key(|call| std::cmp::Reverse((call.at, call.event))));
     for limit in [1, 2, 3] {
         assert_eq!(all(&store, span, limit).await, calls);
@@ -70,6 +78,7 @@ async fn calls_come_with_what_was_kept_of_them() {
     let (left, denied) = (found("left"), found("denied"));
     assert_eq!((left.actor, left.server.0.as_u128()), (user(1), 7));
     assert_eq!((&*left.kind, left.client_ip.as_deref()), ("tool", Some("10.1.2.3")));
+    assert!(["blocked", "limited"].iter().all(|name| found(name).arguments.is_some()));
     let wanted = [denied, left].map(|call| call.arguments.unwrap());
     assert!(wanted.iter().all(|kept| kept.whole));
     let read = store.recorded_arguments(&wanted).await.unwrap();
