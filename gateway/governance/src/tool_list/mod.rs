@@ -339,7 +339,8 @@ impl ToolListGuard {
         };
         let finding =
             |one: &Found| one.finding(Guard::ToolList, mode(one), &self.finding_key, took_us);
-        let findings = found.iter().take(FINDINGS).map(finding).collect();
+        let findings =
+            found.iter().filter(|one| !one.plain.is_empty()).take(FINDINGS).map(finding).collect();
         // Under another name it would be another tool.
         let name = handle(kind).and_then(|key| Json::checked_before(raw).get(key));
         let name = name.and_then(|name| name.span_in(raw)).unwrap_or_default();
