@@ -14,6 +14,8 @@ mod confirm;
 #[cfg(test)]
 mod connect;
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod faults;

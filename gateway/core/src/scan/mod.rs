@@ -17,6 +17,7 @@ mod forms;
 mod found;
 mod hidden;
 mod injection;
+pub mod lookalike;
 mod mask;
 pub mod message;
 mod own;

@@ -425,6 +425,7 @@ fn there() -> Catalogue {
         servers: vec![server],
         policies: vec![policy],
         limits: vec![],
+        pins: Default::default(),
         scanners: vec![],
         keys: vec![],
         agents: vec![],

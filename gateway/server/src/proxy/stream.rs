@@ -316,7 +316,9 @@ impl Relay {
             let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
             text = trimmed.or(text);
         }
-        Ok(text)
+        let view = View { listing: None, introduces: true, ..self.view.clone() };
+        let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
+        Ok(trimmed.or(text))
     }
 
     /// Which deadline has passed, if any.
