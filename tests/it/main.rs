@@ -44,6 +44,8 @@ mod scopes;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod sign_in;
+#[cfg(test)]
 mod smoke;
 #[cfg(test)]
 mod tasks;

@@ -192,7 +192,8 @@ impl Governance {
         let notices = Arc::clone(&self.notices);
         let grants = self.grants();
         let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
-        let [watching, telling, ending] = [(); 3].map(|()| shutdown.clone());
+        let [watching, telling, ending, noting] = [(); 4].map(|()| shutdown.clone());
+        let (uses, store) = (Arc::clone(identity.uses()), self.store.clone());
         let poll = self.settings.poll;
         let mut tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
@@ -202,6 +203,7 @@ impl Governance {
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         if self.settings.serves {
+            tasks.push(tokio::spawn(async move { uses.follow(store, noting).await }));
             tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));

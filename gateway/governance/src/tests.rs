@@ -27,5 +27,6 @@ mod servers;
 mod sign_in;
 mod sign_in_provider;
 mod signer;
+mod signing_client;
 mod vault;
 mod world;

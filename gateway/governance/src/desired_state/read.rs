@@ -181,8 +181,13 @@ impl Reading<'_> {
             }
             let roles = self.roles(&path, &item.roles);
             emails.push((index, email.clone()));
+            let attributes = item.attributes.as_ref().map(names::attributes).transpose();
+            let attributes = attributes.unwrap_or_else(|(field, wrong)| {
+                self.refuse(&format!("{path}.{field}"), wrong);
+                None
+            });
             let UserItem { name, groups, active, .. } = item;
-            users.push(DesiredUser { email, name, roles, groups, active });
+            users.push(DesiredUser { email, name, roles, groups, active, attributes });
         }
         self.names("users", "email", emails.into_iter());
         users
