@@ -42,6 +42,8 @@ mod refusals;
 #[cfg(test)]
 mod rig_itself;
 #[cfg(test)]
+mod scanner_settings;
+#[cfg(test)]
 mod scanning;
 #[cfg(test)]
 mod scopes;

@@ -65,11 +65,11 @@ fn every_flaw_is_refused_with_file_line_and_key() {
         ),
         (
             "[[scanners.patterns]]\nname = \"\"\nclass = \"secrets\"\npattern = \"x\"",
-            "STATE.toml:2: scanners.patterns[0].name: expected 1 to 100 visible",
+            "STATE.toml:2: scanners.patterns[0].name: expected 1 to 64 of a-z",
         ),
         (
             "[[scanners.patterns]]\nname = \"a\"\nclass = \"secrets\"\npattern = \"(\"",
-            "STATE.toml:4: scanners.patterns[0].pattern: expected ",
+            "STATE.toml:4: scanners.patterns[0].pattern: expected regex syntax: unclosed group",
         ),
         (
             "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nscanners = { limit = 1 }",
