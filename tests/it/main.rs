@@ -14,9 +14,13 @@ mod confirm;
 #[cfg(test)]
 mod connect;
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod flow;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
@@ -28,6 +32,8 @@ mod limits;
 #[cfg(test)]
 mod others;
 #[cfg(test)]
+mod outside;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod prompts;
@@ -35,6 +41,8 @@ mod prompts;
 mod refusals;
 #[cfg(test)]
 mod rig_itself;
+#[cfg(test)]
+mod scanner_settings;
 #[cfg(test)]
 mod scanning;
 #[cfg(test)]

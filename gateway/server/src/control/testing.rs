@@ -149,6 +149,7 @@ impl Organisation {
             upstreams: Arc::new(Fake),
             fetch,
             mail: None,
+            scanner: None,
             clock,
             random,
         };
