@@ -218,3 +218,15 @@ fn a_key_says_what_its_number_is() {
         assert_eq!(found(text), [], "{text}");
     }
 }
+
+#[test]
+fn numbers_of_any_length_are_no_trouble() {
+    for length in 1..60 {
+        for (before, behind) in
+            [("", ""), ("X", "L"), ("+", ""), ("DNI ", "-Z"), ("DE", ""), ("00", "")]
+        {
+            let text = format!("{before}{}{behind}", "9".repeat(length));
+            assert!(found(&text).len() <= 1, "{text}");
+        }
+    }
+}
