@@ -20,6 +20,8 @@ mod eras;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod flow;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod identity;
@@ -30,6 +32,8 @@ mod limits;
 #[cfg(test)]
 mod others;
 #[cfg(test)]
+mod outside;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod prompts;
@@ -37,6 +41,8 @@ mod prompts;
 mod refusals;
 #[cfg(test)]
 mod rig_itself;
+#[cfg(test)]
+mod scanner_settings;
 #[cfg(test)]
 mod scanning;
 #[cfg(test)]

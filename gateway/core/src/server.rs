@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 
 use crate::Timestamp;
 use crate::ids::{ServerId, Slug, UserId};
+use crate::label::Label;
 
 /// The Runlayer MCP's fixed id.
 pub const RUNLAYER_ID: ServerId = ServerId(uuid!("d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5"));
@@ -35,6 +36,8 @@ pub struct Server {
     pub eras: Option<Eras>,
     /// True: what calls say and give is withheld from readers of the audit trail who have no role for it.
     pub sensitive: bool,
+    /// What flows to and from it; sorted, each once.
+    pub labels: Vec<Label>,
     /// An https URL or a `data:image/...` of at most 8 KiB.
     pub icon: Option<String>,
     /// The name of the entry in the catalogue of well-known servers that it was made from.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
+use crate::flow::Flow;
 use crate::grants::Grants;
 use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
@@ -28,7 +29,7 @@ use crate::limits::Limits;
 use crate::notices::{Notices, Ways};
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
-use crate::ports::{Fetch, Mail, Random, Upstreams, uuid7};
+use crate::ports::{Fetch, Mail, Random, Scanner, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub fetch: Arc<dyn Fetch>,
     /// The way to people's mailboxes, if there is one.
     pub mail: Option<Arc<dyn Mail>>,
+    /// The organisation's own scanner, if there is one.
+    pub scanner: Option<Arc<dyn Scanner>>,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -84,6 +87,8 @@ pub struct Governance {
     pub(crate) notices: Arc<Notices>,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
+    flow: Arc<Flow>,
+    scanner: Option<Arc<dyn Scanner>>,
     oauth: Arc<AuthorizationServer>,
     sign_in: SignIn,
     clock: Arc<dyn Clock>,
@@ -97,7 +102,8 @@ impl Governance {
         parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<Arc<Governance>, StartError> {
-        let Parts { store, trail, settings, upstreams, fetch, mail, clock, random } = parts;
+        let Parts { store, trail, settings, upstreams, fetch, mail, scanner, clock, random } =
+            parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
         let sign_in = SignIn::new(
@@ -157,6 +163,7 @@ impl Governance {
             settings.confirmation_lifetime,
         );
         let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
+        let flow = Arc::new(Flow::new(store.clone(), Arc::clone(&clock), settings.flow));
         let finding_key = settings.root_key.derive(Purpose::Finding);
         let (tool_list, sightings) = ToolListGuard::new(finding_key);
         let governance = Arc::new(Governance {
@@ -176,6 +183,8 @@ impl Governance {
             notices,
             connections,
             limits,
+            flow,
+            scanner,
             oauth,
             sign_in,
             clock,
@@ -196,9 +205,11 @@ impl Governance {
         let (oauth, limits) = (Arc::clone(&self.oauth), Arc::clone(&self.limits));
         let watcher = Arc::clone(&self.watcher);
         let notices = Arc::clone(&self.notices);
+        let flow = Arc::clone(&self.flow);
         let grants = self.grants();
         let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
         let [watching, telling, ending, noting] = [(); 4].map(|()| shutdown.clone());
+        let forgetting = shutdown.clone();
         let (uses, store) = (Arc::clone(identity.uses()), self.store.clone());
         let poll = self.settings.poll;
         let mut tasks = vec![
@@ -211,6 +222,7 @@ impl Governance {
         if self.settings.serves {
             tasks.push(tokio::spawn(async move { uses.follow(store, noting).await }));
             tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
+            tasks.push(tokio::spawn(async move { flow.follow(forgetting).await }));
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
         }
@@ -349,6 +361,23 @@ impl Governance {
     /// Limits on calls.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The organisation's own scanner, if there is one.
+    pub fn scanner(&self) -> Option<&dyn Scanner> {
+        self.scanner.as_deref()
+    }
+
+    /// The flow rule.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Ends the MCP session whose handle has that SHA-256, on every replica; `until`: when the handle expires. This
+    /// replica knows of it when it returns.
+    pub async fn end_session(&self, hash: &[u8; 32], until: Timestamp) -> Result<(), RefreshError> {
+        self.store.end_mcp_session(hash, until).await?;
+        self.refresh().await.map(drop)
     }
 
     /// The authorization server.

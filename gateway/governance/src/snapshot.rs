@@ -63,6 +63,7 @@ pub struct Snapshot {
     /// Every key that signs access tokens, or did.
     pub signing_keys: Arc<Vec<StoredSigningKey>>,
     revoked: HashSet<SessionId>,
+    ended_sessions: HashSet<[u8; 32]>,
     pins: HashMap<ServerId, Pins>,
 }
 
@@ -156,6 +157,7 @@ impl Snapshot {
             delegations: catalogue.delegations,
             signing_keys: Arc::new(catalogue.signing_keys),
             revoked: catalogue.revoked.into_iter().collect(),
+            ended_sessions: catalogue.ended_sessions.into_iter().collect(),
             stored_policies: catalogue.policies,
             stored_limits: catalogue.limits,
             limits,
@@ -284,6 +286,11 @@ impl Snapshot {
     /// True once the session was ended.
     pub fn is_revoked(&self, session: SessionId) -> bool {
         self.revoked.contains(&session)
+    }
+
+    /// True once the MCP session whose handle has that SHA-256 was ended before its time.
+    pub fn is_ended(&self, handle: &[u8; 32]) -> bool {
+        self.ended_sessions.contains(handle)
     }
 
     /// False once the person, the agent or the credential of `caller` no longer works: long streams end then.

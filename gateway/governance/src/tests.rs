@@ -8,6 +8,7 @@ mod audit;
 mod confirmations;
 mod connections;
 mod duty;
+mod flow;
 mod health;
 mod house;
 mod learning;

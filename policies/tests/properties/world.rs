@@ -316,6 +316,7 @@ fn server(number: usize, random: &mut Random) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         icon: None,
         catalog_entry: None,
         admins: vec![],

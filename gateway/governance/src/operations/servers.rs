@@ -118,6 +118,9 @@ pub struct ServerRow {
     pub proxy_url: String,
     /// Whether you may do something on it.
     pub accessible: bool,
+    /// What flows to and from it: untrusted, private, outward.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<&'static str>,
 }
 
 /// A server in full.
@@ -322,6 +325,7 @@ fn row(run: &Run<'_>, server: &Server, health: Option<&Health>) -> ServerRow {
         health: health.map(|health| health.status.as_str()),
         proxy_url: run.governance.proxy_url(server.id),
         accessible: run.may_enter(server),
+        labels: server.labels.iter().map(|label| label.as_str()).collect(),
     }
 }
 

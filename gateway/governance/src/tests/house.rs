@@ -233,6 +233,7 @@ impl House {
             status: None,
             icon: None,
             sensitive: None,
+            labels: None,
             admins: Some(vec![format!("{name}@example.com")]),
         };
         let state = DesiredState { servers: vec![server], ..DesiredState::default() };
@@ -415,6 +416,7 @@ async fn replica(
         upstreams: upstreams.clone(),
         fetch: Arc::clone(fetch),
         mail: mail.clone(),
+        scanner: None,
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

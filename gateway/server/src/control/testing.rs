@@ -151,6 +151,7 @@ impl Organisation {
             upstreams: Arc::new(Fake),
             fetch,
             mail: None,
+            scanner: None,
             clock,
             random,
         };

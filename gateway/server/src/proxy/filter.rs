@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target};
-use gateway_core::json::{Json, JsonError};
+use gateway_core::json::{Json, JsonError, write_string};
 use gateway_core::mcp::headers::SESSION_ID;
 use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
@@ -21,9 +21,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use super::Proxy;
 use super::forward::Replied;
 use super::listing::Trim;
+use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::screen::{Screen, Seen};
-use super::session::Session;
+use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
 use super::whole::Answer;
@@ -52,6 +53,10 @@ pub(super) struct View {
     pub(super) names_tasks: bool,
     /// Reads what the server sends.
     pub(super) screen: Screen,
+    /// Asks the organisation's own scanner about it.
+    pub(super) outside: Outside,
+    /// Ends the legacy session that the request came in.
+    pub(super) session: Option<Ender>,
 }
 
 impl View {
@@ -61,28 +66,49 @@ impl View {
     }
 
     /// Reads a body. An error: it has no one reading.
-    pub(super) fn read(&self, essence: &str, body: &[u8]) -> Result<Seen, String> {
+    pub(super) fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
         let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
         if self.screen.is_off() {
             return Ok(self.screen.message(text));
         }
         match Json::parse(body) {
-            Ok(_) => Ok(self.message(text)),
+            Ok(_) => Ok(self.message(text, told)),
             Err(_) if text.trim().is_empty() => Ok(self.screen.text("", "")),
             Err(error) if essence.ends_with("json") => Err(not_strict(&error)),
-            Err(_) => Ok(self.screen.text(text, "")),
+            Err(_) => Ok(self.screen.text_told(text, "", told)),
         }
     }
 
     /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
     /// to it.
-    pub(super) fn message(&self, text: &str) -> Seen {
-        let left: Vec<&str> = match self.listing {
-            Some(listing) => vec![listing.member()],
-            None if self.introduces => vec!["instructions", "serverInfo", "_meta"],
-            None => return self.screen.message(text),
-        };
-        self.screen.message_around(text, &left)
+    pub(super) fn message(&self, text: &str, told: Told) -> Seen {
+        match self.listing {
+            Some(listing) => self.screen.message_around(text, &[listing.member()]),
+            None if self.introduces => {
+                self.screen.message_around(text, &["instructions", "serverInfo", "_meta"])
+            }
+            None => self.screen.message_told(text, told),
+        }
+    }
+
+    /// Whether the organisation's own scanner is asked about a message; `text` was checked before. About definitions it
+    /// is asked elsewhere.
+    pub(super) fn asks_outside(&self, text: &str) -> bool {
+        self.listing.is_none() && !self.introduces && self.screen.asks_outside(text)
+    }
+
+    /// What it says of a body, whatever that is.
+    pub(super) async fn ask_outside(&self, body: &[u8]) -> Told {
+        let Ok(text) = std::str::from_utf8(body) else { return Told::default() };
+        if text.trim().is_empty() || !self.asks_outside(text) {
+            return Told::default();
+        }
+        if Json::parse(body).is_ok() {
+            return self.outside.ask(text).await;
+        }
+        let mut quoted = String::with_capacity(text.len() + 2);
+        write_string(text, &mut quoted);
+        self.outside.ask(&quoted).await
     }
 
     /// The message as the caller may see it; `None` when it stays as it is.
@@ -281,5 +307,7 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         names_tasks: method == Some(Method::Task)
             || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),
         screen: Screen::of(routed, Guard::ToolCall, proxy),
+        outside: Outside::of(routed, Guard::ToolCall, proxy),
+        session: routed.session.as_ref().map(|session| session.ender(proxy)),
     }
 }
