@@ -3,13 +3,14 @@
 //! A file has two parts, parted by a line `---`. First the setting in TOML: `[[policies]]` exactly as in
 //! the desired state, `[[users]]` with `email`, `roles`, `groups`, `attributes`, `[[agents]]` with `name`, `roles` (in a
 //! case: `agent:NAME`, or `agent:NAME for EMAIL` on a person's behalf), and `[[servers]]` with `slug` and
-//! `tools = [{ name = "pay", annotations = ["destructiveHint"] }]`. Then a case a line, `who | what |
+//! `tools = [{ name = "pay", annotations = ["destructiveHint"] }]` and `labels`. Then a case a line, `who | what |
 //! expected`; `#` starts a comment line. `case_line.rs` has the words that a case is made of.
 
 use gateway_core::caller::{Attributes, PrincipalKind, Role, User};
 use gateway_core::decision::{Question, Verdict};
 use gateway_core::ids::{PolicyId, ServerId, Slug, UserId};
 use gateway_core::json::Json;
+use gateway_core::label::Label;
 use gateway_core::server::{Endpoint, Server, ServerStatus, Tool, UpstreamAuth};
 use serde::Deserialize;
 use std::fmt;
@@ -93,6 +94,8 @@ struct Program {
 #[serde(deny_unknown_fields)]
 struct Connector {
     slug: Slug,
+    #[serde(default)]
+    labels: Vec<Label>,
     #[serde(default)]
     tools: Vec<ToolLine>,
 }
@@ -285,7 +288,7 @@ impl Connector {
     fn server(self, id: ServerId) -> Server {
         let tools = self.tools.into_iter().map(|ToolLine { name, mut annotations }| {
             annotations.sort();
-            Tool { name, definition: "{}".into(), hash: [0; 32], annotations }
+            Tool { name, definition: "{}".into(), hash: [0; 32], pin: [0; 32], annotations }
         });
         Server {
             id,
@@ -297,6 +300,7 @@ impl Connector {
             status: ServerStatus::Active,
             eras: None,
             sensitive: false,
+            labels: self.labels,
             icon: None,
             catalog_entry: None,
             admins: vec![],

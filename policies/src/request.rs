@@ -143,6 +143,10 @@ impl Engine {
         let view = asked.view;
         let name = Value::new_string(view.target.name().to_owned());
         let mut attributes = HashMap::from([("name".to_owned(), name)]);
+        if asked.slice.raw {
+            let labels = view.server.labels.iter().map(|label| label.as_str().to_owned());
+            attributes.insert("labels".to_owned(), Value::new_set(labels.map(Value::new_string)));
+        }
         if asked.slice.raw && TargetKind::of(view.target) == TargetKind::Tool {
             let tool = view.server.tool(view.target.name());
             let annotations = tool.into_iter().flat_map(|tool| tool.annotations.iter().cloned());

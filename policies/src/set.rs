@@ -5,7 +5,7 @@
 
 use cedar_policy::{AuthorizationError, Decision, Response, RestrictedExpression};
 use gateway_core::caller::User;
-use gateway_core::decision::{Circumstances, Demand, Denial, Question, Target, Verdict};
+use gateway_core::decision::{Circumstances, Demand, Denial, FLOW_RULE, Question, Target, Verdict};
 use gateway_core::ids::PolicyId;
 use gateway_core::server::Server;
 
@@ -135,8 +135,11 @@ impl PolicySet {
         self.compiled.policies.iter().find(|policy| policy.id == id).map(|p| p.cedar.clone())
     }
 
-    /// The name of a policy, also of the default ones.
+    /// The name of a policy, also of the default ones and of the flow rule.
     pub fn name(&self, id: PolicyId) -> Option<&str> {
+        if id == FLOW_RULE {
+            return Some("flow rule");
+        }
         self.compiled.policies.iter().find(|policy| policy.id == id).map(|p| p.name.as_str())
     }
 

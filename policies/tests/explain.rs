@@ -49,6 +49,7 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         icon: None,
         catalog_entry: None,
         admins: vec![],

@@ -14,9 +14,13 @@ mod confirm;
 #[cfg(test)]
 mod connect;
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod flow;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
@@ -27,6 +31,8 @@ mod kept;
 mod limits;
 #[cfg(test)]
 mod others;
+#[cfg(test)]
+mod outside;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

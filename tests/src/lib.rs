@@ -16,6 +16,7 @@ pub mod idp;
 pub mod postgres;
 pub mod process;
 pub mod rig;
+pub mod scanner;
 pub mod serve;
 pub mod upstream;
 pub mod wait;

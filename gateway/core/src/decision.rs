@@ -3,12 +3,16 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use uuid::uuid;
 
 use crate::Timestamp;
 use crate::caller::User;
 use crate::ids::PolicyId;
 use crate::json::Json;
 use crate::server::Server;
+
+/// Stands among policies for the flow rule, which is none: it looks at what was read before, and asks.
+pub const FLOW_RULE: PolicyId = PolicyId(uuid!("d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c002"));
 
 /// What a caller wants to touch on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

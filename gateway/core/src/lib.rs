@@ -10,6 +10,7 @@ pub mod decision;
 pub mod ids;
 pub mod json;
 pub mod keys;
+pub mod label;
 pub mod located;
 pub mod mcp;
 pub mod names;

@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 
 use crate::Timestamp;
 use crate::ids::{ServerId, Slug, UserId};
+use crate::label::Label;
 
 /// The Runlayer MCP's fixed id.
 pub const RUNLAYER_ID: ServerId = ServerId(uuid!("d0b2d0c6-5d87-4f87-a2e1-7f0a60a6c0b5"));
@@ -35,6 +36,8 @@ pub struct Server {
     pub eras: Option<Eras>,
     /// True: what calls say and give is withheld from readers of the audit trail who have no role for it.
     pub sensitive: bool,
+    /// What flows to and from it; sorted, each once.
+    pub labels: Vec<Label>,
     /// An https URL or a `data:image/...` of at most 8 KiB.
     pub icon: Option<String>,
     /// The name of the entry in the catalogue of well-known servers that it was made from.
@@ -298,8 +301,30 @@ pub struct Tool {
     pub definition: String,
     /// SHA-256 of the canonical definition.
     pub hash: [u8; 32],
+    /// SHA-256 of its exact bytes: what is approved is approved byte for byte.
+    pub pin: [u8; 32],
     /// Its boolean annotations that are true, for instance `destructiveHint`; sorted.
     pub annotations: Vec<String>,
+}
+
+/// What somebody decided about a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// It may be shown and called.
+    Approved,
+    /// It may not, whatever the server's settings.
+    Rejected,
+}
+
+impl Approval {
+    /// The name in rows and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Approval::Approved => "approved",
+            Approval::Rejected => "rejected",
+        }
+    }
 }
 
 impl Server {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::confirmations::Confirmations;
 use crate::connections::{Connections, Ground, Unconnected};
 use crate::decide::{Attempt, Decider};
+use crate::flow::Flow;
 use crate::grants::Grants;
 use crate::health::Watcher;
 use crate::identity::{Identity, Presented, Unidentified};
@@ -28,11 +29,12 @@ use crate::limits::Limits;
 use crate::notices::{Notices, Ways};
 use crate::oauth::AuthorizationServer;
 use crate::perform::{Face, Origin};
-use crate::ports::{Fetch, Mail, Random, Upstreams, uuid7};
+use crate::ports::{Fetch, Mail, Random, Scanner, Upstreams, uuid7};
 use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
+use crate::tool_list::{Follower, Seen, ToolListGuard};
 use crate::vault::{Vault, VaultError};
 
 /// Governance did not start.
@@ -60,6 +62,8 @@ pub struct Parts {
     pub fetch: Arc<dyn Fetch>,
     /// The way to people's mailboxes, if there is one.
     pub mail: Option<Arc<dyn Mail>>,
+    /// The organisation's own scanner, if there is one.
+    pub scanner: Option<Arc<dyn Scanner>>,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -77,11 +81,14 @@ pub struct Governance {
     identity: Arc<Identity>,
     decider: Decider,
     learner: Arc<Learner>,
+    tool_list: Arc<ToolListGuard>,
     pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
     pub(crate) notices: Arc<Notices>,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
+    flow: Arc<Flow>,
+    scanner: Option<Arc<dyn Scanner>>,
     oauth: Arc<AuthorizationServer>,
     sign_in: SignIn,
     clock: Arc<dyn Clock>,
@@ -95,7 +102,8 @@ impl Governance {
         parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<Arc<Governance>, StartError> {
-        let Parts { store, trail, settings, upstreams, fetch, mail, clock, random } = parts;
+        let Parts { store, trail, settings, upstreams, fetch, mail, scanner, clock, random } =
+            parts;
         let current = Current::start(store.clone(), Arc::clone(&clock), &settings).await?;
         let current = Arc::new(current);
         let sign_in = SignIn::new(
@@ -155,6 +163,9 @@ impl Governance {
             settings.confirmation_lifetime,
         );
         let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
+        let flow = Arc::new(Flow::new(store.clone(), Arc::clone(&clock), settings.flow));
+        let finding_key = settings.root_key.derive(Purpose::Finding);
+        let (tool_list, sightings) = ToolListGuard::new(finding_key);
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
             decider: Decider::new(),
@@ -166,16 +177,20 @@ impl Governance {
             trail,
             identity,
             learner,
+            tool_list,
             watcher,
             confirmations,
             notices,
             connections,
             limits,
+            flow,
+            scanner,
             oauth,
             sign_in,
             clock,
             random,
         });
+        governance.keep_sightings(sightings, shutdown.clone());
         governance.follow(suspects, shutdown);
         Ok(governance)
     }
@@ -190,9 +205,11 @@ impl Governance {
         let (oauth, limits) = (Arc::clone(&self.oauth), Arc::clone(&self.limits));
         let watcher = Arc::clone(&self.watcher);
         let notices = Arc::clone(&self.notices);
+        let flow = Arc::clone(&self.flow);
         let grants = self.grants();
         let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
         let [watching, telling, ending, noting] = [(); 4].map(|()| shutdown.clone());
+        let forgetting = shutdown.clone();
         let (uses, store) = (Arc::clone(identity.uses()), self.store.clone());
         let poll = self.settings.poll;
         let mut tasks = vec![
@@ -205,10 +222,28 @@ impl Governance {
         if self.settings.serves {
             tasks.push(tokio::spawn(async move { uses.follow(store, noting).await }));
             tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
+            tasks.push(tokio::spawn(async move { flow.follow(forgetting).await }));
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
         }
-        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+
+    fn keep_sightings(
+        &self,
+        sightings: tokio::sync::mpsc::Receiver<Seen>,
+        shutdown: CancellationToken,
+    ) {
+        let follower = Follower {
+            guard: Arc::clone(&self.tool_list),
+            store: self.store.clone(),
+            trail: self.trail.clone(),
+            current: Arc::clone(&self.current),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        };
+        let keeping = tokio::spawn(async move { follower.follow(sightings, shutdown).await });
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(keeping);
     }
 
     /// What ends grants.
@@ -303,6 +338,11 @@ impl Governance {
         self.learner.suspect_if_old(server, caller, self.settings.refresh);
     }
 
+    /// What looks at definitions before they are shown.
+    pub fn tool_list(&self) -> &ToolListGuard {
+        &self.tool_list
+    }
+
     /// Credentials towards upstream servers.
     pub fn connections(&self) -> &Connections {
         &self.connections
@@ -321,6 +361,23 @@ impl Governance {
     /// Limits on calls.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The organisation's own scanner, if there is one.
+    pub fn scanner(&self) -> Option<&dyn Scanner> {
+        self.scanner.as_deref()
+    }
+
+    /// The flow rule.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Ends the MCP session whose handle has that SHA-256, on every replica; `until`: when the handle expires. This
+    /// replica knows of it when it returns.
+    pub async fn end_session(&self, hash: &[u8; 32], until: Timestamp) -> Result<(), RefreshError> {
+        self.store.end_mcp_session(hash, until).await?;
+        self.refresh().await.map(drop)
     }
 
     /// The authorization server.

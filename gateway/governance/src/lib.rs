@@ -10,6 +10,7 @@ pub mod confirmations;
 pub mod connections;
 mod decide;
 pub mod desired_state;
+mod flow;
 mod governance;
 mod grants;
 mod health;
@@ -31,24 +32,27 @@ mod snapshot;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tool_list;
 mod vault;
 
 pub use catalog::{AuthHint, Catalog, CatalogEntry};
 pub use confirmations::Confirmations;
 pub use connections::Connections;
 pub use decide::Attempt;
+pub use flow::Flow;
 pub use governance::{Governance, Parts, StartError, command_line};
 pub use identity::{Presented, Unidentified};
 pub use limits::{Limits, OverLimit};
 pub use operations::{OPERATIONS, Operation, OperationSpec};
 pub use perform::{Answer, Face, Origin, Refused};
 pub use ports::{
-    Fetch, Letter, Mail, Offline, Probed, Random, SystemClock, SystemRandom, Unread, Upstreams,
+    Fetch, Letter, Mail, Offline, Probed, Random, Scanner, ScannerQuestion, SystemClock,
+    SystemRandom, Unread, Upstreams,
 };
 pub use refresh::RefreshError;
 pub use settings::{
-    GovernanceSettings, Issuer, OauthSettings, Provider, ServerSettings, SignInSettings,
-    WebhookSettings,
+    FlowSettings, GovernanceSettings, Issuer, OauthSettings, Provider, ServerSettings,
+    SignInSettings, WebhookSettings,
 };
 pub use sign_in::SignIn;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -7,11 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::caller::Caller;
 use gateway_core::credential::Credential;
+use gateway_core::ids::CallId;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
+use gateway_core::scan::Guard;
+use gateway_core::scan::external::{Judged, Text};
 use gateway_core::server::{Eras, Server};
 use gateway_core::{Clock, Timestamp};
 use ring::rand::SecureRandom;
+use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
@@ -106,6 +110,38 @@ pub struct Letter {
     pub subject: String,
     /// Lines ended by `\n`.
     pub text: String,
+}
+
+/// The organisation's own scanner.
+#[async_trait]
+pub trait Scanner: Send + Sync + 'static {
+    /// What it says of `asked`. The error says why there is no answer that makes sense, and holds no secret: too many
+    /// are being asked, it took too long, it said something else.
+    async fn ask(&self, asked: &ScannerQuestion<'_>) -> Result<Judged, String>;
+}
+
+/// What the organisation's own scanner is asked: the JSON that it gets.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScannerQuestion<'a> {
+    /// Of this form: 1.
+    pub version: u8,
+    /// Which call.
+    pub correlation_id: CallId,
+    /// Where the message flows.
+    pub guard: Guard,
+    /// The server's slug.
+    pub server: &'a str,
+    /// The MCP method of the request, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
+    /// The tool, if it is a tool's call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<&'a str>,
+    /// Every string of the message.
+    pub texts: &'a [Text],
+    /// The message that they stand in: a checked JSON text.
+    #[serde(skip)]
+    pub message: &'a str,
 }
 
 /// For commands that talk to no upstream (`gateway key`, `gateway apply`): every question fails.

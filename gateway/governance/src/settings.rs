@@ -49,6 +49,23 @@ pub struct GovernanceSettings {
     pub serves: bool,
     /// Where notices go besides mail.
     pub webhook: Option<WebhookSettings>,
+    /// The flow rule.
+    pub flow: FlowSettings,
+}
+
+/// Whether what was read is remembered, so that data is not carried out unseen, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowSettings {
+    /// Whether the rule holds.
+    pub enabled: bool,
+    /// How long what was read counts.
+    pub window: time::Duration,
+}
+
+impl Default for FlowSettings {
+    fn default() -> FlowSettings {
+        FlowSettings { enabled: true, window: time::Duration::HOUR }
+    }
 }
 
 /// How servers are looked after, and what administrators may make of them.
@@ -141,6 +158,7 @@ impl GovernanceSettings {
             servers: ServerSettings::default(),
             serves: true,
             webhook: None,
+            flow: FlowSettings::default(),
         }
     }
 }

@@ -10,10 +10,11 @@ use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
 use gateway_core::scan::Scanning;
-use gateway_core::server::{SecretSource, Server};
+use gateway_core::server::{Approval, SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
+use gateway_store::definition::Pins;
 use gateway_store::limit::StoredLimit;
 use gateway_store::policy::StoredPolicy;
 use gateway_store::signing_key::StoredSigningKey;
@@ -62,6 +63,8 @@ pub struct Snapshot {
     /// Every key that signs access tokens, or did.
     pub signing_keys: Arc<Vec<StoredSigningKey>>,
     revoked: HashSet<SessionId>,
+    ended_sessions: HashSet<[u8; 32]>,
+    pins: HashMap<ServerId, Pins>,
 }
 
 /// A catalogue that cannot be decided with.
@@ -154,6 +157,7 @@ impl Snapshot {
             delegations: catalogue.delegations,
             signing_keys: Arc::new(catalogue.signing_keys),
             revoked: catalogue.revoked.into_iter().collect(),
+            ended_sessions: catalogue.ended_sessions.into_iter().collect(),
             stored_policies: catalogue.policies,
             stored_limits: catalogue.limits,
             limits,
@@ -163,6 +167,7 @@ impl Snapshot {
             policies,
             sources,
             ends_at,
+            pins: catalogue.pins,
         })
     }
 
@@ -180,6 +185,16 @@ impl Snapshot {
     /// What is looked for on the way to and from that server, and what is done about it.
     pub fn scanning(&self, server: ServerId) -> &Arc<Scanning> {
         self.scanners.scanning(Some(server))
+    }
+
+    /// What was decided about the definition with that pin; `None`: it is not known on that server.
+    pub(crate) fn approval(&self, server: ServerId, pin: &[u8; 32]) -> Option<Option<Approval>> {
+        self.pins.get(&server)?.known.get(pin).copied()
+    }
+
+    /// Since when a tool of that name is known on that server.
+    pub(crate) fn tool_since(&self, server: ServerId, tool: &str) -> Option<Timestamp> {
+        self.pins.get(&server)?.since.get(tool).copied()
     }
 
     /// The server of that id.
@@ -271,6 +286,11 @@ impl Snapshot {
     /// True once the session was ended.
     pub fn is_revoked(&self, session: SessionId) -> bool {
         self.revoked.contains(&session)
+    }
+
+    /// True once the MCP session whose handle has that SHA-256 was ended before its time.
+    pub fn is_ended(&self, handle: &[u8; 32]) -> bool {
+        self.ended_sessions.contains(handle)
     }
 
     /// False once the person, the agent or the credential of `caller` no longer works: long streams end then.

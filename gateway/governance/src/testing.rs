@@ -137,11 +137,13 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         policies: vec![],
         limits: vec![],
         scanners: vec![],
+        pins: Default::default(),
         keys,
         agents: vec![],
         delegations: vec![],
         signing_keys: vec![],
         revoked: vec![],
+        ended_sessions: vec![],
     };
     Snapshot::build(catalogue, None, Timestamp::UNIX_EPOCH).unwrap()
 }
@@ -174,6 +176,7 @@ pub(crate) fn server(id: ServerId, slug: &str) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         admins: vec![],
         icon: None,
         catalog_entry: None,

@@ -16,8 +16,8 @@ use gateway_core::Clock;
 use gateway_core::keys::RootKey;
 use gateway_core::located::Problem;
 use gateway_governance::{
-    Fetch, Governance, GovernanceSettings, Mail, Offline, Parts, Random, SystemClock, SystemRandom,
-    Upstreams,
+    Fetch, Governance, GovernanceSettings, Mail, Offline, Parts, Random, Scanner, SystemClock,
+    SystemRandom, Upstreams,
 };
 use gateway_store::audit::Trail;
 use gateway_store::{Store, StoreError};
@@ -79,6 +79,7 @@ struct Reach {
     upstreams: Arc<dyn Upstreams>,
     fetch: Arc<dyn Fetch>,
     mail: Option<Arc<dyn Mail>>,
+    scanner: Option<Arc<dyn Scanner>>,
     serves: bool,
 }
 
@@ -91,6 +92,7 @@ impl Base {
             upstreams: Arc::new(Offline),
             fetch: Arc::new(Offline),
             mail: None,
+            scanner: None,
             serves: false,
         };
         Base::open(config, root, public_url, reach).await
@@ -102,7 +104,7 @@ impl Base {
         public_url: Url,
         reach: Reach,
     ) -> Result<Base, AppError> {
-        let Reach { upstreams, fetch, mail, serves } = reach;
+        let Reach { upstreams, fetch, mail, scanner, serves } = reach;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let vault = read_vault_keys(&config.keys, &root)?;
@@ -118,6 +120,7 @@ impl Base {
             upstreams,
             fetch,
             mail,
+            scanner,
             clock,
             random,
         };
@@ -171,6 +174,7 @@ impl App {
             upstreams: leg.clone(),
             fetch: leg.clone(),
             mail: settings::mail(&config, &guard),
+            scanner: settings::scanner(&config, &guard),
             serves: true,
         };
         let base = Base::open(&config, root, public_url.clone(), reach).await?;

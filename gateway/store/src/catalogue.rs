@@ -1,18 +1,21 @@
 //! Everything that replicas decide with, read at one instant, and the counter that says it is old.
 
+use std::collections::HashMap;
+
 use gateway_core::caller::User;
-use gateway_core::ids::SessionId;
+use gateway_core::ids::{ServerId, SessionId};
 use gateway_core::server::Server;
 
 use crate::agent::{self, StoredAgent, StoredDelegation};
 use crate::api_key::{self, StoredKey};
+use crate::definition::{self, Pins};
 use crate::error::StoreError;
 use crate::limit::{self, StoredLimit};
 use crate::policy::{self, StoredPolicy};
 use crate::pool::Store;
 use crate::scanner::{self, StoredScanners};
 use crate::signing_key::{self, StoredSigningKey};
-use crate::{server, user};
+use crate::{ended_session, server, user};
 
 /// The catalogue at one version.
 #[derive(Debug, Clone)]
@@ -39,6 +42,10 @@ pub struct Catalogue {
     pub signing_keys: Vec<StoredSigningKey>,
     /// Sessions that ended before their last tokens expire.
     pub revoked: Vec<SessionId>,
+    /// Hashes of the handles of MCP sessions that are over.
+    pub ended_sessions: Vec<[u8; 32]>,
+    /// Which definitions of tools are known, and what was decided about them, by server.
+    pub pins: HashMap<ServerId, Pins>,
 }
 
 impl Store {
@@ -62,6 +69,8 @@ impl Store {
                 delegations: agent::load_delegations(&mut snapshot).await?,
                 signing_keys: signing_key::load(&mut snapshot).await?,
                 revoked: signing_key::load_revoked(&mut snapshot).await?,
+                ended_sessions: ended_session::load(&mut snapshot).await?,
+                pins: definition::load_pins(&mut snapshot).await?,
             };
             snapshot.commit().await?;
             Ok(catalogue)

@@ -14,6 +14,7 @@ use std::fmt;
 
 use gateway_core::caller::{Attributes, Role};
 use gateway_core::ids::Slug;
+use gateway_core::label::Label;
 use gateway_core::server::{ServerStatus, UpstreamAuth};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -81,6 +82,8 @@ pub struct DesiredServer {
     pub icon: Option<String>,
     /// Whether what calls say and give is withheld from most readers; `None` leaves it as it is.
     pub sensitive: Option<bool>,
+    /// What flows to and from it, sorted, each once; `None` leaves them as they are.
+    pub labels: Option<Vec<Label>>,
     /// E-mail addresses of those who administer it, who must be in the file or the catalogue; `None` leaves
     /// them as they are.
     pub admins: Option<Vec<String>>,

@@ -81,7 +81,8 @@ impl Store {
     async fn sweep_catalogue(&self, now: Timestamp) -> Result<u64, StoreError> {
         let due = sqlx::query_scalar!(
             r#"select exists (select 1 from revocation where until <= $1)
-                   or exists (select 1 from signing_key where gone_at <= $1) as "due!""#,
+                   or exists (select 1 from signing_key where gone_at <= $1)
+                   or exists (select 1 from ended_session where until <= $1) as "due!""#,
             now
         )
         .fetch_one(self.pool())
@@ -103,6 +104,15 @@ impl Store {
             .execute(&mut *transaction)
             .await?
             .rows_affected();
+        gone += sqlx::query!(
+            "delete from ended_session where hash in
+                 (select hash from ended_session where until <= $1 limit $2)",
+            now,
+            AT_ONCE
+        )
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
         transaction.commit().await?;
         Ok(gone)
     }

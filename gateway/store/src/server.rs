@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gateway_core::ids::{ServerId, Slug, UserId};
+use gateway_core::label::{Label, labels};
 use gateway_core::server::{
     Endpoint, Eras, OauthClient, PrivateKey, Secret, SecretSource, Server, ServerStatus,
     TokenExchange, Tool, UpstreamAuth,
@@ -167,7 +168,7 @@ pub(crate) async fn load(connection: &mut PgConnection) -> Result<Vec<Server>, S
     let mut tools = load_tools(&mut *connection).await?;
     let rows = sqlx::query_as!(
         Row,
-        r#"select id, slug, title, description, url, auth::text as "auth!", status, legacy, modern, sensitive, icon, catalog_entry,
+        r#"select id, slug, title, description, url, auth::text as "auth!", status, legacy, modern, sensitive, labels, icon, catalog_entry,
                   array(select user_id from server_admin where server_id = server.id order by user_id) as "admins!"
              from server order by slug"#
     )
@@ -196,6 +197,7 @@ struct Row {
     legacy: Option<bool>,
     modern: Option<bool>,
     sensitive: bool,
+    labels: Vec<String>,
     icon: Option<String>,
     catalog_entry: Option<String>,
     admins: Vec<Uuid>,
@@ -213,6 +215,7 @@ impl Row {
             status: parse_status(&self.status)?,
             eras: self.legacy.zip(self.modern).map(|(legacy, modern)| Eras { legacy, modern }),
             sensitive: self.sensitive,
+            labels: parse_labels(&self.labels)?,
             icon: self.icon,
             catalog_entry: self.catalog_entry,
             admins: self.admins.into_iter().map(UserId).collect(),
@@ -223,7 +226,7 @@ impl Row {
 
 async fn load_tools(connection: &mut PgConnection) -> Result<HashMap<Uuid, Vec<Tool>>, StoreError> {
     let rows = sqlx::query!(
-        "select server_id, name, definition, hash, annotations from tool order by server_id, position"
+        "select server_id, name, definition, hash, pin, annotations from tool order by server_id, position"
     )
     .fetch_all(connection)
     .await?;
@@ -233,6 +236,7 @@ async fn load_tools(connection: &mut PgConnection) -> Result<HashMap<Uuid, Vec<T
             name: row.name,
             definition: row.definition,
             hash: crate::catalogue::hash(&row.hash)?,
+            pin: crate::catalogue::hash(&row.pin)?,
             annotations: row.annotations,
         });
     }
@@ -245,6 +249,16 @@ fn parse_slug(slug: String) -> Result<Slug, StoreError> {
 
 pub(crate) fn parse_status(name: &str) -> Result<ServerStatus, StoreError> {
     ServerStatus::parse(name).ok_or_else(|| StoreError::Corrupt(format!("server.status: {name}")))
+}
+
+/// A row of a newer version may have labels that this one cannot honour.
+fn parse_labels(names: &[String]) -> Result<Vec<Label>, StoreError> {
+    labels(names).map_err(|wrong| StoreError::Corrupt(format!("server.labels: {wrong}")))
+}
+
+/// Labels as rows have them.
+pub(crate) fn label_names(labels: &[Label]) -> Vec<String> {
+    labels.iter().map(|label| label.as_str().to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 mod access_request;
 mod confirmation;
+mod definition;
 mod desired_state;
+mod flow;
 mod learned;
 mod limit;
 mod opening;

@@ -39,8 +39,8 @@ pub(super) struct Plan {
     /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
     bytes: Vec<Vec<usize>>,
-    /// Rules that ask for digits.
-    digits: Vec<usize>,
+    /// Rules that ask for digits, and the lengths of which a run must have one, a bit each.
+    digits: Vec<(usize, u64)>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -125,9 +125,11 @@ impl Plan {
                     literals.iter().for_each(|literal| plan.begins(literal, n, &mut texts));
                 }
                 Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
-                Seek::Digits { .. } => {
+                Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
-                    plan.digits.push(n);
+                    let any = |lengths, length: &u8| lengths | 1 << (*length).min(63);
+                    let lengths = groups.iter().fold(0, any);
+                    plan.digits.push((n, if groups.is_empty() { u64::MAX } else { lengths }));
                 }
             }
         }
@@ -311,10 +313,10 @@ impl Pass<'_> {
         }
         progress.tried = at + 1;
         let Some(end) = pattern.end(self.text, at, progress) else { return };
-        if self.counts(known, pattern.found(self.text, at..end)) {
-            if let Some(progress) = self.scratch.of(n, self.plan.rules.len()) {
-                progress.skip = end;
-            }
+        if self.counts(known, pattern.found(self.text, at..end))
+            && let Some(progress) = self.scratch.of(n, self.plan.rules.len())
+        {
+            progress.skip = end;
         }
     }
 
@@ -336,15 +338,15 @@ impl Pass<'_> {
 
     /// A run of digits begins at `at`.
     fn digits(&mut self, at: usize) {
-        let (end, count) = run(self.text.as_bytes(), at);
+        let (end, count, lengths) = run(self.text.as_bytes(), at);
         self.digits = end;
         if count < 7 {
             return;
         }
         let plan = self.plan;
-        for n in &plan.digits {
+        for (n, _) in plan.digits.iter().filter(|(_, wanted)| wanted & lengths != 0) {
             let Some(known) = plan.rules.get(*n).copied() else { continue };
-            let Seek::Digits { find } = known.rule.seek else { continue };
+            let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
             while let Some(span) = find(self.text, rest.clone()) {
                 let next = span.end.max(rest.start + 1);
@@ -379,24 +381,24 @@ impl Pass<'_> {
     }
 }
 
-/// The end of the run of digits and single separators that begins at `at`, and how many digits it holds: none if it is
-/// one of so many in a row that it is no number. Such a one ends a run, too.
-fn run(bytes: &[u8], at: usize) -> (usize, usize) {
-    let (mut i, mut count) = (at, 0);
+/// The end of the run of digits and single separators that begins at `at`, how many digits it holds, and the lengths of
+/// its groups, a bit each. No digits if it is one of so many in a row that it is no number; such a one ends a run, too.
+fn run(bytes: &[u8], at: usize) -> (usize, usize, u64) {
+    let (mut i, mut count, mut lengths) = (at, 0, 0);
     loop {
         let rest = bytes.get(i..).unwrap_or_default();
         let group = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         if group > LONGEST_NUMBER {
-            return if i == at { (i + group, 0) } else { (i - 1, count) };
+            return if i == at { (i + group, 0, 0) } else { (i - 1, count, lengths) };
         }
-        (i, count) = (i + group, count + group);
+        (i, count, lengths) = (i + group, count + group, lengths | 1 << group);
         match rest.get(group..) {
             Some([b' ' | b'-' | b'.' | b'/' | b'(' | b')', digit, ..])
                 if digit.is_ascii_digit() =>
             {
                 i += 1;
             }
-            Some(_) | None => return (i, count),
+            Some(_) | None => return (i, count, lengths),
         }
     }
 }
@@ -411,6 +413,7 @@ fn digits_from(bytes: &[u8], from: usize, end: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pattern::STEPS;
     use super::*;
 
     #[test]
@@ -421,13 +424,52 @@ mod tests {
             assert!(names.insert(rule.name), "{} is there twice", rule.name);
             assert!(rule.weight > 0, "{}", rule.name);
             let Seek::Literals { literals, .. } = rule.seek else { continue };
-            assert!(literals.iter().all(|literal| literal.len() >= 3), "{}", rule.name);
+            assert!(literals.iter().all(|literal| literal.len() >= 2), "{}", rule.name);
             let pattern = known.pattern().unwrap_or_else(|| panic!("{}", rule.name));
+            // Those without a table are searched by an automaton that is built as it goes.
             println!("{:>8} {}", pattern.table_size().unwrap_or(0), rule.name);
         }
         for guard in Guard::ALL {
             let plan = plan(guard, 0b11111);
             assert_eq!(plan.literals.is_some(), !plan.begin.is_empty());
+        }
+    }
+
+    /// What one rule's pattern reads of a text that holds its literals again and again, bytes for each byte.
+    fn reads(known: &Known, literals: &[&str], text: &str) -> u64 {
+        let Some(pattern) = known.pattern() else { return 0 };
+        let lower = text.to_ascii_lowercase();
+        let mut places: Vec<usize> = literals
+            .iter()
+            .flat_map(|literal| {
+                lower.match_indices(&literal.to_ascii_lowercase()).map(|m| m.0).collect::<Vec<_>>()
+            })
+            .collect();
+        places.sort_unstable();
+        let mut progress = Progress::default();
+        STEPS.with(|steps| steps.set(0));
+        for at in places {
+            pattern.end(text, at, &mut progress);
+        }
+        STEPS.with(std::cell::Cell::get) / text.len() as u64
+    }
+
+    /// Texts made of what rules begin with are read a few times over, not once for each beginning.
+    #[test]
+    fn hostile_texts_are_read_a_few_times() {
+        const LENGTH: usize = 4 * 1024;
+        let every: String = literals().collect::<Vec<_>>().join(" ");
+        for known in KNOWN.iter() {
+            let Seek::Literals { literals, .. } = known.rule.seek else { continue };
+            let mut soups = vec![every.repeat(LENGTH / every.len() + 1)];
+            for literal in literals {
+                for filler in ["", " ", "=", "A1b2", "aaaaaaaaaaaaaaaa-"] {
+                    let piece = format!("{literal}{filler}");
+                    soups.push(piece.repeat(LENGTH / piece.len()));
+                }
+            }
+            let most = soups.iter().map(|soup| reads(known, literals, soup)).max().unwrap_or(0);
+            assert!(most <= 48, "{} reads a text {most} times", known.rule.name);
         }
     }
 
@@ -443,8 +485,10 @@ mod tests {
             (&format!("1 2.{} 3", "4".repeat(41)), 3, 2),
             (&format!("{} 3", "4".repeat(41)), 41, 0),
         ] {
-            assert_eq!(run(text.as_bytes(), 0), (end, count), "{text}");
+            let (got_end, got_count, _) = run(text.as_bytes(), 0);
+            assert_eq!((got_end, got_count), (end, count), "{text}");
         }
+        assert_eq!(run(b"12 34-567", 0).2, 1 << 2 | 1 << 3);
         assert_eq!(digits_from(b"4111 1234567", 4, 12), Some(5));
         assert_eq!(digits_from(b"4111 123456", 4, 11), None);
     }

@@ -30,7 +30,7 @@ pub enum Seek {
     /// match is. A match has at most 8 KiB. Fast are `x{n,}` and small counted maxima, ASCII classes and no `\b` beside
     /// what need not be ASCII.
     Literals {
-        /// How it may begin; at least three bytes each.
+        /// How it may begin; at least two bytes each.
         literals: &'static [&'static str],
         /// The whole of it, the beginning included.
         pattern: &'static str,
@@ -48,6 +48,8 @@ pub enum Seek {
     /// first find in it. Asked again for what is left behind a find. It may look beside the run, not further than some
     /// dozen bytes.
     Digits {
+        /// Only for runs with so many digits in a row somewhere; empty: for every run.
+        groups: &'static [u8],
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,
     },

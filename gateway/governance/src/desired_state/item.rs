@@ -42,6 +42,7 @@ pub(super) struct ServerItem {
     pub(super) status: Option<String>,
     pub(super) icon: Option<String>,
     pub(super) sensitive: Option<bool>,
+    pub(super) labels: Option<Vec<String>>,
     pub(super) admins: Option<Vec<String>>,
     pub(super) scanners: Option<ScannerSettings>,
 }

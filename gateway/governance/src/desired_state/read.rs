@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use gateway_core::caller::Role;
 use gateway_core::ids::{LimitId, Slug};
+use gateway_core::label::{Label, labels};
 use gateway_core::located::{Problem, unknown_key};
 use gateway_core::scan::Detectors;
 use gateway_core::server::{RUNLAYER_SLUG, ServerStatus, UpstreamAuth};
@@ -275,12 +276,34 @@ impl Reading<'_> {
             self.refuse(&format!("{path}.icon"), wrong);
         }
         let admins = item.admins.map(|admins| self.admins(path, &admins));
+        let labels = item.labels.and_then(|names| self.labels(path, &names));
         let ServerItem { title, description, icon, sensitive, scanners, .. } = item;
         let slug = slug.ok()?;
         if let Some(settings) = scanners {
             self.scanners(&format!("{path}.scanners"), Some(slug.clone()), &settings);
         }
-        Some(DesiredServer { slug, title, description, url, auth, status, icon, sensitive, admins })
+        Some(DesiredServer {
+            slug,
+            title,
+            description,
+            url,
+            auth,
+            status,
+            icon,
+            sensitive,
+            labels,
+            admins,
+        })
+    }
+
+    fn labels(&mut self, path: &str, names: &[String]) -> Option<Vec<Label>> {
+        match labels(names) {
+            Ok(labels) => Some(labels),
+            Err(wrong) => {
+                self.refuse(&format!("{path}.labels[{}]", wrong.at), wrong.to_string());
+                None
+            }
+        }
     }
 
     fn admins(&mut self, path: &str, admins: &[String]) -> Vec<String> {

@@ -123,6 +123,10 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "STATE.toml:4: servers[0].icon: expected base64",
         ),
         (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nlabels = [\"private\", \"Outward\"]",
+            "STATE.toml:4: servers[0].labels[1]: expected untrusted, private or outward; found \"Outward\"",
+        ),
+        (
             "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nsensitive = \"yes\"",
             "STATE.toml:4: servers[0].sensitive: invalid type",
         ),
@@ -222,11 +226,12 @@ fn attributes_are_texts_or_lists_of_texts() {
         ("{ department = 2026-01-01 }", ".department: expected a text or a list of texts"),
         ("{ \"a=b\" = \"x\" }", ": expected names of visible characters without ="),
         ("{ \"\" = \"x\" }", ": expected names of visible characters without ="),
-        ("[\"x\"]", ": invalid type: sequence"),
     ] {
         let read = user(attributes);
         assert!(read.starts_with(&bad(wrong)), "{attributes}\n  gave {read}");
     }
+    let read = user("[\"x\"]");
+    assert!(read.starts_with("STATE.toml:3: users[0]: invalid type: sequence"), "{read}");
 }
 
 #[test]
@@ -396,6 +401,7 @@ fn there() -> Catalogue {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         icon: None,
         catalog_entry: None,
         admins: vec![],
@@ -419,12 +425,14 @@ fn there() -> Catalogue {
         servers: vec![server],
         policies: vec![policy],
         limits: vec![],
+        pins: Default::default(),
         scanners: vec![],
         keys: vec![],
         agents: vec![],
         delegations: vec![],
         signing_keys: vec![],
         revoked: vec![],
+        ended_sessions: vec![],
     }
 }
 

@@ -255,6 +255,7 @@ mod tests {
             status: ServerStatus::Active,
             eras: None,
             sensitive: false,
+            labels: vec![],
             icon: None,
             catalog_entry: None,
             admins: vec![],

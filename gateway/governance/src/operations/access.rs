@@ -59,6 +59,9 @@ pub struct Explained {
     pub message: Option<String>,
     /// Who must agree first.
     pub approvers: Vec<String>,
+    /// Where the flow rule may ask too, whatever the policies say: when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_rule: Option<String>,
     /// Of a denial: how to ask for access.
     pub how_to_request: Option<&'static str>,
     /// The policies about this person and this server.
@@ -138,6 +141,7 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
         reason: "There is no such thing on this server, or no policy allows it".into(),
         message: None,
         approvers: vec![],
+        flow_rule: None,
         how_to_request: Some(HOW_TO_REQUEST),
         policies: vec![],
     };
@@ -157,9 +161,22 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
         reason: explanation.reason,
         message: explanation.message,
         approvers: explanation.approvers.into_iter().map(String::from).collect(),
+        flow_rule: flow_rule(run, question.server).filter(|_| explanation.verdict != "deny"),
         policies: explanation.policies.into_iter().map(policy).collect(),
         ..about
     }
+}
+
+/// The verdict is the policies'; what was read before may make it a question.
+fn flow_rule(run: &Run<'_>, server: &Server) -> Option<String> {
+    let flow = run.governance.flow();
+    let minutes = flow.window().whole_minutes();
+    flow.concerns(server).then(|| {
+        format!(
+            "The server is labelled outward: a caller who in the last {minutes} minutes has read from servers \
+             labelled untrusted and private must agree to the call"
+        )
+    })
 }
 
 /// A tool that the server, whose tools have been read, does not have.

@@ -55,6 +55,9 @@ pub struct CreateServer {
     /// Withhold arguments and results from audit readers.
     #[serde(default)]
     pub sensitive: Option<bool>,
+    /// Of untrusted, private, outward.
+    #[serde(default)]
+    pub labels: Option<Vec<String>>,
     /// E-mail addresses.
     #[serde(default)]
     pub admins: Option<Vec<String>>,
@@ -90,6 +93,9 @@ pub struct UpdateServer {
     pub catalog_entry: Option<String>,
     #[serde(default)]
     pub sensitive: Option<bool>,
+    /// All of them, of untrusted, private, outward.
+    #[serde(default)]
+    pub labels: Option<Vec<String>>,
     /// E-mail addresses, all of them.
     #[serde(default)]
     pub admins: Option<Vec<String>>,
@@ -144,6 +150,7 @@ impl CreateServer {
             status: patch.status.unwrap_or(ServerStatus::Active),
             eras: None,
             sensitive: patch.sensitive.unwrap_or_default(),
+            labels: patch.labels.unwrap_or_default(),
             icon: patch.icon.filter(|icon| !icon.is_empty()),
             catalog_entry: patch.catalog_entry,
             admins: patch.admins.unwrap_or_default(),
@@ -237,6 +244,7 @@ impl UpdateServer {
             ("status", self.status.is_some()),
             ("catalog_entry", self.catalog_entry.is_some()),
             ("sensitive=false", self.sensitive == Some(false)),
+            ("labels", self.labels.is_some()),
             ("admins", self.admins.is_some()),
         ];
         match others.into_iter().find(|(_, given)| *given) {
@@ -283,6 +291,7 @@ fn patched(server: &Server, patch: &ServerPatch) -> Server {
         icon: none_if_empty(&patch.icon, &server.icon),
         catalog_entry: none_if_empty(&patch.catalog_entry, &server.catalog_entry),
         sensitive: patch.sensitive.unwrap_or(server.sensitive),
+        labels: patch.labels.clone().unwrap_or_else(|| server.labels.clone()),
         admins: patch.admins.clone().unwrap_or_else(|| server.admins.clone()),
         ..server.clone()
     }
@@ -306,6 +315,7 @@ fn fields(run: &Run<'_>, server: &Server) -> Map<String, Value> {
         ("icon", json!(server.icon.as_deref().map(icon_shown))),
         ("catalog_entry", json!(server.catalog_entry)),
         ("sensitive", json!(server.sensitive)),
+        ("labels", json!(server.labels)),
         ("admins", json!(emails(run, &admins))),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -233,6 +233,7 @@ impl House {
             status: None,
             icon: None,
             sensitive: None,
+            labels: None,
             admins: Some(vec![format!("{name}@example.com")]),
         };
         let state = DesiredState { servers: vec![server], ..DesiredState::default() };
@@ -275,6 +276,12 @@ impl House {
         let recorder = Recorder { trail, clock: &*self.clock, random: &random };
         let options = Options { prune: true, ..Options::default() };
         desired_state::apply(&self.a.store, &recorder, &desired, options).await.unwrap();
+    }
+
+    /// Makes these the organisation's settings of the scanners, on both replicas.
+    pub(super) async fn scanners(&self, settings: &str) {
+        self.apply(&format!("{STATE}\n[scanners]\n{settings}")).await;
+        self.later(0).await;
     }
 
     pub(super) fn caller(&self, name: &str) -> Caller {
@@ -409,6 +416,7 @@ async fn replica(
         upstreams: upstreams.clone(),
         fetch: Arc::clone(fetch),
         mail: mail.clone(),
+        scanner: None,
         clock: clock.clone(),
         random: Arc::new(SystemRandom::new()),
     };

@@ -43,7 +43,7 @@ async fn a_server_is_previewed_made_recorded_and_seen_everywhere() {
         "slug": "wiki", "title": "Wiki", "url": "https://wiki.example.com/mcp",
         "auth": {"mode": "header", "name": "Authorization", "value_env": "UPSTREAM_WIKI"},
         "icon": "data:image/png;base64,iVBORw0KGgo=", "sensitive": true,
-        "admins": ["DORA@example.com"]
+        "labels": ["private", "untrusted"], "admins": ["DORA@example.com"]
     });
     let version = house.version().await;
     for confirm in [json!({}), json!({"confirm": false})] {
@@ -78,6 +78,7 @@ async fn a_server_is_previewed_made_recorded_and_seen_everywhere() {
         )
     );
     assert_eq!((&detail["sensitive"], &detail["tool_count"]), (&json!(true), &json!(0)));
+    assert_eq!(detail["labels"], json!(["untrusted", "private"]));
     let rows = house.all_rows(&EventFilter::default()).await;
     let row = rows.iter().find(|row| row.action_type == "server_created").unwrap();
     assert_eq!(row.actor_email.as_deref(), Some("it@example.com"));
@@ -108,6 +109,7 @@ async fn a_server_is_previewed_made_recorded_and_seen_everywhere() {
         json!({"auth": {"mode": "none"}}),
         json!({"admins": []}),
         json!({"sensitive": false}),
+        json!({"labels": []}),
         json!({"catalog_entry": ""}),
     ] {
         let arguments = with(&json!({"server_id": "wiki", "confirm": true}), &field);
@@ -224,6 +226,11 @@ async fn bad_input_names_the_field_and_changes_nothing() {
             "auth.client_secret_env: expected a variable",
         ),
         (json!({"colour": "red"}), "unknown field `colour`"),
+        (
+            json!({"labels": ["private", "secret"]}),
+            "labels.1: expected untrusted, private or outward",
+        ),
+        (json!({"labels": "private"}), "invalid type: string"),
         (json!({"sensitive": "true"}), "invalid type: string"),
         (json!({"confirm": "true"}), "invalid type: string"),
         (json!({"confirm": 1}), "invalid type: integer"),

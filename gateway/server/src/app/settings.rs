@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway_core::Clock;
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_governance::{
-    GovernanceSettings, Issuer, Mail, OauthSettings, Provider, Random, ServerSettings,
-    SignInSettings, WebhookSettings, WrappingKeys,
+    FlowSettings, GovernanceSettings, Issuer, Mail, OauthSettings, Provider, Random, Scanner,
+    ServerSettings, SignInSettings, WebhookSettings, WrappingKeys,
 };
 use gateway_store::StoreSettings;
 use gateway_store::audit::TrailSettings;
@@ -17,7 +18,7 @@ use url::Url;
 use crate::config::{Config, Problem, read_catalog};
 use crate::proxy;
 use crate::proxy::plumbing::{Limits, Listen, TlsFiles};
-use crate::upstream::{Guard, LegSettings, MailLeg, MailSettings};
+use crate::upstream::{Guard, LegSettings, MailLeg, MailSettings, ScannerLeg, ScannerSettings};
 
 pub(crate) fn store(config: &Config) -> StoreSettings {
     let database = &config.database;
@@ -101,6 +102,11 @@ pub(super) fn governance(
         refresh: config.catalogue.refresh,
         max_age: config.catalogue.max_age,
         confirmation_lifetime: config.confirm.expires,
+        flow: FlowSettings {
+            enabled: config.flow_rule.enabled,
+            // Bounded by validation.
+            window: config.flow_rule.window.try_into().unwrap_or(time::Duration::HOUR),
+        },
         vault,
         oauth: oauth(config),
         ..GovernanceSettings::new(root, public_url.clone())
@@ -178,6 +184,18 @@ pub(super) fn mail(config: &Config, guard: &Arc<Guard>) -> Option<Arc<dyn Mail>>
         own_name: public_name.to_owned(),
     };
     Some(Arc::new(MailLeg::new(Arc::clone(guard), settings)))
+}
+
+/// The way to the organisation's own scanner, if one is configured.
+pub(super) fn scanner(config: &Config, guard: &Arc<Guard>) -> Option<Arc<dyn Scanner>> {
+    let scanner = &config.scanner;
+    let settings = ScannerSettings {
+        url: scanner.url.clone()?,
+        token: scanner.token.clone(),
+        deadline: Duration::from_millis(scanner.deadline_ms.into()),
+        concurrency: scanner.concurrency as usize,
+    };
+    Some(Arc::new(ScannerLeg::new(Arc::clone(guard), settings)))
 }
 
 pub(super) fn proxy(config: &Config) -> proxy::Settings {

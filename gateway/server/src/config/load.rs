@@ -157,9 +157,10 @@ impl Loading<'_> {
 
     /// Reads the files that `*_file` keys of secrets name.
     fn read_secrets(&mut self) {
-        let Config { database, telemetry, sign_in, scim, notices, .. } = &mut self.config;
+        let Config { database, telemetry, sign_in, scim, notices, scanner, .. } = &mut self.config;
         let mut pairs: Vec<(String, &mut Option<SecretString>, &Option<PathBuf>)> = vec![
             ("scim.token".into(), &mut scim.token, &scim.token_file),
+            ("scanner.token".into(), &mut scanner.token, &scanner.token_file),
             (
                 "notices.webhook_secret".into(),
                 &mut notices.webhook_secret,

@@ -17,8 +17,8 @@ mod validate;
 pub use gateway_core::located::Problem;
 pub use root_key::{make_root_key, read_root_key, read_vault_keys};
 pub use sections::{
-    AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, Identity, Issuer, Keys, Limits,
-    Log, Notices, Oauth, Provider, Scim, Server, Servers, SignIn, Telemetry,
+    AssertionIssuer, Audit, Catalogue, Confirm, Database, Egress, FlowRule, Identity, Issuer, Keys,
+    Limits, Log, Notices, Oauth, Provider, Scanner, Scim, Server, Servers, SignIn, Telemetry,
 };
 pub use setting::{Format, Size, SmtpTls};
 
@@ -47,6 +47,10 @@ pub struct Config {
     pub audit: Audit,
     /// `[confirm]`
     pub confirm: Confirm,
+    /// `[flow_rule]`
+    pub flow_rule: FlowRule,
+    /// `[scanner]`
+    pub scanner: Scanner,
     /// `[notices]`
     pub notices: Notices,
     /// `[catalogue]`
@@ -66,7 +70,7 @@ macro_rules! each_section {
     ($each:ident) => {
         $each!(
             server, database, egress, keys, identity, sign_in, oauth, scim, audit, confirm,
-            notices, catalogue, servers, limits, telemetry, log
+            flow_rule, scanner, notices, catalogue, servers, limits, telemetry, log
         )
     };
 }

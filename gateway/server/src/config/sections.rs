@@ -265,6 +265,34 @@ section! {
 }
 
 section! {
+    /// Calls that would carry data out: whoever has read from a server labelled untrusted and from one labelled private
+    /// must agree before a server labelled outward is called. Without labels nothing happens.
+    pub struct FlowRule {
+        /// Off: labels are for policies only.
+        enabled: bool = true;
+        /// How long what was read counts, on all replicas; at most 7d.
+        window: Duration = 3600 * SECOND;
+    }
+}
+
+section! {
+    /// A scanner of the organisation's own, asked about what flows besides the built-in one where the scanner settings
+    /// say so. README.md has the JSON.
+    pub struct Scanner {
+        /// Gets a POST for each message, at an address that egress lets through. Absent: there is none.
+        url: Option<Url> = None, like "\"https://scanner.example.com/v1/scan\"";
+        /// Sent as a bearer token.
+        token: Option<SecretString> = None, like "\"...\"";
+        /// A file that holds the token.
+        token_file: Option<PathBuf> = None, like "\"/run/secrets/scanner\"";
+        /// How long an answer may take, in milliseconds; 10 to 30000.
+        deadline_ms: u32 = 500;
+        /// Messages that are asked about at a time; for more it counts as not there.
+        concurrency: u32 = 64;
+    }
+}
+
+section! {
     /// The snapshot of servers, people and policies that decisions are made on.
     pub struct Catalogue {
         /// Changes arrive at once by NOTIFY; this is how often the gateway looks besides.

@@ -130,6 +130,16 @@ fn every_flaw_is_refused_with_file_line_and_key() {
             "gateway.toml:3: duplicate key",
         ),
         ("[server\n", "gateway.toml:1: "),
+        (
+            "[flow_rule]\nwindow = \"0s\"",
+            "gateway.toml:2: flow_rule.window: expected more than zero",
+        ),
+        ("[flow_rule]\nwindow = \"8d\"", "gateway.toml:2: flow_rule.window: expected"),
+        ("[scanner]\nurl = \"ftp://x/\"", "gateway.toml:2: scanner.url: expected an http or https"),
+        ("[scanner]\nurl = \"http://u:p@x/\"", "gateway.toml:2: scanner.url: expected no user"),
+        ("[scanner]\ntoken = \"a b\"", "gateway.toml:2: scanner.token: expected printable ASCII"),
+        ("[scanner]\ndeadline_ms = 5", "gateway.toml:2: scanner.deadline_ms: expected 10 to 30000"),
+        ("[scanner]\nconcurrency = 0", "gateway.toml:2: scanner.concurrency: expected at least 1"),
         ("[scim]\ntoken = \"short\"", "gateway.toml:2: scim.token: expected at least 32 random"),
         (
             "[scim]\ntoken = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",

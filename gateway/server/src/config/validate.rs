@@ -6,7 +6,7 @@ use gateway_core::located::Problem;
 use secrecy::ExposeSecret;
 
 use super::load::Places;
-use super::{AssertionIssuer, Config, Issuer, Notices, Provider, SmtpTls};
+use super::{AssertionIssuer, Config, Issuer, Notices, Provider, Scanner, SmtpTls};
 
 pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     let mut wrong: Vec<(String, String)> = Vec::new();
@@ -104,7 +104,35 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     for (key, message) in notice_problems(&config.notices) {
         refuse(key, message);
     }
+    for (key, message) in scanner_problems(&config.scanner) {
+        refuse(key, message);
+    }
+    if config.flow_rule.window > Duration::from_secs(7 * 86_400) {
+        refuse("flow_rule.window", "expected at most 7d");
+    }
     wrong.into_iter().map(|(key, message)| problem(places, key, message)).collect()
+}
+
+fn scanner_problems(scanner: &Scanner) -> Vec<(&'static str, &'static str)> {
+    let mut wrong = Vec::new();
+    let mut refuse = |is: bool, key, message| {
+        if is {
+            wrong.push((key, message));
+        }
+    };
+    let url = scanner.url.as_ref();
+    let named = |url: &url::Url| !url.username().is_empty() || url.password().is_some();
+    refuse(url.is_some_and(named), "scanner.url", "expected no user and no password in it");
+    let legal = |token: &secrecy::SecretString| {
+        let text = token.expose_secret();
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let token = scanner.token.as_ref();
+    refuse(!token.is_none_or(legal), "scanner.token", "expected printable ASCII, no spaces");
+    let fits = (10..=30_000).contains(&scanner.deadline_ms);
+    refuse(!fits, "scanner.deadline_ms", "expected 10 to 30000");
+    refuse(scanner.concurrency == 0, "scanner.concurrency", "expected at least 1");
+    wrong
 }
 
 fn notice_problems(notices: &Notices) -> Vec<(&'static str, &'static str)> {
@@ -160,7 +188,7 @@ fn problem(places: &Places, key: String, message: String) -> Problem {
     Problem { key, ..at_array }
 }
 
-fn positive(config: &Config) -> [(&'static str, Duration); 19] {
+fn positive(config: &Config) -> [(&'static str, Duration); 20] {
     [
         ("server.body_timeout", config.server.body_timeout),
         ("server.drain", config.server.drain),
@@ -172,6 +200,7 @@ fn positive(config: &Config) -> [(&'static str, Duration); 19] {
         ("oauth.code", config.oauth.code),
         ("audit.deadline", config.audit.deadline),
         ("confirm.expires", config.confirm.expires),
+        ("flow_rule.window", config.flow_rule.window),
         ("catalogue.poll", config.catalogue.poll),
         ("catalogue.max_age", config.catalogue.max_age),
         ("catalogue.refresh", config.catalogue.refresh),

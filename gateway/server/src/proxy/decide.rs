@@ -1,6 +1,6 @@
 //! May it pass? Policy decides on body values, and only this file makes a [`Permitted`].
 
-use gateway_core::decision::{Denial, Target, Verdict};
+use gateway_core::decision::{Denial, FLOW_RULE, Target, Verdict};
 use gateway_core::ids::{ConfirmationId, PolicyId};
 use gateway_core::json::Json;
 use gateway_core::mcp::{MessageKind, Method};
@@ -173,7 +173,16 @@ async fn decided(
     target: Target<'_>,
     proxy: &Proxy,
 ) -> Result<Permitted, Refusal> {
-    match ask(&routed, target, false, proxy) {
+    let verdict = match with_flow(&routed, ask(&routed, target, false, proxy), proxy).await {
+        Ok(verdict) => verdict,
+        Err(detail) => return Err(Refusal::of_routed(routed, Reason::AuditUnavailable, detail)),
+    };
+    if let (Verdict::Allow { .. } | Verdict::Confirm(_), Some(reason)) =
+        (&verdict, held_back(&routed, target, proxy))
+    {
+        return Err(unapproved(routed, reason));
+    }
+    match verdict {
         Verdict::Allow { policies } => match confirm::carried(&routed, target, proxy) {
             Ok(strip) => Ok(pass(routed, &policies, None, strip)),
             Err(detail) => Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, detail)),
@@ -184,26 +193,46 @@ async fn decided(
             if let Some(unconnected) = Box::pin(connect::lacking(&routed, proxy)).await {
                 return Err(connect::refuse(routed, unconnected));
             }
-            let shown = match scan::before_asking(&mut routed, proxy) {
+            let flow = demand.policies.contains(&FLOW_RULE).then_some(FLOW_RULE);
+            let shown = match Box::pin(scan::before_asking(&mut routed, proxy)).await {
                 Ok(shown) => shown,
                 Err(blocked) => return Err(blocked.refuse(routed)),
             };
             // Rare, and large: off the common path's stack.
             let question = confirm::Question { demand, shown };
             let agreed = Box::pin(confirm::obtain(routed, target, question, proxy)).await?;
-            after_agreement(agreed, target, proxy)
+            after_agreement(agreed, flow, target, proxy)
         }
+    }
+}
+
+/// What policy lets pass the flow rule may still ask about. An error: nobody knows what was read before.
+async fn with_flow(routed: &Routed, verdict: Verdict, proxy: &Proxy) -> Result<Verdict, String> {
+    let flow = proxy.governance.flow();
+    if matches!(verdict, Verdict::Deny(_)) || !flow.concerns(&routed.server) {
+        return Ok(verdict);
+    }
+    let caller = &routed.understood.identified.caller;
+    match Box::pin(flow.demand(&routed.snapshot, caller, &routed.server)).await {
+        Ok(None) => Ok(verdict),
+        Ok(Some(demand)) => Ok(verdict.and(Verdict::Confirm(demand))),
+        Err(error) => Err(format!("flow rule: {error}")),
     }
 }
 
 /// What people agreed to is decided once more: a policy may have changed meanwhile.
 fn after_agreement(
     agreed: Agreed,
+    flow: Option<PolicyId>,
     target: Target<'_>,
     proxy: &Proxy,
 ) -> Result<Permitted, Refusal> {
+    if let Some(reason) = held_back(&agreed.routed, target, proxy) {
+        return Err(unapproved(agreed.routed, reason));
+    }
     match ask(&agreed.routed, target, true, proxy) {
-        Verdict::Allow { policies } => {
+        Verdict::Allow { mut policies } => {
+            policies.extend(flow);
             Ok(pass(agreed.routed, &policies, Some(agreed.confirmation), agreed.carried))
         }
         Verdict::Deny(denial) => Err(deny(agreed.routed, denial)),
@@ -216,6 +245,19 @@ fn after_agreement(
             Err(deny(agreed.routed, denial))
         }
     }
+}
+
+/// Why a tool that policies allow is held back: its definition, as it was last seen, was not approved or is blocked.
+/// What counts is now, not when the exchange began: people may have taken their time to agree.
+fn held_back(routed: &Routed, target: Target<'_>, proxy: &Proxy) -> Option<Reason> {
+    let Target::Tool(tool) = target else { return None };
+    let now = proxy.governance.snapshot();
+    let server = now.server_by_id(routed.server.id).unwrap_or(&routed.server);
+    proxy.governance.tool_list().standing(&now, server, tool).refusal()
+}
+
+fn unapproved(routed: Routed, reason: Reason) -> Refusal {
+    Refusal::of_routed(routed, reason, "by the tool's definition as it was last seen".into())
 }
 
 fn pass(

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target};
-use gateway_core::json::{Json, JsonError};
+use gateway_core::json::{Json, JsonError, write_string};
 use gateway_core::mcp::headers::SESSION_ID;
 use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
 use gateway_core::scan::Guard;
 use gateway_core::server::Server;
+use gateway_governance::tool_list::{DefinitionKind, Shown};
 use gateway_governance::{Governance, Snapshot};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -20,9 +21,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use super::Proxy;
 use super::forward::Replied;
 use super::listing::Trim;
+use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::screen::{Screen, Seen};
-use super::session::Session;
+use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
 use super::whole::Answer;
@@ -46,47 +48,78 @@ pub(super) struct View {
     pub(super) private: bool,
     /// The answer says what the server is: instructions and the like.
     pub(super) introduces: bool,
+    /// Its status says that the request failed.
+    pub(super) failed: bool,
     pub(super) tasks: Arc<TaskIds>,
     /// The answer may name tasks, whose ids are sealed before the client sees them.
     pub(super) names_tasks: bool,
     /// Reads what the server sends.
     pub(super) screen: Screen,
+    /// Asks the organisation's own scanner about it.
+    pub(super) outside: Outside,
+    /// Ends the legacy session that the request came in.
+    pub(super) session: Option<Ender>,
 }
 
 impl View {
     /// True when the gateway may have to change the answer.
     fn adapts(&self) -> bool {
-        self.listing.is_some() || self.private || self.introduces || self.names_tasks
+        self.is_trimmed() || self.names_tasks
     }
 
     /// Reads a body. An error: it has no one reading.
-    pub(super) fn read(&self, essence: &str, body: &[u8]) -> Result<Seen, String> {
+    pub(super) fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
         let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
         if self.screen.is_off() {
             return Ok(self.screen.message(text));
         }
         match Json::parse(body) {
-            Ok(_) => Ok(self.message(text)),
+            Ok(_) => Ok(self.message(text, told)),
             Err(_) if text.trim().is_empty() => Ok(self.screen.text("", "")),
             Err(error) if essence.ends_with("json") => Err(not_strict(&error)),
-            Err(_) => Ok(self.screen.text(text, "")),
+            Err(_) => Ok(self.screen.text_told(text, "", told)),
         }
     }
 
     /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
     /// to it.
-    pub(super) fn message(&self, text: &str) -> Seen {
-        let left: Vec<&str> = match self.listing {
-            Some(listing) => vec![listing.member()],
-            None if self.introduces => vec!["instructions", "serverInfo", "_meta"],
-            None => return self.screen.message(text),
-        };
-        self.screen.message_around(text, &left)
+    pub(super) fn message(&self, text: &str, told: Told) -> Seen {
+        match self.listing {
+            Some(listing) => self.screen.message_around(text, &[listing.member()]),
+            None if self.introduces => {
+                self.screen.message_around(text, &["instructions", "serverInfo", "_meta"])
+            }
+            None => self.screen.message_told(text, told),
+        }
+    }
+
+    /// Whether the organisation's own scanner is asked about a message; `text` was checked before. About definitions it
+    /// is asked elsewhere.
+    pub(super) fn asks_outside(&self, text: &str) -> bool {
+        self.listing.is_none() && !self.introduces && self.screen.asks_outside(text)
+    }
+
+    /// What it says of a body, whatever that is.
+    pub(super) async fn ask_outside(&self, body: &[u8]) -> Told {
+        let Ok(text) = std::str::from_utf8(body) else { return Told::default() };
+        if text.trim().is_empty() || !self.asks_outside(text) {
+            return Told::default();
+        }
+        if Json::parse(body).is_ok() {
+            return self.outside.ask(text).await;
+        }
+        let mut quoted = String::with_capacity(text.len() + 2);
+        write_string(text, &mut quoted);
+        self.outside.ask(&quoted).await
     }
 
     /// The message as the caller may see it; `None` when it stays as it is.
     pub(super) fn adapt(&self, text: &str) -> Result<Option<String>, String> {
-        let trimmed = if self.listing.is_some() || self.private { self.trim(text)? } else { None };
+        let trimmed = match self.trim_whole(text) {
+            // What says that it failed may say it in any form; what a client could read as a listing is none then.
+            Err(_) if self.failed && Json::parse(text.as_bytes()).is_err() => None,
+            trimmed => trimmed?,
+        };
         if !self.names_tasks {
             return Ok(trimmed);
         }
@@ -94,33 +127,60 @@ impl View {
         Ok(sealed.or(trimmed))
     }
 
+    fn trim_whole(&self, text: &str) -> Result<Option<String>, String> {
+        if self.is_trimmed() { self.trim(text) } else { Ok(None) }
+    }
+
+    /// True where an answer may have to be trimmed.
+    fn is_trimmed(&self) -> bool {
+        self.listing.is_some() || self.private || self.introduces
+    }
+
     /// The message with its task ids sealed; `None` when it names none.
     pub(super) fn seal_tasks(&self, text: &str) -> Option<String> {
         self.tasks.seal_in(self.server.id, &self.caller, text)
     }
 
-    /// The message with everything that the caller may not use cut out; `None` when it stays as it is.
+    /// The message with everything that the caller may not use or see cut out; `None` when it stays as it is.
     pub(super) fn trim(&self, text: &str) -> Result<Option<String>, String> {
-        let Some(listing) = self.listing else {
-            let keep = |_: &str| true;
-            let trim = Trim { listing: None, private: self.private, keep: &keep };
-            return trim.apply(text).map_err(|e| e.to_string());
-        };
-        let caller = &self.caller;
-        let keep = |name: &str| {
-            let target = match listing {
-                Listing::Tools => Target::Tool(name),
-                Listing::Resources | Listing::ResourceTemplates => Target::Resource(name),
-                Listing::Prompts => Target::Prompt(name),
-            };
-            let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
-            if listing == Listing::Tools && self.server.tool(name).is_none() {
-                self.governance.suspect(self.server.id, &self.caller);
+        // As old as the exchange, while an approval or a change counts at once.
+        let now = self.governance.snapshot();
+        let server = now.server_by_id(self.server.id).unwrap_or(&self.server);
+        let guard = self.governance.tool_list();
+        let keep = |name: &str, raw: &str| match self.listing {
+            Some(listing) if self.is_listed(listing, name) => {
+                guard.item(&now, server, kind(listing), (name, raw))
             }
-            self.governance.listed(snapshot, caller, &self.server, target, circumstances)
+            Some(_) | None => Shown::Cut,
         };
-        let trim = Trim { listing: Some(listing), private: self.private, keep: &keep };
+        let said = |name: &'static str, raw: &str| guard.said(&now, server, name, raw);
+        let said: Option<&dyn Fn(&'static str, &str) -> Shown> =
+            if self.introduces { Some(&said) } else { None };
+        let trim = Trim { listing: self.listing, private: self.private, keep: &keep, said };
         trim.apply(text).map_err(|e| e.to_string())
+    }
+
+    /// Whether policies let the caller see the item of that name.
+    fn is_listed(&self, listing: Listing, name: &str) -> bool {
+        let target = match listing {
+            Listing::Tools => Target::Tool(name),
+            Listing::Resources | Listing::ResourceTemplates => Target::Resource(name),
+            Listing::Prompts => Target::Prompt(name),
+        };
+        let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
+        if listing == Listing::Tools && self.server.tool(name).is_none() {
+            self.governance.suspect(self.server.id, &self.caller);
+        }
+        self.governance.listed(snapshot, &self.caller, &self.server, target, circumstances)
+    }
+}
+
+fn kind(listing: Listing) -> DefinitionKind {
+    match listing {
+        Listing::Tools => DefinitionKind::Tool,
+        Listing::Resources => DefinitionKind::Resource,
+        Listing::ResourceTemplates => DefinitionKind::ResourceTemplate,
+        Listing::Prompts => DefinitionKind::Prompt,
     }
 }
 
@@ -141,7 +201,7 @@ pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refu
         let relay = Relay::events(routed, body, view, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
     }
-    let adapts = parts.status.is_success() && view.adapts();
+    let adapts = view.adapts();
     if let Some(waiver) = view.screen.waiver().filter(|_| !adapts) {
         let relay = Relay::whole(routed, body, view, waiver, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
@@ -253,9 +313,12 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         listing,
         private: era == Era::Modern && (listing.is_some() || method == Some(Method::Discover)),
         introduces: matches!(method, Some(Method::Initialize | Method::Discover)),
+        failed: !replied.response.status().is_success(),
         tasks: proxy.tasks.clone(),
         names_tasks: method == Some(Method::Task)
             || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),
         screen: Screen::of(routed, Guard::ToolCall, proxy),
+        outside: Outside::of(routed, Guard::ToolCall, proxy),
+        session: routed.session.as_ref().map(|session| session.ender(proxy)),
     }
 }

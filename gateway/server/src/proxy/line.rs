@@ -36,7 +36,7 @@ impl Proxy {
         }
         let permitted = decide::permit(routed, self).await?;
         let counted = limit::count(permitted, self).await?;
-        let scanned = scan::request(counted, self)?;
+        let scanned = scan::request(counted, self).await?;
         let recorded = intent::record(scanned, self).await?;
         let replied = forward::send(recorded, self).await?;
         filter::reply(replied, self).await

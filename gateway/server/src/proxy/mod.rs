@@ -15,6 +15,7 @@ mod line;
 mod listing;
 mod outcome;
 mod outgoing;
+mod outside;
 mod parse;
 pub mod plumbing;
 mod receipt;

@@ -13,7 +13,7 @@ use gateway_governance::Snapshot;
 
 use super::parse::{Ask, Understood};
 use super::refusal::Refusal;
-use super::session::{self, Session};
+use super::session::Session;
 use super::{Proxy, connect};
 
 /// A request whose server is known and up.
@@ -44,7 +44,7 @@ pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<R
         // Else it stays as it was asked for: an id is not turned into a name.
         subject.server_slug = Some(server.slug.to_string());
     }
-    let session = match open_session(&understood, &server, proxy) {
+    let session = match open_session(&understood, (&snapshot, &server), proxy) {
         Ok(session) => session,
         // Nor does a session tell whether there is a server.
         Err(_) if !enters => None,
@@ -65,7 +65,7 @@ pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<R
 /// The session that the request names, if it names one.
 fn open_session(
     understood: &Understood,
-    server: &Server,
+    (snapshot, server): (&Snapshot, &Server),
     proxy: &Proxy,
 ) -> Result<Option<Session>, (Reason, String)> {
     let headers = &understood.identified.received.headers;
@@ -82,9 +82,12 @@ fn open_session(
     let now = proxy.governance.clock().now();
     let caller = &understood.identified.caller;
     let handle = handle.to_str().unwrap_or_default();
-    Session::open(&proxy.sessions, handle, server.id, caller, now)
-        .map(Some)
-        .map_err(|error| (Reason::SessionUnknown, error.to_string()))
+    let session = Session::open(&proxy.sessions, handle, server.id, caller, now)
+        .map_err(|error| (Reason::SessionUnknown, error.to_string()))?;
+    if snapshot.is_ended(&session.hash) {
+        return Err((Reason::SessionUnknown, "the session was ended".into()));
+    }
+    Ok(Some(session))
 }
 
 /// Completes the picture: what the client is, how the call reached us.
@@ -100,10 +103,7 @@ fn describe(
     let subject = &mut received.receipt.subject;
     subject.client_name.clone_from(&client.name);
     subject.client_version.clone_from(&client.version);
-    if session.is_some() {
-        let handle = received.headers.get(SESSION_ID).and_then(|v| v.to_str().ok());
-        subject.session = handle.map(session::short_name);
-    }
+    subject.session = session.as_ref().map(Session::short_name);
     let circumstances = Circumstances {
         client: client.name.clone().unwrap_or_default(),
         ip: received.peer,

@@ -20,6 +20,7 @@ use super::Proxy;
 use super::decide::Permitted;
 use super::limit::Counted;
 use super::outgoing;
+use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Screen, Seen};
@@ -54,30 +55,61 @@ impl Scanned {
 }
 
 /// Reads what is to leave.
-pub(super) fn request(counted: Counted, proxy: &Proxy) -> Result<Scanned, Refusal> {
+pub(super) async fn request(counted: Counted, proxy: &Proxy) -> Result<Scanned, Refusal> {
     let mut permitted = counted.into_inner();
     let body = outgoing::body(&permitted);
     let screen = Screen::of(&permitted.routed, Guard::ToolIntent, proxy);
-    let seen = screen.message(text(&body));
+    let told = ask_outside(&permitted.routed, &screen, text(&body), proxy).await;
+    let seen = screen.message_told(text(&body), told);
     let mut seen = forwarded(&permitted.routed, &screen).fold(seen, Seen::and);
     note(&mut permitted.routed, text(&body), &seen, proxy);
     match clear(&permitted.routed, &mut seen, body) {
         Ok(body) => Ok(Scanned { permitted, body }),
-        Err(blocked) => Err(blocked.refuse(permitted.routed)),
+        Err(blocked) => {
+            end_session(&permitted.routed, &screen, &blocked, proxy).await;
+            Err(blocked.refuse(permitted.routed))
+        }
+    }
+}
+
+/// What the organisation's own scanner says, where it is asked.
+async fn ask_outside(routed: &Routed, screen: &Screen, text: &str, proxy: &Proxy) -> Told {
+    if routed.understood.call().is_none() || !screen.asks_outside(text) {
+        return Told::default();
+    }
+    Box::pin(Outside::of(routed, Guard::ToolIntent, proxy).ask(text)).await
+}
+
+/// A block may end the session; a modern caller has none.
+pub(super) async fn end_session(
+    routed: &Routed,
+    screen: &Screen,
+    blocked: &Blocked,
+    proxy: &Proxy,
+) {
+    if let Some(session) = routed.session.as_ref().filter(|_| screen.ends_session(blocked)) {
+        Box::pin(session.ender(proxy).end()).await;
     }
 }
 
 /// Reads a call that people have to agree to before they are asked. Gives the arguments as people and the trail may
 /// see them.
-pub(super) fn before_asking(routed: &mut Routed, proxy: &Proxy) -> Result<Option<String>, Blocked> {
+pub(super) async fn before_asking(
+    routed: &mut Routed,
+    proxy: &Proxy,
+) -> Result<Option<String>, Blocked> {
     let screen = Screen::of(routed, Guard::ToolIntent, proxy);
     let body = routed.understood.identified.received.body.clone();
     let text = text(&body);
     // It has not been taken out yet.
-    let seen = screen.message_but(text, &ours(text));
+    let told = ask_outside(routed, &screen, text, proxy).await;
+    let seen = screen.message_but(text, &ours(text), told);
     let mut seen = forwarded(routed, &screen).fold(seen, Seen::and);
     note(routed, text, &seen, proxy);
-    clear(routed, &mut seen, body.clone())?;
+    if let Err(blocked) = clear(routed, &mut seen, body.clone()) {
+        end_session(routed, &screen, &blocked, proxy).await;
+        return Err(blocked);
+    }
     let arguments = routed.understood.arguments();
     let part = arguments.and_then(|arguments| arguments.span_in(text));
     // What was too long to be read is shown as it is: nobody agrees to what they cannot see.

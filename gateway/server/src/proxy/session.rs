@@ -2,13 +2,18 @@
 //! the client said of itself. It is sealed for one server and one principal, so any replica can open it,
 //! nobody else's works, and nothing is stored.
 
+use std::sync::Arc;
+
 use gateway_core::Timestamp;
 use gateway_core::caller::Caller;
 use gateway_core::ids::ServerId;
 use gateway_core::mcp::Client;
 use gateway_core::seal::{NotSealed, Sealer};
+use gateway_governance::Governance;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
+
+use super::Proxy;
 
 /// What a session handle holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +32,9 @@ pub(super) struct Session {
     elicitation: bool,
     #[serde(rename = "p", default)]
     elicitation_url: bool,
+    /// SHA-256 of the handle; of one that was opened.
+    #[serde(skip)]
+    pub(super) hash: [u8; 32],
 }
 
 impl Session {
@@ -39,7 +47,23 @@ impl Session {
             client_version: client.version.clone(),
             elicitation: client.elicitation,
             elicitation_url: client.elicitation_url,
+            hash: [0; 32],
         }
+    }
+
+    /// What it takes to end it before its time.
+    pub(super) fn ender(&self, proxy: &Proxy) -> Ender {
+        let until = Timestamp::from_unix_timestamp(self.expires);
+        Ender {
+            governance: proxy.governance.clone(),
+            hash: self.hash,
+            until: until.unwrap_or(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    /// A short name of it for audit rows, which does not let anybody use it.
+    pub(super) fn short_name(&self) -> String {
+        self.hash.iter().take(8).map(|b| format!("{b:02x}")).collect()
     }
 
     /// The client as `initialize` described it.
@@ -73,8 +97,26 @@ impl Session {
         now: Timestamp,
     ) -> Result<Session, NotSealed> {
         let plain = sealer.open(&context(server, caller), handle)?;
-        let session: Session = serde_json::from_slice(&plain).map_err(|_| NotSealed)?;
+        let mut session: Session = serde_json::from_slice(&plain).map_err(|_| NotSealed)?;
+        session.hash.copy_from_slice(digest(&SHA256, handle.as_bytes()).as_ref());
         if session.expires <= now.unix_timestamp() { Err(NotSealed) } else { Ok(session) }
+    }
+}
+
+/// Ends a session on every replica.
+#[derive(Clone)]
+pub(super) struct Ender {
+    governance: Arc<Governance>,
+    pub(super) hash: [u8; 32],
+    until: Timestamp,
+}
+
+impl Ender {
+    /// Ends it. What it was ended for is over anyway, should this fail.
+    pub(super) async fn end(&self) {
+        if let Err(error) = self.governance.end_session(&self.hash, self.until).await {
+            tracing::error!(%error, "a session could not be ended after a block");
+        }
     }
 }
 
@@ -82,18 +124,11 @@ fn context(server: ServerId, caller: &Caller) -> Vec<u8> {
     [&server.0.as_bytes()[..], &caller.binding()].concat()
 }
 
-/// A short name of a handle for audit rows, which does not let anybody use it.
-pub(super) fn short_name(handle: &str) -> String {
-    let hash = digest(&SHA256, handle.as_bytes());
-    hash.as_ref().iter().take(8).map(|b| format!("{b:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use gateway_core::caller::{AuthMethod, PrincipalKind, User};
     use gateway_core::ids::UserId;
-    use std::sync::Arc;
     use uuid::Uuid;
 
     fn person(n: u128) -> Caller {

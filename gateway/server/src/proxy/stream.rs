@@ -24,6 +24,7 @@ use tokio::time::{Instant, Interval, Sleep};
 use super::Proxy;
 use super::filter::{View, not_strict};
 use super::outcome::{Record, ending};
+use super::outside::Told;
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Seen, Waiver};
 use super::shown::Shown;
@@ -40,7 +41,17 @@ pub(super) struct Relay {
     watch: Watch,
     record: Record,
     ready: VecDeque<Cleared>,
+    /// The event that the organisation's own scanner is being asked about: nothing goes on before it.
+    asking: Option<Asking>,
+    /// The upstream's body is over.
+    over: bool,
     done: bool,
+}
+
+/// A question about one event.
+struct Asking {
+    event: Bytes,
+    told: Pin<Box<dyn Future<Output = Told> + Send>>,
 }
 
 /// How the body is read.
@@ -127,6 +138,8 @@ impl Relay {
             },
             record: Record::of(routed, proxy),
             ready: VecDeque::new(),
+            asking: None,
+            over: false,
             done: false,
         }
     }
@@ -138,7 +151,12 @@ impl Relay {
         } else {
             self.pass(bytes);
         }
-        while !self.done {
+        self.drain()
+    }
+
+    /// Reads the events that are there, up to one about which somebody has to be asked.
+    fn drain(&mut self) -> Result<(), String> {
+        while !self.done && self.asking.is_none() {
             let Lane::Events(splitter) = &mut self.lane else { break };
             match splitter.next_event() {
                 Ok(Some(event)) => self.event(event)?,
@@ -169,7 +187,21 @@ impl Relay {
         }
         // A stream may live longer than the settings with which it began.
         self.view.screen.renew(&self.view.governance.snapshot(), self.view.server.id);
-        let mut seen = self.read(text, &data)?;
+        if Json::parse(data.as_bytes()).is_ok() && self.view.asks_outside(&data) {
+            let (outside, data) = (self.view.outside.clone(), data.into_owned());
+            let told = Box::pin(async move { outside.ask(&data).await });
+            self.asking = Some(Asking { event: event.clone(), told });
+            return Ok(());
+        }
+        self.told(event, Told::default())
+    }
+
+    /// Reads one event, with what the organisation's own scanner says of it.
+    fn told(&mut self, event: Bytes, told: Told) -> Result<(), String> {
+        let text = std::str::from_utf8(&event).map_err(|e| e.to_string())?;
+        let data = sse::data(text).unwrap_or_default();
+        let ending = ending(data.as_bytes());
+        let mut seen = self.read(text, &data, told)?;
         let came = match &data {
             Cow::Borrowed(data) => event.slice_ref(data.as_bytes()),
             Cow::Owned(joined) => Bytes::copy_from_slice(joined.as_bytes()),
@@ -194,19 +226,36 @@ impl Relay {
         Ok(())
     }
 
+    /// The organisation's own scanner has answered, or not.
+    fn answered(&mut self, told: Told) -> Result<(), String> {
+        let Some(asking) = self.asking.take() else { return Ok(()) };
+        self.told(asking.event, told)?;
+        self.drain()
+    }
+
     /// Reads an event: its data, and what else stands in it. An error: it has no one reading.
-    fn read(&self, event: &str, data: &str) -> Result<Seen, String> {
+    fn read(&self, event: &str, data: &str, told: Told) -> Result<Seen, String> {
         let screen = &self.view.screen;
         let beside = screen.text(&sse::beside_data(event), "");
         if data.trim().is_empty() || screen.is_off() {
             return Ok(beside);
         }
-        Json::parse(data.as_bytes()).map_err(|error| not_strict(&error))?;
-        Ok(self.view.message(data).and(beside))
+        match Json::parse(data.as_bytes()) {
+            Ok(_) => Ok(self.view.message(data, told).and(beside)),
+            // Clients take no message from it.
+            Err(_) if sse::kind(event).is_some() => Ok(screen.text(data, "").and(beside)),
+            Err(error) => Err(not_strict(&error)),
+        }
     }
 
     /// What a scanner has blocked does not go on.
     fn block(&mut self, data: &str, seen: &Seen, blocked: Blocked) {
+        if let Some(session) =
+            self.view.session.clone().filter(|_| self.view.screen.ends_session(&blocked))
+        {
+            // Nobody waits for it: the refusal goes out meanwhile, and whatever comes next in the session finds it over.
+            tokio::spawn(async move { session.end().await });
+        }
         let message = Json::parse(data.as_bytes()).ok();
         let member = |key| message.and_then(|message| message.get(key));
         let (asks, id) = (member("method").is_some(), member("id"));
@@ -267,7 +316,9 @@ impl Relay {
             let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
             text = trimmed.or(text);
         }
-        Ok(text)
+        let view = View { listing: None, introduces: true, ..self.view.clone() };
+        let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
+        Ok(trimmed.or(text))
     }
 
     /// Which deadline has passed, if any.
@@ -299,6 +350,10 @@ impl Relay {
             if !(still && enters) {
                 return Some((Reason::CredentialInvalid, "access was revoked"));
             }
+            let ended = self.view.session.as_ref().is_some_and(|s| snapshot.is_ended(&s.hash));
+            if ended {
+                return Some((Reason::SessionUnknown, "the session was ended"));
+            }
             if self.watch.draining.load(Ordering::Relaxed) {
                 return Some((Reason::ShuttingDown, "the gateway is shutting down"));
             }
@@ -318,6 +373,15 @@ impl Relay {
             self.ready.push_back(Cleared::ours(sse::message(&cancelled)));
         }
         self.finish(Some((reason, why.into())));
+    }
+
+    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    fn fail(&mut self, detail: &str) -> bool {
+        let told = self.record.fail(Reason::UpstreamInvalid, detail);
+        self.done |= told.is_some();
+        let waits = told.is_some();
+        self.ready.extend(told.map(|told| Cleared::ours(sse::message(&told))));
+        waits
     }
 
     /// The body is over; a reason says that it broke off.
@@ -345,12 +409,30 @@ impl http_body::Body for Relay {
             if relay.done {
                 return Poll::Ready(None);
             }
+            if let Some(asking) = &mut relay.asking {
+                let Poll::Ready(told) = asking.told.as_mut().poll(context) else {
+                    return Poll::Pending;
+                };
+                if let Err(detail) = relay.answered(told)
+                    && !relay.fail(&detail)
+                {
+                    relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
+                    return Poll::Ready(Some(Err(BodyError::new(detail))));
+                }
+                continue;
+            }
+            if relay.over {
+                relay.finish(None);
+                continue;
+            }
             match Pin::new(&mut relay.upstream).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let next = Instant::now() + relay.watch.idle_for;
                     relay.watch.idle.as_mut().reset(next);
                     let Ok(bytes) = frame.into_data() else { continue };
-                    if let Err(detail) = relay.take(bytes) {
+                    if let Err(detail) = relay.take(bytes)
+                        && !relay.fail(&detail)
+                    {
                         relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
                         return Poll::Ready(Some(Err(BodyError::new(detail))));
                     }
@@ -360,8 +442,12 @@ impl http_body::Body for Relay {
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => {
-                    let broken = relay.last_event().err();
-                    relay.finish(broken.map(|detail| (Reason::UpstreamInvalid, detail)));
+                    relay.over = true;
+                    if let Err(detail) = relay.last_event()
+                        && !relay.fail(&detail)
+                    {
+                        relay.finish(Some((Reason::UpstreamInvalid, detail)));
+                    }
                 }
                 Poll::Pending => {
                     if let Some((reason, why)) = relay.must_end(context) {

@@ -10,6 +10,7 @@ use super::filter::View;
 use super::outcome::Record;
 use super::refusal::Refusal;
 use super::resolve::Routed;
+use super::scan;
 use super::screen::{Cleared, Seen};
 use super::stream::{self, Relay};
 use super::{Proxy, Settings};
@@ -51,7 +52,8 @@ impl Answer {
             }
             Err((reason, detail)) => return Err(Refusal::of_routed(routed, reason, detail)),
         };
-        let mut seen = match view.read(&essence, &bytes) {
+        let told = Box::pin(view.ask_outside(&bytes)).await;
+        let mut seen = match view.read(&essence, &bytes, told) {
             Ok(seen) => seen,
             Err(detail) => {
                 return Err(Refusal::of_routed(routed, Reason::UpstreamInvalid, detail));
@@ -60,7 +62,10 @@ impl Answer {
         routed.understood.identified.received.receipt.found(&seen.findings);
         let cleared = match seen.clear(bytes.clone()) {
             Ok(cleared) => cleared,
-            Err(blocked) => return Err(blocked.refuse(routed)),
+            Err(blocked) => {
+                scan::end_session(&routed, &view.screen, &blocked, proxy).await;
+                return Err(blocked.refuse(routed));
+            }
         };
         let adapt = |text: &str| if adapts { view.adapt(text) } else { Ok(None) };
         let cleared = match cleared.adapted(adapt) {

@@ -204,18 +204,23 @@ impl Leg {
     }
 
     pub(super) fn client(&self) -> HttpClient {
-        Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(self.settings.pool_idle)
-            // Only requests that no connection has taken up are repeated.
-            .retry_canceled_requests(true)
-            .http1_max_buf_size(256 << 10)
-            .http2_max_header_list_size(64 << 10)
-            .http2_initial_stream_window_size(1 << 20)
-            .http2_initial_connection_window_size(4 << 20)
-            .build(self.connector.clone())
+        client(self.connector.clone(), self.settings.pool_idle)
     }
+}
+
+/// A pool of connections; one that nobody uses is kept so long.
+pub(super) fn client(connector: Connector, idle: Duration) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(idle)
+        // Only requests that no connection has taken up are repeated.
+        .retry_canceled_requests(true)
+        .http1_max_buf_size(256 << 10)
+        .http2_max_header_list_size(64 << 10)
+        .http2_initial_stream_window_size(1 << 20)
+        .http2_initial_connection_window_size(4 << 20)
+        .build(connector)
 }
 
 /// Mozilla's certificate authorities, ring as the only provider.

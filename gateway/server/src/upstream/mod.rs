@@ -2,7 +2,8 @@
 //!
 //! [`Leg::send`] takes one request to one server over a pooled HTTP client; [`connect`] resolves names and
 //! opens sockets, and asks [`Guard`] about every address at that moment. [`reader`] asks servers on the
-//! gateway's own account (eras, listings), [`fetch`] gets key sets, [`mail`] hands over letters. Knows nothing of policies or audit.
+//! gateway's own account (eras, listings), [`fetch`] gets key sets, [`mail`] hands over letters,
+//! [`scanner`] asks the organisation's own scanner. Knows nothing of policies or audit.
 
 mod address;
 mod connect;
@@ -11,6 +12,7 @@ mod fetch;
 mod leg;
 mod mail;
 mod reader;
+mod scanner;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -20,3 +22,4 @@ pub use connect::{Resolve, SystemResolver};
 pub use failure::LegError;
 pub use leg::{Leg, LegBody, LegSettings, Local};
 pub use mail::{MailLeg, MailSettings};
+pub use scanner::{ScannerLeg, ScannerSettings};

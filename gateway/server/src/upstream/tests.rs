@@ -5,4 +5,5 @@ mod fetchers;
 mod fixture;
 mod mail;
 mod reading;
+mod scanner;
 mod sending;

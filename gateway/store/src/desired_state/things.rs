@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::{Change, ChangeKind, DesiredPolicy, DesiredServer, Diff, Noun, whole};
 use crate::error::StoreError;
 use crate::policy::StoredPolicy;
-use crate::server::{StoredAuth, forget_what_was_learned, set_admins};
+use crate::server::{StoredAuth, forget_what_was_learned, label_names, set_admins};
 
 pub(super) async fn servers(
     connection: &mut PgConnection,
@@ -74,15 +74,17 @@ async fn update_server(
     diff.shown("icon", (old_icon, new_icon), |icon| shown_icon(icon.unwrap_or_default()));
     let sensitive = server.sensitive.unwrap_or(before.sensitive);
     diff.field("sensitive", before.sensitive.to_string(), sensitive.to_string());
+    let labels = label_names(server.labels.as_ref().unwrap_or(&before.labels));
+    diff.field("labels", label_names(&before.labels).join(", "), labels.join(", "));
     // The seeded row stays 'seed': pruning must never take it.
     sqlx::query!(
         "update server
             set title = $2, description = $3, url = $4, auth = $5::text::jsonb, status = $6,
-                icon = $7, sensitive = $8,
+                icon = $7, sensitive = $8, labels = $9,
                 source = case source when 'seed' then 'seed' else 'apply' end, updated_at = now()
           where id = $1
-            and ((title, description, auth, status, sensitive)
-                     is distinct from ($2, $3, $5::text::jsonb, $6, $8)
+            and ((title, description, auth, status, sensitive, labels)
+                     is distinct from ($2, $3, $5::text::jsonb, $6, $8, $9)
                  or url is distinct from $4 or icon is distinct from $7 or source = 'api')",
         before.id.0,
         title,
@@ -91,7 +93,8 @@ async fn update_server(
         auth_json(&server.auth)?,
         status.as_str(),
         icon,
-        sensitive
+        sensitive,
+        &labels
     )
     .execute(&mut *connection)
     .await?;
@@ -113,8 +116,8 @@ async fn create_server(
         return Err(StoreError::Invalid(format!("server \"{}\" needs a url", server.slug)));
     };
     let id = sqlx::query_scalar!(
-        "insert into server (slug, title, description, url, auth, status, icon, sensitive)
-         values ($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8) returning id",
+        "insert into server (slug, title, description, url, auth, status, icon, sensitive, labels)
+         values ($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9) returning id",
         server.slug.as_str(),
         server.title.as_deref().unwrap_or(server.slug.as_str()),
         server.description.as_deref().unwrap_or_default(),
@@ -122,7 +125,8 @@ async fn create_server(
         auth_json(&server.auth)?,
         server.status.unwrap_or(ServerStatus::Active).as_str(),
         server.icon.clone().and_then(none_if_empty),
-        server.sensitive.unwrap_or_default()
+        server.sensitive.unwrap_or_default(),
+        &label_names(server.labels.as_deref().unwrap_or_default())
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -1,10 +1,11 @@
 //! Servers made and changed one by one. Whether the values make sense was checked before they came here.
 
 use gateway_core::ids::{PolicyId, ServerId, Slug, UserId};
+use gateway_core::label::Label;
 use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
 use sqlx::PgConnection;
 
-use super::StoredAuth;
+use super::{StoredAuth, label_names};
 use crate::error::StoreError;
 use crate::pool::Store;
 
@@ -29,6 +30,8 @@ pub struct ServerPatch {
     pub catalog_entry: Option<String>,
     /// Whether what calls say and give is withheld from most readers.
     pub sensitive: Option<bool>,
+    /// What flows to and from it, all of them; sorted, each once.
+    pub labels: Option<Vec<Label>>,
     /// Those who administer it, all of them.
     pub admins: Option<Vec<UserId>>,
 }
@@ -71,8 +74,8 @@ impl Store {
             }
             sqlx::query!(
                 "insert into server (id, slug, title, description, url, auth, status, icon,
-                                     catalog_entry, sensitive, source)
-                 values ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10, 'api')",
+                                     catalog_entry, sensitive, labels, source)
+                 values ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10, $11, 'api')",
                 server.id.0,
                 server.slug.as_str(),
                 server.title,
@@ -82,7 +85,8 @@ impl Store {
                 server.status.as_str(),
                 server.icon,
                 server.catalog_entry,
-                server.sensitive
+                server.sensitive,
+                &label_names(&server.labels)
             )
             .execute(&mut *transaction)
             .await?;
@@ -142,6 +146,7 @@ async fn write(
     patch: &ServerPatch,
     auth: Option<&str>,
 ) -> Result<(), StoreError> {
+    let labels = patch.labels.as_deref().map(label_names);
     sqlx::query!(
         "update server
             set slug = coalesce($2, slug), title = coalesce($3, title),
@@ -149,7 +154,8 @@ async fn write(
                 auth = coalesce($6::text::jsonb, auth), status = coalesce($7, status),
                 icon = nullif(coalesce($8, icon), ''),
                 catalog_entry = nullif(coalesce($9, catalog_entry), ''),
-                sensitive = coalesce($10, sensitive), updated_at = now()
+                sensitive = coalesce($10, sensitive), labels = coalesce($11, labels),
+                updated_at = now()
           where id = $1",
         id.0,
         patch.slug.as_ref().map(Slug::as_str),
@@ -160,7 +166,8 @@ async fn write(
         patch.status.map(ServerStatus::as_str),
         patch.icon,
         patch.catalog_entry,
-        patch.sensitive
+        patch.sensitive,
+        labels.as_deref()
     )
     .execute(connection)
     .await?;

@@ -21,6 +21,7 @@ fn server(slug: &str) -> DesiredServer {
         status: None,
         icon: None,
         sensitive: None,
+        labels: None,
         admins: None,
     }
 }

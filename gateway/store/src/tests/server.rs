@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gateway_core::caller::Role;
 use gateway_core::ids::{ServerId, UserId};
+use gateway_core::label::Label;
 use gateway_core::server::{
     Endpoint, Eras, Health, HealthStatus, RUNLAYER_ID, SecretSource, Server, ServerStatus, Tool,
     UpstreamAuth,
@@ -11,6 +12,7 @@ use gateway_core::server::{
 use time::macros::datetime;
 use uuid::Uuid;
 
+use crate::definition::Newcomers;
 use crate::desired_state::{DesiredPolicy, DesiredState, DesiredUser};
 use crate::server::{RenamedPolicy, ServerChange, ServerPatch};
 use crate::testing::store;
@@ -31,6 +33,7 @@ fn server(slug: &str) -> Server {
         status: ServerStatus::Draft,
         eras: None,
         sensitive: true,
+        labels: vec![Label::Untrusted, Label::Private],
         icon: Some("https://example.com/i.png".into()),
         catalog_entry: Some("com.example/tickets".into()),
         admins: vec![],
@@ -79,6 +82,7 @@ async fn a_server_is_stored_as_it_is_said_and_never_its_secret() {
     assert_eq!((&is.slug, &is.title), (&tickets.slug, &tickets.title));
     assert_eq!((&is.endpoint, is.status), (&tickets.endpoint, ServerStatus::Draft));
     assert_eq!((&is.icon, &is.catalog_entry), (&tickets.icon, &tickets.catalog_entry));
+    assert_eq!(is.labels, [Label::Untrusted, Label::Private]);
     assert_eq!((is.sensitive, is.admins), (true, vec![alice]), "who is gone is left out");
     let row: String = sqlx::query_scalar("select s::text from server s where slug = 'tickets'")
         .fetch_one(store.pool())
@@ -101,20 +105,34 @@ async fn a_change_touches_what_it_names_only() {
     let alice = organisation(&store).await;
     let made = server("tickets");
     store.create_server(&made).await.unwrap();
-    let tool =
-        Tool { name: "t".into(), definition: "{}".into(), hash: [1; 32], annotations: vec![] };
+    let tool = Tool {
+        name: "t".into(),
+        definition: "{}".into(),
+        hash: [1; 32],
+        pin: [2; 32],
+        annotations: vec![],
+    };
     let eras = Eras { legacy: true, modern: false };
     let learn = async || {
         let now = datetime!(2026-08-01 0:00 UTC);
-        store.learn(made.id, eras, std::slice::from_ref(&tool), now).await.unwrap();
+        store
+            .learn(made.id, eras, std::slice::from_ref(&tool), (now, Newcomers::Pass))
+            .await
+            .unwrap();
     };
     learn().await;
     let update =
         async |patch: ServerPatch| store.update_server(made.id, &patch, (&[], None)).await.unwrap();
-    let shown = ServerPatch { title: Some("New".into()), sensitive: Some(false), ..patch() };
+    let shown = ServerPatch {
+        title: Some("New".into()),
+        sensitive: Some(false),
+        labels: Some(vec![Label::Outward]),
+        ..patch()
+    };
     assert_eq!(update(shown).await, ServerChange::Made);
     let is = stored(&store, made.id).await;
     assert_eq!((is.title.as_str(), is.sensitive, is.tools.len()), ("New", false, 1));
+    assert_eq!(is.labels, [Label::Outward]);
     assert_eq!((is.description, is.icon), (made.description.clone(), made.icon.clone()));
     update(ServerPatch { icon: Some(String::new()), admins: Some(vec![alice]), ..patch() }).await;
     update(ServerPatch { auth: Some(UpstreamAuth::IdentityForward), ..patch() }).await;

@@ -67,24 +67,47 @@ pub(super) fn shaped(
     accept: fn(&[u8]) -> bool,
 ) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
+    let inner = bytes.get(..run.end)?;
+    // Most groups begin no shape: that must cost little, a text may be full of them.
+    let firsts = shapes.iter().filter_map(|shape| shape.groups.first());
+    let firsts = firsts.fold(0u32, |all, length| all | 1 << length.min(&31));
     let mut start = run.start;
     while start < run.end {
-        let length = digits_from(bytes, start, run.end);
-        for shape in shapes.iter().filter(|shape| shape.groups.first() == Some(&length)) {
-            let Some(end) = fits(bytes, start, run.end, shape) else { continue };
-            if !stands_alone(bytes, start, end) {
-                continue;
-            }
-            let is_it =
-                bytes.get(start..end).and_then(Number::of).is_some_and(|n| accept(n.digits()));
-            if is_it && (!shape.needs_word || beside(text, start..end, words)) {
-                return Some(start..end);
+        let mut end = start;
+        while inner.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        let length = end - start;
+        if firsts >> length.min(31) & 1 == 1 {
+            let found = shapes
+                .iter()
+                .filter(|shape| shape.groups.first() == Some(&length))
+                .find_map(|shape| one_shaped(text, start..run.end, shape, words, accept));
+            if found.is_some() {
+                return found;
             }
         }
-        start += length.max(1);
-        start += separators_from(bytes, start, run.end);
+        // The separator, or two where the run allows it.
+        start = end + 1;
+        while inner.get(start).is_some_and(|byte| !byte.is_ascii_digit()) {
+            start += 1;
+        }
     }
     None
+}
+
+fn one_shaped(
+    text: &str,
+    rest: Range<usize>,
+    shape: &Shape,
+    words: &[&str],
+    accept: fn(&[u8]) -> bool,
+) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let start = rest.start;
+    let end = fits(bytes, start, rest.end, shape).filter(|end| stands_alone(bytes, start, *end))?;
+    let is_it = bytes.get(start..end).and_then(Number::of).is_some_and(|n| accept(n.digits()));
+    (is_it && (!shape.needs_word || beside(text, start..end, words))).then_some(start..end)
 }
 
 /// Where the shape ends that begins at `start`, in the same separators throughout where the shape lets choose.
@@ -130,17 +153,21 @@ pub(super) fn beside(text: &str, span: Range<usize>, words: &[&str]) -> bool {
     let bytes = text.as_bytes();
     let before = bytes.get(span.start.saturating_sub(BEFORE)..span.start).unwrap_or_default();
     let behind = bytes.get(span.end..(span.end + BEHIND).min(bytes.len())).unwrap_or_default();
-    [before, behind].iter().any(|near| {
-        let near = near.to_ascii_lowercase();
-        words.iter().any(|word| holds_word(&near, word.as_bytes()))
-    })
+    [before, behind].iter().any(|near| words.iter().any(|word| holds_word(near, word.as_bytes())))
 }
 
+/// As a word of its own or of a name: `SSN`, `user_ssn`, `userSsn`.
 fn holds_word(near: &[u8], word: &[u8]) -> bool {
     near.windows(word.len()).enumerate().any(|(at, part)| {
-        let is_letter =
-            |i: Option<usize>| i.and_then(|i| near.get(i)).is_some_and(u8::is_ascii_alphabetic);
-        part == word && !is_letter(at.checked_sub(1)) && !is_letter(Some(at + word.len()))
+        let byte = |i: Option<usize>| i.and_then(|i| near.get(i)).copied().unwrap_or(b' ');
+        let (before, behind) = (byte(at.checked_sub(1)), byte(Some(at + word.len())));
+        let first = byte(Some(at));
+        let begins = !before.is_ascii_alphabetic()
+            || (first.is_ascii_uppercase() && before.is_ascii_lowercase());
+        let last = byte(Some(at + word.len() - 1));
+        let ends = !behind.is_ascii_alphabetic()
+            || (behind.is_ascii_uppercase() && last.is_ascii_lowercase());
+        part.eq_ignore_ascii_case(word) && begins && ends
     })
 }
 
@@ -148,9 +175,4 @@ fn holds_word(near: &[u8], word: &[u8]) -> bool {
 pub(super) fn digits_from(bytes: &[u8], start: usize, limit: usize) -> usize {
     let rest = bytes.get(start..limit).unwrap_or_default();
     rest.iter().take_while(|b| b.is_ascii_digit()).count()
-}
-
-fn separators_from(bytes: &[u8], start: usize, limit: usize) -> usize {
-    let rest = bytes.get(start..limit).unwrap_or_default();
-    rest.iter().take_while(|b| !b.is_ascii_digit()).count()
 }

@@ -59,6 +59,7 @@ fn server(id: u128, slug: &str) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         icon: None,
         catalog_entry: None,
         admins: vec![],
@@ -110,6 +111,7 @@ fn catalogue() -> Catalogue {
         servers: vec![server(A, "a"), server(B, "b")],
         policies: vec![],
         limits: vec![],
+        pins: Default::default(),
         scanners: vec![],
         keys: vec![],
         agents: vec![agent(AGENT, true), agent(OFF, false)],
@@ -120,6 +122,7 @@ fn catalogue() -> Catalogue {
             StoredSigningKey { algorithm: "ES256".into(), ..key("es", &KEYS) },
         ],
         revoked: vec![SessionId(ENDED.parse().unwrap())],
+        ended_sessions: vec![],
     }
 }
 

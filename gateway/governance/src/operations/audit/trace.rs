@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use gateway_core::caller::User;
-use gateway_core::decision::{Approver, Circumstances, Question, Target};
+use gateway_core::decision::{Approver, Circumstances, FLOW_RULE, Question, Target};
 use gateway_core::ids::PolicyId;
 use gateway_core::json::Json;
 use gateway_store::audit::{EventEntry, Payload};
@@ -72,8 +72,17 @@ pub(super) fn policies(
 }
 
 fn recorded(run: &Run<'_>, id: &str) -> TracedPolicy {
-    let known = id.parse::<PolicyId>().ok().and_then(|id| run.snapshot.policy(id));
-    let spec = known.map(|source| &source.spec);
+    let parsed = id.parse::<PolicyId>().ok();
+    let spec = parsed.and_then(|id| run.snapshot.policy(id)).map(|source| &source.spec);
+    if parsed == Some(FLOW_RULE) {
+        return TracedPolicy {
+            id: id.to_owned(),
+            name: run.snapshot.policies.name(FLOW_RULE).map(str::to_owned),
+            effect: Some("confirm".into()),
+            deciding: true,
+            why: Some("untrusted content and private data were read before".into()),
+        };
+    }
     TracedPolicy {
         id: id.to_owned(),
         name: spec.map(|spec| spec.name.clone()),

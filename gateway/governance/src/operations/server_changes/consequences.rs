@@ -1,5 +1,6 @@
 //! What a change of a server brings about beyond the field itself, for the person who decides.
 
+use gateway_core::label::Label;
 use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
 use gateway_store::policy::StoredPolicy;
 use gateway_store::server::{RenamedPolicy, ServerPatch};
@@ -89,6 +90,7 @@ pub(super) fn of(
     if matches!(server.auth, UpstreamAuth::OauthUser(_)) && (moved || other_issuer(server, patch)) {
         said.push("people who connected an account connect again".into());
     }
+    said.extend(relabelled(server, patch));
     if patch.sensitive == Some(false) && server.sensitive {
         said.push("arguments and results of past calls become readable in the audit trail".into());
     }
@@ -98,6 +100,24 @@ pub(super) fn of(
         said.push("nobody can use it any more".into());
     }
     said
+}
+
+/// What the flow rule will do otherwise.
+fn relabelled(server: &Server, patch: &ServerPatch) -> Vec<String> {
+    let Some(after) = &patch.labels else { return vec![] };
+    let given = |label| after.contains(&label) && !server.labels.contains(&label);
+    let taken = |label| server.labels.contains(&label) && !after.contains(&label);
+    let mut said = Vec::new();
+    if given(Label::Outward) {
+        said.push("whoever has read untrusted content and private data is asked before a call");
+    }
+    if taken(Label::Outward) {
+        said.push("calls carry data out of it without anybody being asked");
+    }
+    if taken(Label::Untrusted) || taken(Label::Private) {
+        said.push("what was read from it counts no more, what was read before included");
+    }
+    said.into_iter().map(str::to_owned).collect()
 }
 
 /// Connected accounts belong to one issuer and one client there.

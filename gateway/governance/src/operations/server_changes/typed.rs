@@ -1,6 +1,7 @@
 //! What was typed, checked field by field: every error names the field and what is accepted.
 
 use gateway_core::ids::UserId;
+use gateway_core::label::{Label, labels};
 use gateway_core::reason::Reason;
 use gateway_core::server::{Endpoint, OauthClient, Server, UpstreamAuth};
 use gateway_store::server::ServerPatch;
@@ -32,6 +33,7 @@ impl Typed {
             status: given.status,
             catalog_entry: given.catalog_entry,
             sensitive: given.sensitive,
+            labels: given.labels,
             admins: given.admins,
             ..UpdateServer::default()
         };
@@ -126,11 +128,12 @@ fn patch(run: &Run<'_>, given: UpdateServer) -> Result<ServerPatch, Refused> {
         icon: given.icon,
         catalog_entry: given.catalog_entry,
         sensitive: given.sensitive,
+        labels: given.labels.map(|names| labelled(&names)).transpose()?,
     };
     let ServerPatch { slug, url, auth, admins, title, description, .. } = &patch;
-    let ServerPatch { status, icon, catalog_entry, sensitive, .. } = &patch;
+    let ServerPatch { status, icon, catalog_entry, sensitive, labels, .. } = &patch;
     let texts = [title, description, url, icon, catalog_entry].iter().any(|text| text.is_some());
-    let others = slug.is_some() || auth.is_some() || admins.is_some();
+    let others = slug.is_some() || auth.is_some() || admins.is_some() || labels.is_some();
     if !texts && !others && status.is_none() && sensitive.is_none() {
         return Err(Refused::params("expected at least one field to change, such as title"));
     }
@@ -139,6 +142,10 @@ fn patch(run: &Run<'_>, given: UpdateServer) -> Result<ServerPatch, Refused> {
 
 fn sign_in(item: AuthItem) -> Result<UpstreamAuth, Refused> {
     auth::auth(item).map_err(|(key, wrong)| Refused::params(format!("auth.{key}: {wrong}")))
+}
+
+fn labelled(names: &[String]) -> Result<Vec<Label>, Refused> {
+    labels(names).map_err(|wrong| Refused::params(format!("labels.{}: {wrong}", wrong.at)))
 }
 
 fn people(run: &Run<'_>, emails: &[String]) -> Result<Vec<UserId>, Refused> {

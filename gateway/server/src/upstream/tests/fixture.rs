@@ -58,6 +58,7 @@ pub(super) fn server(url: impl Into<String>) -> Server {
         status: ServerStatus::Active,
         eras: None,
         sensitive: false,
+        labels: vec![],
         icon: None,
         catalog_entry: None,
         admins: vec![],
