@@ -49,14 +49,26 @@ install_npm() {
     esac
 }
 
+# Installs the pinned driver of a headless browser once; sets npm_pages. After install_npm.
+install_browser() {
+    local pages=$root/tests/pages
+    npm_pages=$target/npm-pages
+    mkdir -p "$npm_pages"
+    if ! cmp -s "$pages/package-lock.json" "$npm_pages/installed-lock.json"; then
+        cp "$pages/package.json" "$pages/package-lock.json" "$npm_pages/"
+        (cd "$npm_pages" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+        cp "$pages/package-lock.json" "$npm_pages/installed-lock.json"
+    fi
+}
+
 # A TCP port that nobody listens on.
 free_port() {
     "$node" -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close() })'
 }
 
-# Waits until a file holds a text, at most a minute: await FILE TEXT PID
+# Waits until a file holds a text, at most a minute or so many seconds: await FILE TEXT PID [SECONDS]
 await() {
-    for _ in $(seq 600); do
+    for _ in $(seq $((${4:-60} * 10))); do
         grep -q -- "$2" "$1" 2>/dev/null && return
         kill -0 "$3" 2>/dev/null || break
         sleep 0.1

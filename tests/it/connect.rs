@@ -128,7 +128,10 @@ async fn a_token_that_the_server_refuses_is_renewed_and_no_call_is_sent_twice() 
         guarded.inner().demands_scope = Some("write".into());
         assert_eq!(bob.call("echo", json!({"text": "6"})).await.reason(), "connection_required");
         guarded.inner().demands_scope = None;
+        // What the connection is good for goes on to work, and the page says what is missing.
+        assert!(bob.call("echo", json!({"text": "7"})).await.result()["content"].is_array());
         let page = browser.open("/connect/wiki").await;
+        assert!(page.html.contains("asks for more:</strong> write"), "{}", page.html);
         let consent = browser.submit(&page, "/connect/wiki").await.location.unwrap();
         assert!(consent.contains("scope=read+write"), "{consent}");
     })
@@ -161,6 +164,54 @@ async fn two_replicas_that_renew_at_once_ask_the_issuer_once() {
         }
         // It writes what it owes.
         second.terminate();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_at_the_issuer_reads_why_and_what_to_do() {
+    connecting(async |rig, guarded| {
+        let mut bob = Browser::signed_in(&rig.gateway, "bob@example.com").await;
+        let cases = [
+            ("access_denied", "you, or the sign-in itself, said no"),
+            ("temporarily_unavailable", "Connect again in some minutes"),
+            ("login_required", "Sign in there first"),
+            ("invalid_scope", "refused what the gateway asked for (invalid_scope)"),
+            ("<b>x</b>", "refused what the gateway asked for (&#60;b&#62;x&#60;/b&#62;)"),
+        ];
+        for (error, words) in cases {
+            let page = bob.open("/connect/wiki").await;
+            let consent = bob.submit(&page, "/connect/wiki").await.location.unwrap();
+            let consent: url::Url = consent.parse().unwrap();
+            let state = consent.query_pairs().find(|(name, _)| name == "state").unwrap().1;
+            let issuer = consent.origin().ascii_serialization();
+            let back = [("state", &*state), ("iss", &issuer), ("error", error)];
+            let back =
+                url::form_urlencoded::Serializer::new(String::new()).extend_pairs(back).finish();
+            let told = bob.come_back(&format!("/connect/callback?{back}")).await.unwrap_err();
+            assert_eq!(told.status, 400, "{error}");
+            for part in ["Your account at Wiki was not connected", words, "Nothing was connected"] {
+                assert!(told.html.contains(part), "{error}: {part} in {}", told.html);
+            }
+            assert!(
+                told.html.contains("<a href=\"/connect/wiki\">Connect again</a>"),
+                "{}",
+                told.html
+            );
+        }
+        // From another issuer, or without a state of ours, it is nobody's word: the page names no server.
+        let page = bob.open("/connect/wiki").await;
+        let consent = bob.submit(&page, "/connect/wiki").await.location.unwrap();
+        let state = consent.split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+        for forged in [
+            format!("state={state}&iss=https://evil.test&error=access_denied"),
+            "state=forged&error=access_denied".to_owned(),
+            "error=access_denied".to_owned(),
+        ] {
+            let told = bob.come_back(&format!("/connect/callback?{forged}")).await.unwrap_err();
+            assert!(!told.html.contains("Wiki"), "{forged}: {}", told.html);
+        }
+        assert_eq!(guarded.inner().grants.len(), 0);
     })
     .await;
 }

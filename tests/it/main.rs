@@ -40,9 +40,13 @@ mod refusals;
 #[cfg(test)]
 mod rig_itself;
 #[cfg(test)]
+mod scanning;
+#[cfg(test)]
 mod scopes;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod sign_in;
 #[cfg(test)]
 mod smoke;
 #[cfg(test)]

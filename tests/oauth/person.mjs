@@ -1,14 +1,15 @@
 // A person at a browser without scripts: follows links and redirects, keeps cookies per host, fills in forms.
-// As a program: `node person.mjs URL` signs in as PERSON (default bob) at the identity provider, or with the one-time
-// sign-in link LINK, agrees to what the gateway asks, and ends where the client waits. Loops are bounded.
+// As a program: `node person.mjs URL` signs in as PERSON (default bob) at the identity provider or at the gateway itself
+// with PASSWORD, or with the one-time sign-in link LINK, agrees to what the gateway asks, and ends where the client
+// waits. Loops are bounded.
 import { argv, env, exit } from "node:process";
 import { pathToFileURL } from "node:url";
 
 const STEPS = 40;
 
 export class Person {
-  constructor(name = "bob") {
-    this.name = name;
+  constructor(name = "bob", password = "any") {
+    this.known = { login: name, email: `${name}@example.com`, password };
     this.cookies = new Map();
   }
 
@@ -55,7 +56,7 @@ export class Person {
       if (stop?.(place.url)) return place;
       const form = choose(place.page, refuse);
       if (!form) return place;
-      for (const [field, value] of Object.entries({ login: this.name, password: "any" })) {
+      for (const [field, value] of Object.entries(this.known)) {
         if (field in form.fields && !form.fields[field]) form.fields[field] = value;
       }
       const to = new URL(form.action || place.url, place.url);
@@ -99,7 +100,7 @@ function attribute(tag, name) {
 }
 
 if (argv[1] && import.meta.url === pathToFileURL(argv[1]).href) {
-  const person = new Person(env.PERSON);
+  const person = new Person(env.PERSON, env.PASSWORD);
   if (env.LINK) await person.visit(env.LINK, { stop: ({ pathname }) => pathname === "/account" });
   const end = await person.visit(argv[2]);
   if (end.status >= 400) console.error(`${end.url.origin}${end.url.pathname}: ${end.status}\n${end.page}`);

@@ -375,9 +375,9 @@ await check('connect: agree at the server, come back, see it, give it back', asy
   await page.getByText('Your client can try again').waitFor();
   await shot(page, 'connected');
   await page.goto(`${gateway}/account`);
-  await page.getByRole('link', { name: 'wiki' }).waitFor();
+  await page.getByRole('link', { name: 'Wiki', exact: true }).waitFor();
   await shot(page, 'account-connected');
-  await page.getByRole('button', { name: 'Disconnect wiki' }).click();
+  await page.getByRole('button', { name: 'Disconnect Wiki', exact: true }).click();
   await page.waitForURL(`${gateway}/account`);
   await page.getByRole('heading', { name: 'Connected accounts' }).waitFor();
   assert.equal(await page.getByRole('link', { name: 'wiki' }).count(), 0);
@@ -392,8 +392,11 @@ await check('connect: not agreed, nothing is connected and the page says why', a
   await page.getByRole('button', { name: 'Connect' }).click();
   await page.getByRole('button', { name: 'Do not agree' }).click();
   await page.waitForURL(/\/connect\/callback/);
-  await page.getByText('Your account was not connected').waitFor();
+  await page.getByRole('heading', { name: 'Your account at Wiki was not connected' }).waitFor();
+  await page.getByText('connect again and agree').waitFor();
   await shot(page, 'connect-refused');
+  await page.getByRole('link', { name: 'Connect again' }).click();
+  await page.getByRole('heading', { name: 'Connect your account at Wiki' }).waitFor();
   await page.goto(`${gateway}/account`);
   assert.equal(await page.getByRole('link', { name: 'wiki' }).count(), 0);
 });
@@ -409,6 +412,13 @@ await check('account: a key is made, shown once, works, and is revoked', async (
   assert.equal((await use()).status, 200);
   await page.getByRole('link', { name: 'Back to your account' }).click();
   assert.ok(!(await page.content()).includes(made));
+  // It is noted beside the calls, some seconds later.
+  const row = page.getByRole('listitem').filter({ hasText: made.slice(-4) });
+  for (let tries = 0; tries < 60 && !(await row.textContent()).includes('last used'); tries += 1) {
+    await page.waitForTimeout(500);
+    await page.reload();
+  }
+  assert.match(await row.textContent(), /last used \d{4}-\d\d-\d\d \d\d:\d\d UTC/);
   await shot(page, 'account');
   await page.getByRole('button', { name: `Revoke the key ending in ${made.slice(-4)}` }).click();
   await page.waitForURL(`${gateway}/account`);

@@ -7,13 +7,7 @@ set -euo pipefail
 
 install_npm
 pages=$(cd "$(dirname "$0")" && pwd)
-npm_pages=$target/npm-pages
-mkdir -p "$npm_pages"
-if ! cmp -s "$pages/package-lock.json" "$npm_pages/installed-lock.json"; then
-    cp "$pages/package.json" "$pages/package-lock.json" "$npm_pages/"
-    (cd "$npm_pages" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-    cp "$pages/package-lock.json" "$npm_pages/installed-lock.json"
-fi
+install_browser
 export GATEWAY__SIGN_IN__LOCAL=true
 start_fixture
 start_upstream wiki "$node" "$pages/upstream.mjs"

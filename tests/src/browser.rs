@@ -70,6 +70,25 @@ impl Browser {
         self.post(action, &hidden(page, action)).await
     }
 
+    /// The same, with what a person fills in or presses.
+    pub async fn fill(&mut self, page: &Page, action: &str, filled: &[(&str, &str)]) -> Page {
+        let mut fields = hidden(page, action);
+        fields.extend(filled.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        self.post(action, &fields).await
+    }
+
+    /// Follows redirects to addresses of ours; stops at a page, or at a redirect that leads elsewhere.
+    pub async fn follow(&mut self, mut page: Page) -> Page {
+        for _ in 0..10 {
+            let Some(to) = page.location.clone() else { return page };
+            if !to.starts_with(self.base.as_str()) {
+                return page;
+            }
+            page = self.open(&to).await;
+        }
+        panic!("more than ten redirects, the last to {:?}", page.location);
+    }
+
     /// Sends a form with these fields.
     pub async fn post(&mut self, action: &str, fields: &[(String, String)]) -> Page {
         let url = self.base.join(action).expect("an address");

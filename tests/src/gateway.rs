@@ -2,8 +2,9 @@
 //! process. Tests start, kill, stop and restart it, and talk to its command line.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -220,6 +221,18 @@ impl Gateway {
         let key = key.trim().to_owned();
         assert!(key.starts_with("rl_"), "not a key: {key}");
         key
+    }
+
+    /// Gives a person a password for the built-in sign-in.
+    pub fn set_password(&self, email: &str, password: &str) {
+        let mut command = self.command();
+        command.args(["user", "password", "--user", email, "--config"]).arg(self.config());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let child = child.as_mut().expect("the gateway binary runs");
+        let mut stdin = child.stdin.take().expect("it was piped");
+        writeln!(stdin, "{password}").expect("it reads its stdin");
+        drop(stdin);
+        assert!(child.wait().expect("it ends").success(), "no password for {email}");
     }
 
     /// Where clients of a server send to.

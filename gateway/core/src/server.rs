@@ -88,10 +88,32 @@ pub struct OauthClient {
     pub issuer: Option<String>,
     /// As registered there; `None`: by metadata document, else registered by the gateway itself.
     pub client_id: Option<String>,
-    /// Of a confidential client.
+    /// Of a confidential client that proves itself by it.
     pub client_secret: Option<Secret>,
+    /// Of one that signs instead (`private_key_jwt`); never together with a secret.
+    pub private_key: Option<PrivateKey>,
     /// What to ask for; empty: what the server's metadata says.
     pub scopes: Vec<String>,
+}
+
+/// The key that a client signs its assertions with (RFC 7523).
+#[derive(Debug, Clone)]
+pub struct PrivateKey {
+    /// PKCS#8 in PEM: RSA, P-256, P-384 or Ed25519.
+    pub pem: Secret,
+    /// `kid` in the assertions' headers, where the issuer knows several keys of the client.
+    pub key_id: Option<String>,
+}
+
+impl OauthClient {
+    /// What it proves itself with, by its source.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.client_secret.as_ref().or(self.private_key.as_ref().map(|key| &key.pem))
+    }
+
+    fn secret_mut(&mut self) -> Option<&mut Secret> {
+        self.client_secret.as_mut().or(self.private_key.as_mut().map(|key| &mut key.pem))
+    }
 }
 
 /// Where and how callers' identities are exchanged for access tokens.
@@ -154,7 +176,7 @@ impl UpstreamAuth {
             UpstreamAuth::OauthUser(client)
             | UpstreamAuth::OauthShared(client)
             | UpstreamAuth::TokenExchange(TokenExchange { client, .. }) => {
-                client.client_secret.as_ref().map(|secret| (&secret.from, secret.value.as_ref()))
+                client.secret().map(|secret| (&secret.from, secret.value.as_ref()))
             }
         }
     }
@@ -167,7 +189,7 @@ impl UpstreamAuth {
             UpstreamAuth::OauthUser(client)
             | UpstreamAuth::OauthShared(client)
             | UpstreamAuth::TokenExchange(TokenExchange { client, .. }) => {
-                if let Some(secret) = &mut client.client_secret {
+                if let Some(secret) = client.secret_mut() {
                     secret.value = read(&secret.from);
                 }
             }

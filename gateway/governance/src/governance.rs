@@ -202,7 +202,9 @@ impl Governance {
         let flow = Arc::clone(&self.flow);
         let grants = self.grants();
         let [following, learning, keeping, counting] = [(); 4].map(|()| shutdown.clone());
-        let [watching, telling, ending, forgetting] = [(); 4].map(|()| shutdown.clone());
+        let [watching, telling, ending, noting] = [(); 4].map(|()| shutdown.clone());
+        let forgetting = shutdown.clone();
+        let (uses, store) = (Arc::clone(identity.uses()), self.store.clone());
         let poll = self.settings.poll;
         let mut tasks = vec![
             tokio::spawn(async move { current.follow(&settings, following).await }),
@@ -212,6 +214,7 @@ impl Governance {
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         if self.settings.serves {
+            tasks.push(tokio::spawn(async move { uses.follow(store, noting).await }));
             tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
             tasks.push(tokio::spawn(async move { flow.follow(forgetting).await }));
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));

@@ -1,9 +1,12 @@
 //! API keys: a keyed hash, when they end, and the last four characters for people to recognise them by.
 //! The key itself is never here.
 
+use std::collections::HashMap;
+
 use gateway_core::Timestamp;
 use gateway_core::ids::{KeyId, UserId};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::pool::Store;
@@ -86,6 +89,49 @@ impl Store {
             let key = load(&mut transaction, user).await?.into_iter().find(|key| key.id == id);
             transaction.commit().await?;
             Ok(key)
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Notes when keys were used, each at most once a minute, whatever several replicas say; keys that are gone are
+    /// left out.
+    pub async fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let (keys, times): (Vec<Uuid>, Vec<Timestamp>) =
+            uses.iter().map(|(key, at)| (key.0, *at)).unzip();
+        self.within("note when API keys were used", async {
+            sqlx::query!(
+                r#"insert into api_key_use (key_id, last_used_at)
+                   select k.id, u.at from unnest($1::uuid[], $2::timestamptz[]) as u (id, at)
+                     join api_key k on k.id = u.id
+                   on conflict (key_id) do update set last_used_at = excluded.last_used_at
+                    where api_key_use.last_used_at <= excluded.last_used_at - interval '1 minute'"#,
+                &keys,
+                &times
+            )
+            .execute(self.pool())
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// When keys were last used, to the minute: those of one person, or all. Absent: never.
+    pub async fn key_uses(
+        &self,
+        user: Option<UserId>,
+    ) -> Result<HashMap<KeyId, Timestamp>, StoreError> {
+        self.within("read when API keys were used", async {
+            let rows = sqlx::query!(
+                "select u.key_id, u.last_used_at
+                   from api_key_use u join api_key k on k.id = u.key_id
+                  where $1::uuid is null or k.user_id = $1",
+                user.map(|user| user.0)
+            )
+            .fetch_all(self.pool())
+            .await?;
+            Ok(rows.into_iter().map(|row| (KeyId(row.key_id), row.last_used_at)).collect())
         })
         .await
     }

@@ -39,7 +39,7 @@ pub struct StoredConnection {
     pub connected_at: Timestamp,
     /// When the tokens came.
     pub refreshed_at: Timestamp,
-    /// Why it does not work any more.
+    /// Why it does not work any more, or what it does not suffice for.
     pub broken: Option<String>,
 }
 
@@ -430,8 +430,7 @@ impl LockedConnection {
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "update upstream_connection
-                set vault_key = $2, sealed = $3, scope = $4, expires_at = $5, refreshed_at = $6,
-                    broken = null
+                set vault_key = $2, sealed = $3, scope = $4, expires_at = $5, refreshed_at = $6
               where id = $1",
             self.now.id.0,
             sealed.key.0,

@@ -12,7 +12,7 @@ mod things;
 use std::collections::HashSet;
 use std::fmt;
 
-use gateway_core::caller::Role;
+use gateway_core::caller::{Attributes, Role};
 use gateway_core::ids::Slug;
 use gateway_core::label::Label;
 use gateway_core::server::{ServerStatus, UpstreamAuth};
@@ -59,6 +59,8 @@ pub struct DesiredUser {
     pub groups: Vec<String>,
     /// False: no credential of theirs works.
     pub active: bool,
+    /// Exactly these attributes, as given here; `None` leaves them as they are.
+    pub attributes: Option<Attributes>,
 }
 
 /// A server.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use gateway_core::ids::{ServerId, Slug, UserId};
 use gateway_core::label::{Label, labels};
 use gateway_core::server::{
-    Endpoint, Eras, OauthClient, Secret, SecretSource, Server, ServerStatus, TokenExchange, Tool,
-    UpstreamAuth,
+    Endpoint, Eras, OauthClient, PrivateKey, Secret, SecretSource, Server, ServerStatus,
+    TokenExchange, Tool, UpstreamAuth,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -89,6 +89,10 @@ pub(crate) struct StoredClient {
     client_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_secret: Option<SecretSource>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    private_key: Option<SecretSource>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     scopes: Vec<String>,
 }
@@ -99,6 +103,8 @@ impl From<&OauthClient> for StoredClient {
             issuer: client.issuer.clone(),
             client_id: client.client_id.clone(),
             client_secret: client.client_secret.as_ref().map(|secret| secret.from.clone()),
+            private_key: client.private_key.as_ref().map(|key| key.pem.from.clone()),
+            key_id: client.private_key.as_ref().and_then(|key| key.key_id.clone()),
             scopes: client.scopes.clone(),
         }
     }
@@ -106,8 +112,10 @@ impl From<&OauthClient> for StoredClient {
 
 impl From<StoredClient> for OauthClient {
     fn from(stored: StoredClient) -> OauthClient {
-        let StoredClient { issuer, client_id, client_secret, scopes } = stored;
-        OauthClient { issuer, client_id, client_secret: client_secret.map(Secret::of), scopes }
+        let StoredClient { issuer, client_id, client_secret, private_key, key_id, scopes } = stored;
+        let client_secret = client_secret.map(Secret::of);
+        let private_key = private_key.map(|from| PrivateKey { pem: Secret::of(from), key_id });
+        OauthClient { issuer, client_id, client_secret, private_key, scopes }
     }
 }
 
@@ -264,6 +272,7 @@ mod tests {
             r#"{"mode":"oauth_user"}"#,
             r#"{"mode":"oauth_user","issuer":"https://as.example.com","client_id":"gw","scopes":["read"]}"#,
             r#"{"mode":"oauth_shared","client_id":"gw","client_secret":{"file":"/run/secret"}}"#,
+            r#"{"mode":"oauth_shared","client_id":"gw","private_key":{"env":"KEY"},"key_id":"2026"}"#,
             r#"{"mode":"identity_forward"}"#,
             r#"{"mode":"token_exchange","client_id":"gw","client_secret":{"env":"S"},"token_url":"https://as.example.com/token","audience":"api"}"#,
         ];

@@ -13,6 +13,9 @@ use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::postgres::Postgres;
 use serde_json::{Value, json};
 
+/// The metadata document that the suite expects its client to name.
+const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
+
 /// How often a person agrees before they give up.
 const PATIENCE: usize = 3;
 
@@ -27,7 +30,8 @@ async fn main() -> ExitCode {
     let context: Value =
         serde_json::from_str(&variable("MCP_CONFORMANCE_CONTEXT")).unwrap_or(Value::Null);
     let database = Postgres::shared().database().await;
-    let secret = context["client_secret"].as_str().unwrap_or_default().to_owned();
+    let secret = context["client_secret"].as_str().or(context["private_key_pem"].as_str());
+    let secret = secret.unwrap_or_default().to_owned();
     let options = Options {
         config: "[sign_in]\nlocal = true\n".into(),
         state: Some(state(&url, &scenario, &context)),
@@ -52,6 +56,13 @@ async fn main() -> ExitCode {
 fn state(url: &str, scenario: &str, context: &Value) -> String {
     let known = context["client_id"].as_str();
     let auth = match (scenario, known) {
+        // A document that the operator keeps elsewhere: ours is at our own address.
+        ("auth/basic-cimd", _) => format!(r#"mode = "oauth_user", client_id = "{DOCUMENT}""#),
+        ("auth/client-credentials-jwt", Some(id)) => {
+            format!(
+                r#"mode = "oauth_shared", client_id = "{id}", private_key_env = "SCENARIO_SECRET""#
+            )
+        }
         ("auth/client-credentials-basic", Some(id)) => {
             format!(
                 r#"mode = "oauth_shared", client_id = "{id}", client_secret_env = "SCENARIO_SECRET""#

@@ -1,111 +1,186 @@
-//! Walks a JSON text, undoes its escapes and maps what was found back to its bytes.
+//! Walks a message, looks at every key, string and number of it, and says where in its bytes what was found stands.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::forms::Forms;
+use super::path::Path;
+use super::plan::Mark;
+use super::tokens::{Token, Tokens};
 use super::{Class, Detectors, Guard, Mode, Modes};
-use crate::json::{Json, Kind};
-use crate::keys::keyed_hash;
-use crate::record::Finding;
 
-/// Something that stands in a JSON text.
+pub use super::mask::{mask, mask_text, mask_where};
+
+/// Of each mode so many finds of one message are described and so many recorded; what there is beyond is masked and
+/// blocked like the others.
+pub const DESCRIBED: usize = 256;
+
+/// Longest key that is read together with its value, bytes.
+const LONGEST_KEY: usize = 128;
+/// Longest value that is read together with its key, bytes.
+const LONGEST_VALUE: usize = 4 * 1024;
+/// Numbers with fewer characters hold nothing that a built-in rule looks for.
+const SHORTEST_NUMBER: usize = 7;
+
+/// Something that stands in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Of which class.
     pub class: Class,
     /// By which rule.
     pub rule: Arc<str>,
-    /// Where, as a JSON Pointer (RFC 6901).
+    /// Where, as a JSON Pointer (RFC 6901) of at most 256 bytes. Keys in which something was found are masked in it.
     pub path: String,
-    /// Its bytes in the text, escapes and all.
+    /// Its bytes in the text, escapes and all: a part of a key or string, a whole run of base64, a whole number.
     pub span: Range<usize>,
-    /// What it says, decoded.
+    /// What it says, decoded. Empty beyond the first [`DESCRIBED`] of a mode, and `path` with it.
     pub plain: String,
 }
 
-/// Looks through a checked JSON text for what `guard` does anything about. In order of place, not overlapping.
+/// Looks through a checked JSON text for what `guard` does anything about: in order of place; those of one class do not
+/// overlap, those of different classes may.
+///
+/// Every key, string and number is read, with JSON's escapes undone; then once more with percent-encoding, HTML
+/// entities, backslash escapes, unseen characters and UTF-16's zero bytes undone; and every run of base64 in it. One
+/// level deep: base64 in base64 is not read.
 pub fn read(detectors: &Detectors, guard: Guard, modes: &Modes, text: &str) -> Vec<Found> {
-    let mut found = Vec::new();
-    if !modes.is_off(guard) {
-        let wanted = |class| modes.of(guard, class) != Mode::Off;
-        walk(detectors, guard, &wanted, text, Json::checked_before(text), "", &mut found);
+    if modes.is_off(guard) {
+        return vec![];
     }
-    found
+    let wanted = |class| modes.of(guard, class) != Mode::Off;
+    let mut reader = Reader {
+        text,
+        forms: Forms::new(detectors.look(guard, &wanted)),
+        path: Path::of(text),
+        finds: Finds { guard, modes, found: vec![], described: [0; 4] },
+    };
+    Tokens::of(text).for_each(|token| reader.token(token));
+    reader.finds.found
 }
 
-fn walk(
-    detectors: &Detectors,
+/// The same for a text that is not JSON: an error text, what somebody pastes. Its finds' `path` is empty.
+pub fn read_text(detectors: &Detectors, guard: Guard, modes: &Modes, text: &str) -> Vec<Found> {
+    if modes.is_off(guard) {
+        return vec![];
+    }
+    let wanted = |class| modes.of(guard, class) != Mode::Off;
+    let mut finds = Finds { guard, modes, found: vec![], described: [0; 4] };
+    Forms::new(detectors.look(guard, &wanted))
+        .text(text, |mark, says| finds.add(&mark, mark.span.clone(), &String::new, says));
+    finds.found
+}
+
+/// Reads one message.
+struct Reader<'a> {
+    text: &'a str,
+    forms: Forms<'a>,
+    path: Path<'a>,
+    finds: Finds<'a>,
+}
+
+/// What was found so far.
+struct Finds<'a> {
     guard: Guard,
-    wanted: &dyn Fn(Class) -> bool,
-    text: &str,
-    json: Json<'_>,
-    path: &str,
-    found: &mut Vec<Found>,
-) {
-    match json.kind() {
-        Kind::Object => {
-            for member in json.members() {
-                let path = format!("{path}/{}", member.key);
-                walk(detectors, guard, wanted, text, member.value, &path, found);
+    modes: &'a Modes,
+    found: Vec<Found>,
+    /// By mode.
+    described: [usize; 4],
+}
+
+impl Reader<'_> {
+    fn token(&mut self, token: Token) {
+        match token {
+            Token::Object => self.path.open(),
+            Token::Array => self.path.open_array(),
+            Token::End => self.path.close(),
+            Token::Word => self.path.value(),
+            Token::Key(span) => self.key(span),
+            Token::String(span) => {
+                self.path.value();
+                self.string(span);
+            }
+            Token::Number(span) => {
+                self.path.value();
+                self.number(span);
             }
         }
-        Kind::Array => {
-            for (i, item) in json.elements().enumerate() {
-                walk(detectors, guard, wanted, text, item, &format!("{path}/{i}"), found);
-            }
+    }
+
+    fn key(&mut self, span: Range<usize>) {
+        self.path.key(span.clone());
+        let Some(raw) = self.text.get(span.clone()) else { return };
+        let (path, finds) = (&mut self.path, &mut self.finds);
+        self.forms.json(raw, |mark, says| {
+            path.hide_key(&mark.rule);
+            finds.add(&mark, within(&span, &mark.span), &|| path.pointer(), says);
+        });
+    }
+
+    fn string(&mut self, span: Range<usize>) {
+        let Some(raw) = self.text.get(span.clone()) else { return };
+        let (path, finds) = (&self.path, &mut self.finds);
+        let before = finds.found.len();
+        self.forms.json(raw, |mark, says| {
+            finds.add(&mark, within(&span, &mark.span), &|| path.pointer(), says);
+        });
+        if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY)
+            && raw.len() <= LONGEST_VALUE
+        {
+            self.forms.member(key, raw, |mark, says| {
+                let span = within(&span, &mark.span);
+                if !finds.covers(before, mark.class, &span) {
+                    finds.add(&mark, span, &|| path.pointer(), says);
+                }
+            });
+            finds.in_order(before);
         }
-        Kind::String => {
-            let (Some(plain), Some(span)) = (json.as_str(), json.span_in(text)) else { return };
-            for hit in detectors.find(guard, wanted, &plain) {
-                found.push(Found {
-                    class: hit.class,
-                    rule: hit.rule,
-                    path: path.to_owned(),
-                    span: span.clone(),
-                    plain: plain.get(hit.span).unwrap_or_default().to_owned(),
-                });
-            }
+    }
+
+    /// What stands in a number is the number.
+    fn number(&mut self, span: Range<usize>) {
+        let Some(raw) = self.text.get(span.clone()) else { return };
+        if raw.len() < SHORTEST_NUMBER && !self.forms.has_own() {
+            return;
         }
-        Kind::Number | Kind::Bool | Kind::Null => {}
+        let (path, finds) = (&self.path, &mut self.finds);
+        let before = finds.found.len();
+        let mut add = |mark: Mark| {
+            if !finds.covers(before, mark.class, &span) {
+                finds.add(&mark, span.clone(), &|| path.pointer(), raw);
+            }
+        };
+        self.forms.text(raw, |mark, _| add(mark));
+        if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY) {
+            self.forms.member(key, raw, |mark, _| add(mark));
+        }
     }
 }
 
-/// The text with every one of `found` replaced; the rest stays byte for byte, and JSON stays JSON.
-pub fn mask(text: &str, found: &[Found]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    for one in found.iter().filter(|one| !one.span.is_empty()) {
-        if let Some(before) = text.get(at..one.span.start) {
-            out.push_str(before);
-            out.push_str(&format!("\"[masked:{}]\"", one.rule));
-            at = one.span.end;
-        }
-    }
-    out.push_str(text.get(at..).unwrap_or_default());
-    out
+fn within(outer: &Range<usize>, inner: &Range<usize>) -> Range<usize> {
+    outer.start + inner.start..outer.start + inner.end
 }
 
-impl Found {
-    /// What the trail keeps of it: never the thing itself. `key` makes the same secret recognisable.
-    pub fn finding(&self, guard: Guard, mode: Mode, key: &[u8; 32], scan_us: u64) -> Finding {
-        let hash = keyed_hash(key, self.plain.as_bytes());
-        Finding {
-            guard,
-            class: self.class,
-            rule: self.rule.clone(),
-            mode,
-            path: self.path.clone(),
-            offset: self.span.start,
-            length: self.span.len(),
-            excerpt: excerpt(&self.plain),
-            fingerprint: hash.iter().take(8).map(|b| format!("{b:02x}")).collect(),
-            scan_us,
-        }
+impl Finds<'_> {
+    fn add(&mut self, mark: &Mark, span: Range<usize>, path: &dyn Fn() -> String, says: &str) {
+        let described = &mut self.described[self.modes.of(self.guard, mark.class) as usize];
+        let (path, plain) = match *described < DESCRIBED {
+            true => (path(), says.to_owned()),
+            false => (String::new(), String::new()),
+        };
+        *described += 1;
+        self.found.push(Found { class: mark.class, rule: mark.rule.clone(), path, span, plain });
     }
-}
 
-/// A few characters, never more than a quarter of it.
-fn excerpt(plain: &str) -> String {
-    let shown = (plain.chars().count() / 4).min(4);
-    plain.chars().take(shown).filter(|c| !c.is_control()).chain(['…']).collect()
+    /// Whether something of that class found since `first` overlaps the span.
+    fn covers(&self, first: usize, class: Class, span: &Range<usize>) -> bool {
+        self.found
+            .iter()
+            .skip(first)
+            .any(|one| one.class == class && one.span.start < span.end && span.start < one.span.end)
+    }
+
+    fn in_order(&mut self, first: usize) {
+        let new = self.found.get_mut(first..).unwrap_or_default();
+        new.sort_by_key(|one| (one.span.start, one.class));
+    }
 }

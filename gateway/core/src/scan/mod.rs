@@ -1,17 +1,38 @@
 //! Detectors: what is looked for in what flows, and where it was found. No IO, no clock.
 //!
-//! [`rule`] says what a rule is; one file each holds the rules of one kind as data; [`Detectors`] compiles them into
-//! one pass over a text; [`message`] walks a JSON text, undoes its escapes and maps what was found back to bytes, which
-//! [`message::mask`] replaces. Who asks: `proxy/scan.rs` (arguments), `proxy/filter.rs` (results, definitions).
+//! [`rule`] says what a rule is; one file each holds the rules of one kind as data. [`Detectors`] holds them and the
+//! organisation's own; `plan` looks for all of a guard's in one pass, `pattern` tries one at its place. [`message`]
+//! walks a JSON text (`tokens`), reads each string in every form (`forms`, `decode`, `base64_runs`) and says where in
+//! its bytes what was found stands; `mask` replaces it; `found` is what the trail keeps. Who asks: `proxy/scan.rs`
+//! (arguments), `proxy/filter.rs` (results, definitions).
 
+mod actions;
+mod base64_runs;
+mod decode;
 mod detectors;
 pub mod external;
+mod fold;
+mod forms;
+mod found;
 mod hidden;
+mod injection;
+mod mask;
 pub mod message;
+mod own;
+mod path;
+mod pattern;
+mod personal;
+mod plan;
 pub mod rule;
 mod scanning;
+mod secrets;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
 pub use detectors::{BadPattern, Detectors, Pattern};
+pub use found::findings;
 pub use message::Found;
 pub use scanning::{ChangedDefinitions, External, Modes, OverLimit, Scanning};
 

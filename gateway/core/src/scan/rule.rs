@@ -17,22 +17,25 @@ pub struct Rule {
     pub seek: Seek,
     /// What a pattern cannot say (check digits, entropy), asked with what was found.
     pub check: Option<fn(&str) -> bool>,
-    /// In hundredths: what the rules of a class find in one text counts from 100 on. 100: by itself.
+    /// In hundredths: what the rules of a class find in one text counts from 100 on. 100: by itself. More than that says
+    /// only whose name a find bears that several rules make.
     pub weight: u8,
 }
 
 /// How a rule is found. All take time in proportion to what they read.
 #[derive(Debug, Clone, Copy)]
 pub enum Seek {
-    /// Every match begins with one of the literals (ASCII, in any case): there the pattern (`regex` syntax) is tried,
-    /// anchored. Its group `it`, if it has one, is what was found; else the whole match is.
+    /// Every match begins with one of the literals (in any case, as far as they are ASCII): there the pattern (`regex`
+    /// syntax; case as it says) is tried, anchored. Its group `it`, if it has one, is what was found; else the whole
+    /// match is. A match has at most 8 KiB. Fast are `x{n,}` and small counted maxima, ASCII classes and no `\b` beside
+    /// what need not be ASCII.
     Literals {
         /// How it may begin; at least three bytes each.
         literals: &'static [&'static str],
         /// The whole of it, the beginning included.
         pattern: &'static str,
     },
-    /// Asked wherever one of these ASCII bytes stands: with the text and the place, for the span of what was found. Must
+    /// Asked wherever one of these ASCII bytes stands (for `=` also between a JSON member's key and string): with the text and the place, for the span of what was found. Must
     /// not look further than some hundred bytes either way.
     Byte {
         /// The bytes, for instance `@`.
@@ -41,7 +44,8 @@ pub enum Seek {
         find: fn(&str, usize) -> Option<Range<usize>>,
     },
     /// Asked for each maximal run of ASCII digits and single separators (space, `-`, `.`, `/`, `(`, `)`) that begins and
-    /// ends with a digit and holds at least seven: with the text and the run's span. It may look beside the run, not further than some
+    /// ends with a digit and holds at least seven, not more than 40 in a row: with the text and the run's span, for the
+    /// first find in it. Asked again for what is left behind a find. It may look beside the run, not further than some
     /// dozen bytes.
     Digits {
         /// Finds it.

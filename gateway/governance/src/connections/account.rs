@@ -51,12 +51,13 @@ impl Connections {
             _ => OauthClient::default(),
         };
         let client = tokens.client.client(&configured);
+        let Ok(assertion) = self.assertion(&client, &found.issuer) else { return };
         let (token, hint) = match &tokens.refresh {
             Some(refresh) => (refresh, "refresh_token"),
             None => (&tokens.access, "access_token"),
         };
         let form = [("token", token.as_str()), ("token_type_hint", hint)];
-        let (body, proof) = client.form(&form);
+        let (body, proof) = client.form(&form, assertion.as_ref());
         let mut request = Request::new(Bytes::from(body));
         *request.method_mut() = Method::POST;
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");

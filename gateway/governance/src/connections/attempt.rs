@@ -23,8 +23,8 @@ use super::client::CALLBACK_PATH;
 use super::discover::{Discovered, discover};
 use super::kept::{KeptAttempt, KeptClient, KeptTokens};
 use super::own::address;
-use super::renew::LACKS_SCOPE;
-use super::tokens::{Client, Issued, NotIssued, TokenEndpoint};
+use super::renew::lacks_scope;
+use super::tokens::{Client, Issued, NotIssued};
 use super::trouble::Trouble;
 use crate::perform::Origin;
 use crate::ports::uuid7;
@@ -60,6 +60,24 @@ pub struct Connected {
     pub slug: String,
     /// The server's title.
     pub title: String,
+}
+
+/// An attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{trouble}")]
+pub struct Unfinished {
+    /// Why.
+    pub trouble: Trouble,
+    /// What was to be connected, once that is known.
+    pub server: Option<Connected>,
+    /// The issuer's own code for it, such as `access_denied`.
+    pub error: Option<String>,
+}
+
+impl From<Trouble> for Unfinished {
+    fn from(trouble: Trouble) -> Unfinished {
+        Unfinished { trouble, server: None, error: None }
+    }
 }
 
 impl Connections {
@@ -136,7 +154,7 @@ impl Connections {
         };
         let before = self.store.connection(server.id, caller.user.id).await?;
         let lacking = before.as_ref().and_then(|before| {
-            let asked = before.broken.as_deref()?.strip_prefix(LACKS_SCOPE)?;
+            let asked = lacks_scope(before)?;
             Some(format!("{} {asked}", before.scope))
         });
         let more = lacking.iter().flat_map(|text| text.split_ascii_whitespace());
@@ -181,19 +199,20 @@ impl Connections {
         caller: &Caller,
         origin: &Origin,
         returned: Returned,
-    ) -> Result<Connected, Trouble> {
+    ) -> Result<Connected, Unfinished> {
         let state = returned.state.as_deref().unwrap_or_default();
         let hash = self.root.hash(Purpose::Connect, state.as_bytes());
         let now = self.clock.now();
-        let taken = self.store.take_attempt(&hash, caller.user.id, now).await?;
+        let taken = self.store.take_attempt(&hash, caller.user.id, now).await;
+        let taken = taken.map_err(Trouble::from)?;
         let attempt =
             taken.ok_or_else(|| over("it was not begun here by you, was used, or is over"))?;
         let bound = Bound::Attempt(attempt.user, attempt.server, &attempt.issuer);
-        let plain = self.vault.open_sealed(bound, &attempt.sealed).await?;
+        let plain = self.vault.open_sealed(bound, &attempt.sealed).await.map_err(Trouble::from)?;
         let kept: KeptAttempt = serde_json::from_slice(plain.expose_secret())
             .map_err(|_| over("it is not readable"))?;
         if kept.browser != *caller.credential {
-            return Err(over("it was begun in another browser"));
+            return Err(over("it was begun in another browser").into());
         }
         let snapshot = self.current.snapshot();
         let server =
@@ -201,12 +220,17 @@ impl Connections {
         let configured = connectable(caller, server)?;
         answered_by(&returned, &attempt.issuer, kept.names_itself)?;
         if address(server)? != kept.url {
-            return Err(over("the server has another address now"));
+            return Err(over("the server has another address now").into());
         }
+        let error = returned.error.as_deref().map(code);
         let begun = self.intend(self.browser_subject(caller, origin, server, "connect")).await?;
         let done = self.redeem(caller, configured, (&attempt, kept), returned).await;
         self.conclude(begun, ActionType::OauthConnected, done.as_ref().err());
-        done.map(|()| Connected { slug: server.slug.to_string(), title: server.title.clone() })
+        let server = Connected { slug: server.slug.to_string(), title: server.title.clone() };
+        match done {
+            Ok(()) => Ok(server),
+            Err(trouble) => Err(Unfinished { trouble, server: Some(server), error }),
+        }
     }
 
     async fn redeem(
@@ -217,19 +241,15 @@ impl Connections {
         returned: Returned,
     ) -> Result<(), Trouble> {
         if let Some(error) = returned.error {
-            let code: String = error.chars().filter(char::is_ascii_graphic).take(40).collect();
-            return Err(over(&format!("the issuer answered {code}")));
+            return Err(over(&format!("the issuer answered {}", code(&error))));
         }
-        let code = returned.code.filter(|code| !code.is_empty());
-        let code = code.ok_or_else(|| over("the issuer sent no code"))?;
-        let endpoint = TokenEndpoint {
-            fetcher: &self.fetcher,
-            url: &kept.token_endpoint,
-            client: &kept.client.client(configured),
-            resource: Some(&kept.resource),
-        };
+        let given = returned.code.filter(|code| !code.is_empty());
+        let given = given.ok_or_else(|| over("the issuer sent no code"))?;
+        let client = kept.client.client(configured);
+        let place = (attempt.issuer.as_str(), kept.token_endpoint.as_str());
+        let endpoint = self.token_endpoint(place, &client, &kept.resource)?;
         let verifier = SecretString::from(kept.verifier.clone());
-        let issued = endpoint.code(&code, &verifier, &self.callback()).await;
+        let issued = endpoint.code(&given, &verifier, &self.callback()).await;
         if let Err(NotIssued::ClientUnknown(_)) = &issued {
             let id = &kept.client.id;
             self.store.drop_upstream_client(attempt.server, &attempt.issuer, id).await?;
@@ -316,6 +336,11 @@ fn answered_by(returned: &Returned, issuer: &str, names_itself: bool) -> Result<
         None if names_itself => Err(over("the issuer did not name itself (iss)")),
         None => Ok(()),
     }
+}
+
+/// An error code as far as it is one.
+fn code(error: &str) -> String {
+    error.chars().filter(char::is_ascii_graphic).take(40).collect()
 }
 
 fn over(detail: &str) -> Trouble {

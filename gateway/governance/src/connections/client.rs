@@ -61,7 +61,7 @@ impl Connections {
         }
         if issuer.client_id_metadata_document_supported && self.document_is_readable() {
             let id = format!("{}{CLIENT_METADATA_PATH}", self.public_url);
-            return Ok(Client { id, secret: None, proof: Proof::None });
+            return Ok(Client::new(id, None, Proof::None));
         }
         if let Some(known) = self.registered(server, issuer).await? {
             return Ok(known);
@@ -84,7 +84,7 @@ impl Connections {
         let lives = |c: &StoredUpstreamClient| c.expires_at.is_none_or(|expiry| expiry > now);
         let Some(found) = found.filter(lives) else { return Ok(None) };
         let Some(sealed) = &found.secret else {
-            return Ok(Some(Client { id: found.client_id, secret: None, proof: Proof::None }));
+            return Ok(Some(Client::new(found.client_id, None, Proof::None)));
         };
         let plain = self.vault.open_sealed(Bound::Client(server, &issuer.issuer), sealed).await?;
         let kept: KeptClient = serde_json::from_slice(plain.expose_secret())
@@ -118,7 +118,7 @@ impl Connections {
             (_, Some(_)) => proof_of(true, issuer)?,
         };
         let secret = secret.filter(|_| proof != Proof::None);
-        let client = Client { id, secret, proof };
+        let client = Client::new(id, secret, proof);
         let sealed = match &client.secret {
             Some(_) => {
                 let kept = serde_json::to_vec(&KeptClient::of(&client, false)).unwrap_or_default();
@@ -169,12 +169,20 @@ pub(super) fn configured(
     issuer: &AuthorizationServer,
 ) -> Result<Option<Client>, Trouble> {
     let Some(id) = configured.client_id.clone() else { return Ok(None) };
+    if let Some(key) = &configured.private_key {
+        let methods = issuer.token_endpoint_auth_methods_supported.as_ref();
+        if methods.is_some_and(|known| !known.iter().any(|method| method == "private_key_jwt")) {
+            let detail = "token_endpoint_auth_methods_supported: no private_key_jwt";
+            return Err(Trouble::metadata(detail.into()));
+        }
+        return Ok(Some(Client::signing(id, key)));
+    }
     let secret = match &configured.client_secret {
         Some(secret) => Some(secret.value.clone().ok_or_else(missing)?),
         None => None,
     };
     let proof = proof_of(secret.is_some(), issuer)?;
-    Ok(Some(Client { id, secret, proof }))
+    Ok(Some(Client::new(id, secret, proof)))
 }
 
 fn missing() -> Trouble {

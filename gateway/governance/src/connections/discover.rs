@@ -1,12 +1,13 @@
 //! From a server's address to its authorization server: protected resource metadata (RFC 9728), then authorization
 //! server metadata (RFC 8414, OpenID discovery). Every name must say of itself exactly what led to it, or somebody
-//! could pass off another's metadata as their own (mix-up).
+//! could pass off another's metadata as their own (mix-up). A server that demands tokens and has no metadata of either
+//! kind is taken for one of 2025-03-26: its own authorization server, with endpoints at the places of convention.
 
 use bytes::Bytes;
 use gateway_core::mcp::{NEWEST_LEGACY_VERSION, headers};
 use gateway_core::server::OauthClient;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -72,45 +73,67 @@ pub(super) async fn discover(
     client: &OauthClient,
 ) -> Result<Discovered, Trouble> {
     let server = Url::parse(url).map_err(|error| Trouble::metadata(format!("url: {error}")))?;
-    let challenge = challenge(fetcher, &server).await?;
+    let told = demand(fetcher, &server).await?;
+    let demands = told.is_some();
+    let challenge = told.unwrap_or_default();
     let found = protected_resource(fetcher, &server, &challenge).await?;
-    let (resource, issuer, mut scopes) = match found {
+    let (resource, issuer, mut scopes) = match &found {
         Some(found) => {
-            let issuer = choose(&found, client)?;
-            (found.resource, issuer, found.scopes_supported)
+            (found.resource.clone(), choose(found, client)?, found.scopes_supported.clone())
         }
         // Up to 2025-03-26 a server was its own authorization server.
-        None => {
-            let own = server.origin().ascii_serialization();
-            let issuer = client.issuer.clone().unwrap_or(own);
-            (without_slash(&server), issuer, Vec::new())
-        }
+        None => (
+            without_slash(&server),
+            client.issuer.clone().unwrap_or_else(|| own(&server)),
+            Vec::new(),
+        ),
     };
     if let Some(asked) = challenge.scope {
         scopes = asked.split_ascii_whitespace().map(str::to_owned).collect();
     }
-    let server = authorization_server(fetcher, &issuer).await?;
+    let by_convention = found.is_none() && demands && issuer == own(&server);
+    let server = match metadata(fetcher, &issuer).await? {
+        Some(metadata) => metadata,
+        None if by_convention => AuthorizationServer::by_convention(issuer),
+        None => return Err(without_metadata(&issuer)),
+    };
     Ok(Discovered { resource, server, scopes })
 }
 
-/// What the server answers to somebody without a token. Nothing is started: a server that demands tokens refuses
-/// before it reads.
-async fn challenge(fetcher: &Fetcher, server: &Url) -> Result<Challenge, Trouble> {
-    let body = format!(
+/// What the server demands of somebody without a token; `None`: it demands none. Nothing is started: a server that
+/// demands tokens refuses before it reads. Some let everybody begin, and demand a token of whoever goes on.
+async fn demand(fetcher: &Fetcher, server: &Url) -> Result<Option<Challenge>, Trouble> {
+    let begin = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{NEWEST_LEGACY_VERSION}","capabilities":{{}},"clientInfo":{{"name":"gateway","version":"{}"}}}}}}"#,
         env!("CARGO_PKG_VERSION")
     );
+    let begun = ask(fetcher, server, (begin, None)).await?;
+    if demands(begun.status()) {
+        return Ok(Some(Challenge::of(begun.headers())));
+    }
+    let session = begun.headers().get(headers::SESSION_ID).cloned();
+    let go_on = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}"#.to_owned();
+    let answer = ask(fetcher, server, (go_on, session)).await?;
+    Ok(demands(answer.status()).then(|| Challenge::of(answer.headers())))
+}
+
+fn demands(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+async fn ask(
+    fetcher: &Fetcher,
+    server: &Url,
+    (body, session): (String, Option<HeaderValue>),
+) -> Result<Response<Bytes>, Trouble> {
     let mut request = Request::new(Bytes::from(body));
     *request.method_mut() = Method::POST;
     let to = request.headers_mut();
     to.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     to.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     to.insert(headers::PROTOCOL_VERSION, HeaderValue::from_static(NEWEST_LEGACY_VERSION));
-    let answer = fetcher.send(server, request).await?;
-    Ok(match answer.status() {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Challenge::of(answer.headers()),
-        _ => Challenge::default(),
-    })
+    to.extend(session.map(|session| (headers::SESSION_ID, session)));
+    fetcher.send(server, request).await
 }
 
 /// Where the challenge says, else at the path, else at the root; `None` where there is none.
@@ -172,6 +195,14 @@ pub(super) async fn authorization_server(
     fetcher: &Fetcher,
     issuer: &str,
 ) -> Result<AuthorizationServer, Trouble> {
+    metadata(fetcher, issuer).await?.ok_or_else(|| without_metadata(issuer))
+}
+
+fn without_metadata(issuer: &str) -> Trouble {
+    Trouble::metadata(format!("{issuer}: it has no metadata"))
+}
+
+async fn metadata(fetcher: &Fetcher, issuer: &str) -> Result<Option<AuthorizationServer>, Trouble> {
     let url = Url::parse(issuer).map_err(|e| Trouble::metadata(format!("issuer: {e}")))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Trouble::metadata("issuer: expected no query and no fragment".into()));
@@ -183,8 +214,9 @@ pub(super) async fn authorization_server(
         let path = url.as_str().trim_end_matches('/');
         places.push(format!("{path}/.well-known/openid-configuration"));
     }
-    let found = first::<AuthorizationServer>(fetcher, &places).await?;
-    let found = found.ok_or_else(|| Trouble::metadata(format!("{issuer}: it has no metadata")))?;
+    let Some(found) = first::<AuthorizationServer>(fetcher, &places).await? else {
+        return Ok(None);
+    };
     if found.issuer != issuer {
         return Err(Trouble::metadata(format!(
             "issuer: the metadata of {issuer} says it is of \"{}\"",
@@ -194,10 +226,23 @@ pub(super) async fn authorization_server(
     for (key, endpoint) in found.endpoints() {
         usable(key, endpoint, &url)?;
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 impl AuthorizationServer {
+    /// 2025-03-26, "Fallbacks for Servers without Metadata Discovery"; PKCE is every client's duty there.
+    fn by_convention(issuer: String) -> AuthorizationServer {
+        let at = |path: &str| Some(format!("{issuer}{path}"));
+        AuthorizationServer {
+            authorization_endpoint: at("/authorize"),
+            token_endpoint: at("/token"),
+            registration_endpoint: at("/register"),
+            code_challenge_methods_supported: vec!["S256".to_owned()],
+            issuer,
+            ..AuthorizationServer::default()
+        }
+    }
+
     fn endpoints(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("authorization_endpoint", self.authorization_endpoint.as_deref()),
@@ -224,6 +269,11 @@ fn usable(key: &str, endpoint: &str, issuer: &Url) -> Result<(), Trouble> {
         || url.password().is_some())
     .then_some("expected no user and password"));
     wrong.map_or(Ok(()), |wrong| Err(Trouble::metadata(format!("{key}: {wrong}"))))
+}
+
+/// The origin as the name of an issuer.
+fn own(server: &Url) -> String {
+    server.origin().ascii_serialization()
 }
 
 /// The well-known address before the path, then the one of the whole origin.

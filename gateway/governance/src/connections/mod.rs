@@ -3,13 +3,15 @@
 //! [`Connections::credential`] is the one question that the line asks. The answer comes from the operator (a header), from a
 //! person's connected account ([`renew`]), from the gateway's own account or an exchange ([`own`]), or is signed on
 //! the spot ([`identity`]). A person connects an account in two steps ([`attempt`]): out to the issuer's consent page,
-//! and back. Who issues for a server is found in [`discover`], as whom the gateway comes in [`client`].
+//! and back. Who issues for a server is found in [`discover`], as whom the gateway comes in [`client`], and where it
+//! signs for itself, in [`assertion`].
 //!
 //! It knows nothing of MCP and of pages. Every request goes through [`crate::ports::Fetch`]; every token is sealed in
 //! the vault, bound to person, server and issuer, and is sent to the server's address as it was when the person
 //! connected, and nowhere else.
 
 mod account;
+mod assertion;
 mod attempt;
 mod challenge;
 mod client;
@@ -41,10 +43,11 @@ use http::HeaderName;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-pub use attempt::{Asked, Connected, Returned};
+pub use attempt::{Asked, Connected, Returned, Unfinished};
 pub use challenge::Challenge;
 pub use client::{CALLBACK_PATH, CLIENT_METADATA_PATH, client_metadata};
 pub use renew::Refusing;
+pub(crate) use renew::{broken, lacks_scope};
 pub use trouble::Trouble;
 
 use crate::ports::{Fetch, Random};
@@ -191,7 +194,7 @@ impl Connections {
         let found =
             self.store.connection(server.id, caller.user.id).await.map_err(Trouble::from)?;
         let Some(found) = found else { return Err(self.connect_first(server, "never connected")) };
-        if let Some(why) = &found.broken {
+        if let Some(why) = renew::broken(&found) {
             return Err(self.connect_first(server, why));
         }
         if client.issuer.as_ref().is_some_and(|issuer| *issuer != found.issuer) {

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use super::client::configured;
 use super::discover::{authorization_server, discover};
 use super::renew::Refusing;
-use super::tokens::{Client, Issued, NotIssued, TokenEndpoint};
+use super::tokens::{Client, Issued, NotIssued};
 use super::trouble::Trouble;
 use super::{Connections, Unconnected};
 
@@ -73,12 +73,9 @@ impl Connections {
             let url = address(server)?;
             let found = discover(&self.fetcher, url, client).await?;
             let known = known(configured(client, &found.server)?)?;
-            let endpoint = TokenEndpoint {
-                fetcher: &self.fetcher,
-                url: token_endpoint(found.server.token_endpoint.as_deref())?,
-                client: &known,
-                resource: Some(&found.resource),
-            };
+            let url = token_endpoint(found.server.token_endpoint.as_deref())?;
+            let place = (found.server.issuer.as_str(), url);
+            let endpoint = self.token_endpoint(place, &known, &found.resource)?;
             let scopes = if client.scopes.is_empty() { &found.scopes } else { &client.scopes };
             endpoint.client_credentials(scopes).await
         })
@@ -107,12 +104,7 @@ impl Connections {
             let known = known(configured(client, &metadata)?)?;
             let audience = client.issuer.as_deref().unwrap_or(url);
             let subject = self.identity_token(caller, audience).await?;
-            let endpoint = TokenEndpoint {
-                fetcher: &self.fetcher,
-                url,
-                client: &known,
-                resource: Some(resource),
-            };
+            let endpoint = self.token_endpoint((audience, url), &known, resource)?;
             endpoint.exchange(&subject, exchange.audience.as_deref(), &client.scopes).await
         })
         .await
@@ -190,11 +182,12 @@ impl Connections {
 
 /// Everything that the token depends on besides the person.
 fn how(server: &Server, client: &OauthClient, more: &[Option<&str>]) -> [u8; 32] {
-    let secret = client.client_secret.as_ref().and_then(|secret| secret.value.as_ref());
+    let secret = client.secret().and_then(|secret| secret.value.as_ref());
     let texts = [
         address(server).ok(),
         client.issuer.as_deref(),
         client.client_id.as_deref(),
+        client.private_key.as_ref().map(|key| key.key_id.as_deref().unwrap_or("signs")),
         secret.map(ExposeSecret::expose_secret),
     ];
     let scopes = client.scopes.iter().map(|scope| Some(scope.as_str()));

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use super::challenge::Challenge;
 use super::kept::KeptTokens;
-use super::tokens::{Issued, NotIssued, TokenEndpoint};
+use super::tokens::{Issued, NotIssued};
 use super::trouble::Trouble;
 use super::{Connections, Unconnected};
 
@@ -118,7 +118,7 @@ impl Connections {
         client: &OauthClient,
     ) -> Result<Option<KeptTokens>, Unconnected> {
         let found = locked.connection();
-        if let Some(why) = &found.broken {
+        if let Some(why) = broken(found) {
             return Err(self.connect_first(server, why));
         }
         if client.issuer.as_ref().is_some_and(|issuer| *issuer != found.issuer) {
@@ -143,13 +143,12 @@ impl Connections {
         };
         let subject = self.subject(caller, server, "renew_token");
         let begun = self.intend(subject).await?;
-        let endpoint = TokenEndpoint {
-            fetcher: &self.fetcher,
-            url: &tokens.token_endpoint,
-            client: &tokens.client.client(client),
-            resource: Some(&tokens.resource),
+        let client = tokens.client.client(client);
+        let place = (locked.connection().issuer.as_str(), tokens.token_endpoint.as_str());
+        let issued = match self.token_endpoint(place, &client, &tokens.resource) {
+            Ok(endpoint) => endpoint.refresh(&refresh).await,
+            Err(trouble) => Err(trouble.into()),
         };
-        let issued = endpoint.refresh(&refresh).await;
         let trouble = issued.as_ref().err().cloned().map(NotIssued::into_trouble);
         self.conclude(begun, renewal(trouble.is_none()), trouble.as_ref());
         if issued.is_ok() {
@@ -249,8 +248,19 @@ impl Connections {
     }
 }
 
-/// Begins the note on a connection whose token is good, but for too little; the scopes follow.
-pub(super) const LACKS_SCOPE: &str = "the server asks for more: ";
+/// Begins the note on a connection whose token is good, but for too little; the scopes follow. It goes on to work
+/// for what it is good for.
+const LACKS_SCOPE: &str = "the server asks for more: ";
+
+/// Why a connection does not work any more.
+pub(crate) fn broken(found: &StoredConnection) -> Option<&str> {
+    found.broken.as_deref().filter(|why| !why.starts_with(LACKS_SCOPE))
+}
+
+/// The scopes that the server asked for beyond those of a connection, separated by spaces.
+pub(crate) fn lacks_scope(found: &StoredConnection) -> Option<&str> {
+    found.broken.as_deref()?.strip_prefix(LACKS_SCOPE)
+}
 
 fn renewal(done: bool) -> ActionType {
     match done {

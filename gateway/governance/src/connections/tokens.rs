@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gateway_core::Timestamp;
 use gateway_core::reason::Reason;
+use gateway_core::server::PrivateKey;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenResponse};
@@ -33,6 +34,8 @@ pub(super) enum Proof {
     ClientSecretBasic,
     /// In the body.
     ClientSecretPost,
+    /// By a signed assertion (RFC 7523): the secret is the key, and never leaves.
+    PrivateKeyJwt,
 }
 
 /// The gateway as a client of one issuer.
@@ -41,13 +44,27 @@ pub(super) struct Client {
     pub(super) id: String,
     pub(super) secret: Option<SecretString>,
     pub(super) proof: Proof,
+    /// Of the key that it signs with, if that has one.
+    pub(super) key_id: Option<String>,
 }
 
 impl Client {
+    /// One without a key.
+    pub(super) fn new(id: String, secret: Option<SecretString>, proof: Proof) -> Client {
+        Client { id, secret, proof, key_id: None }
+    }
+
+    /// One that signs.
+    pub(super) fn signing(id: String, key: &PrivateKey) -> Client {
+        let (secret, key_id) = (key.pem.value.clone(), key.key_id.clone());
+        Client { id, secret, proof: Proof::PrivateKeyJwt, key_id }
+    }
+
     /// A form with what proves the client: its body, and the header where the proof goes there.
     pub(super) fn form(
         &self,
         form: &[(&str, &str)],
+        assertion: Option<&SecretString>,
     ) -> (String, Option<(HeaderName, HeaderValue)>) {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
@@ -58,11 +75,14 @@ impl Client {
                 body.append_pair("client_id", &self.id).append_pair("client_secret", secret);
                 None
             }
-            (Proof::None, _) | (_, None) => {
+            (Proof::PrivateKeyJwt | Proof::None, _) | (_, None) => {
                 body.append_pair("client_id", &self.id);
                 None
             }
         };
+        for (name, value) in asserted(assertion) {
+            body.append_pair(name, value);
+        }
         (body.finish(), header)
     }
 }
@@ -73,7 +93,9 @@ pub(super) struct TokenEndpoint<'a> {
     pub(super) url: &'a str,
     pub(super) client: &'a Client,
     /// `resource` (RFC 8707).
-    pub(super) resource: Option<&'a str>,
+    pub(super) resource: &'a str,
+    /// Of a client that signs.
+    pub(super) assertion: Option<SecretString>,
 }
 
 /// What an issuer gave.
@@ -138,8 +160,8 @@ impl TokenEndpoint<'_> {
         let mut request = client
             .exchange_code(AuthorizationCode::new(code.to_owned()))
             .set_pkce_verifier(verifier);
-        if let Some(resource) = self.resource {
-            request = request.add_extra_param("resource", resource.to_owned());
+        for (name, value) in self.more() {
+            request = request.add_extra_param(name, value);
         }
         self.read(request.request_async(self).await)
     }
@@ -149,8 +171,8 @@ impl TokenEndpoint<'_> {
         let client = self.ready()?;
         let refresh = RefreshToken::new(refresh.expose_secret().to_owned());
         let mut request = client.exchange_refresh_token(&refresh);
-        if let Some(resource) = self.resource {
-            request = request.add_extra_param("resource", resource.to_owned());
+        for (name, value) in self.more() {
+            request = request.add_extra_param(name, value);
         }
         self.read(request.request_async(self).await)
     }
@@ -162,10 +184,17 @@ impl TokenEndpoint<'_> {
         for scope in scopes {
             request = request.add_scope(Scope::new(scope.clone()));
         }
-        if let Some(resource) = self.resource {
-            request = request.add_extra_param("resource", resource.to_owned());
+        for (name, value) in self.more() {
+            request = request.add_extra_param(name, value);
         }
         self.read(request.request_async(self).await)
+    }
+
+    /// What every request has besides its grant.
+    fn more(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let resource = ("resource", self.resource);
+        let all = asserted(self.assertion.as_ref()).chain([resource]);
+        all.map(|(name, value)| (name, value.to_owned()))
     }
 
     /// Exchanges a token that says who calls (RFC 8693).
@@ -183,7 +212,7 @@ impl TokenEndpoint<'_> {
             ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
         ];
         form.extend(audience.map(|audience| ("audience", audience)));
-        form.extend(self.resource.map(|resource| ("resource", resource)));
+        form.push(("resource", self.resource));
         form.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
         let answer = self.send(self.form(&form)).await.map_err(|error| error.0)?;
         let (head, body) = answer.into_parts();
@@ -200,7 +229,7 @@ impl TokenEndpoint<'_> {
 
     /// For grants that the crate does not know.
     fn form(&self, form: &[(&str, &str)]) -> HttpRequest {
-        let (body, proof) = self.client.form(form);
+        let (body, proof) = self.client.form(form, self.assertion.as_ref());
         let mut request = http::Request::new(body.into_bytes());
         *request.method_mut() = http::Method::POST;
         let headers = request.headers_mut();
@@ -216,13 +245,15 @@ impl TokenEndpoint<'_> {
         let client = BasicClient::new(ClientId::new(self.client.id.clone())).set_token_uri(url);
         let client = match self.client.proof {
             Proof::ClientSecretBasic => client.set_auth_type(AuthType::BasicAuth),
-            Proof::None | Proof::ClientSecretPost => client.set_auth_type(AuthType::RequestBody),
+            Proof::None | Proof::ClientSecretPost | Proof::PrivateKeyJwt => {
+                client.set_auth_type(AuthType::RequestBody)
+            }
         };
         Ok(match (&self.client.secret, self.client.proof) {
             (Some(secret), Proof::ClientSecretBasic | Proof::ClientSecretPost) => {
                 client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
             }
-            (Some(_), Proof::None) | (None, _) => client,
+            (Some(_), Proof::None | Proof::PrivateKeyJwt) | (None, _) => client,
         })
     }
 
@@ -249,7 +280,7 @@ impl TokenEndpoint<'_> {
 
     fn issued(&self, answer: &BasicTokenResponse) -> Result<Issued, NotIssued> {
         let bearer = matches!(answer.token_type(), oauth2::basic::BasicTokenType::Bearer);
-        if !bearer && self.resource.is_some() {
+        if !bearer {
             return Err(self.wrong("token_type: expected Bearer"));
         }
         let access = answer.access_token().secret();
@@ -295,6 +326,14 @@ impl TokenEndpoint<'_> {
     fn place(&self) -> String {
         Url::parse(self.url).map_or_else(|_| "token_endpoint".into(), |url| place(&url))
     }
+}
+
+/// RFC 7523, section 2.2.
+fn asserted(assertion: Option<&SecretString>) -> impl Iterator<Item = (&'static str, &str)> {
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    assertion.into_iter().flat_map(move |assertion| {
+        [("client_assertion_type", kind), ("client_assertion", assertion.expose_secret())]
+    })
 }
 
 /// RFC 6749, section 2.3.1: both are form-encoded first.

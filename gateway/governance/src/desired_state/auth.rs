@@ -1,7 +1,9 @@
 //! How the gateway signs in to a server: the table `auth` of the file. Every mode has its own keys, and a key that
 //! would do nothing is refused.
 
-use gateway_core::server::{OauthClient, Secret, SecretSource, TokenExchange, UpstreamAuth};
+use gateway_core::server::{
+    OauthClient, PrivateKey, Secret, SecretSource, TokenExchange, UpstreamAuth,
+};
 use url::Url;
 
 use super::item::AuthItem;
@@ -13,8 +15,8 @@ pub(crate) type Wrong = (&'static str, String);
 const MODES: [(&str, &[&str]); 6] = [
     ("none", &[]),
     ("header", &["name", "value_env", "value_file"]),
-    ("oauth_user", &["issuer", "client_id", "client_secret_env", "client_secret_file", "scopes"]),
-    ("oauth_shared", &["issuer", "client_id", "client_secret_env", "client_secret_file", "scopes"]),
+    ("oauth_user", &CLIENT),
+    ("oauth_shared", &CLIENT),
     ("identity_forward", &[]),
     (
         "token_exchange",
@@ -24,10 +26,25 @@ const MODES: [(&str, &[&str]); 6] = [
             "client_id",
             "client_secret_env",
             "client_secret_file",
+            "private_key_env",
+            "private_key_file",
+            "key_id",
             "scopes",
             "audience",
         ],
     ),
+];
+
+/// Of the gateway as a client.
+const CLIENT: [&str; 8] = [
+    "issuer",
+    "client_id",
+    "client_secret_env",
+    "client_secret_file",
+    "private_key_env",
+    "private_key_file",
+    "key_id",
+    "scopes",
 ];
 
 /// How to sign in to a server.
@@ -67,6 +84,9 @@ fn given(item: &AuthItem) -> Vec<&'static str> {
         ("client_id", item.client_id.is_some()),
         ("client_secret_env", item.client_secret_env.is_some()),
         ("client_secret_file", item.client_secret_file.is_some()),
+        ("private_key_env", item.private_key_env.is_some()),
+        ("private_key_file", item.private_key_file.is_some()),
+        ("key_id", item.key_id.is_some()),
         ("scopes", item.scopes.is_some()),
         ("token_url", item.token_url.is_some()),
         ("audience", item.audience.is_some()),
@@ -79,8 +99,23 @@ fn client(item: AuthItem) -> Result<OauthClient, Wrong> {
     let client_id = item.client_id.map(|id| visible("client_id", id)).transpose()?;
     let keys = ("client_secret_env", "client_secret_file");
     let secret = secret_source(keys, item.client_secret_env, item.client_secret_file)?;
-    if secret.is_some() && client_id.is_none() {
-        return Err(("client_id", "missing: a client secret belongs to a client".into()));
+    let keys = ("private_key_env", "private_key_file");
+    let pem = secret_source(keys, item.private_key_env, item.private_key_file)?.map(Secret::of);
+    let key_id = item.key_id.map(|id| visible("key_id", id)).transpose()?;
+    match (&secret, &pem) {
+        (Some(_), Some(_)) => {
+            return Err(("private_key_env", "there is a client secret, too; keep one".into()));
+        }
+        (_, None) if key_id.is_some() => {
+            return Err((
+                "key_id",
+                "missing beside it: private_key_env or private_key_file".into(),
+            ));
+        }
+        (Some(_), None) | (None, Some(_)) if client_id.is_none() => {
+            return Err(("client_id", "missing: a secret or a key belongs to a client".into()));
+        }
+        (None, None) | (Some(_), None) | (None, Some(_)) => {}
     }
     let scopes = item.scopes.unwrap_or_default();
     // RFC 6749, section 3.3.
@@ -88,7 +123,14 @@ fn client(item: AuthItem) -> Result<OauthClient, Wrong> {
     if let Some(scope) = scopes.iter().find(|s| s.is_empty() || !s.bytes().all(token)) {
         return Err(("scopes", format!("\"{}\" is no scope", scope.escape_debug())));
     }
-    Ok(OauthClient { issuer, client_id, client_secret: secret.map(Secret::of), scopes })
+    let private_key = pem.map(|pem| PrivateKey { pem, key_id });
+    Ok(OauthClient {
+        issuer,
+        client_id,
+        client_secret: secret.map(Secret::of),
+        private_key,
+        scopes,
+    })
 }
 
 /// A client that proves itself: client credentials and exchanges are nothing for public clients.
@@ -98,8 +140,10 @@ fn confidential(item: AuthItem) -> Result<OauthClient, Wrong> {
     if client.client_id.is_none() {
         return Err(("client_id", format!("missing: \"{mode}\" needs a registered client")));
     }
-    if client.client_secret.is_none() {
-        let message = format!("missing: \"{mode}\" needs client_secret_env or client_secret_file");
+    if client.secret().is_none() {
+        let message = format!(
+            "missing: \"{mode}\" needs client_secret_env, client_secret_file, private_key_env or private_key_file"
+        );
         return Err(("client_secret_env", message));
     }
     Ok(client)

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::scanners::settings::ScannerSettings;
 
@@ -23,6 +24,7 @@ pub(super) struct UserItem {
     pub(super) groups: Vec<String>,
     #[serde(default = "yes")]
     pub(super) active: bool,
+    pub(super) attributes: Option<Map<String, Value>>,
 }
 
 fn yes() -> bool {
@@ -58,6 +60,9 @@ pub struct AuthItem {
     pub(crate) client_id: Option<String>,
     pub(crate) client_secret_env: Option<String>,
     pub(crate) client_secret_file: Option<String>,
+    pub(crate) private_key_env: Option<String>,
+    pub(crate) private_key_file: Option<String>,
+    pub(crate) key_id: Option<String>,
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) token_url: Option<String>,
     pub(crate) audience: Option<String>,

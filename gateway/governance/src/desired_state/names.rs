@@ -3,8 +3,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use gateway_core::caller::Attributes;
 use gateway_core::ids::Slug;
 use policies::hidden_character;
+use serde_json::{Map, Value};
 use url::Url;
 use uuid::Uuid;
 
@@ -12,6 +14,9 @@ use uuid::Uuid;
 const LONGEST_ICON: usize = 8 * 1024;
 /// The longest address of an icon, and the longest description.
 const LONGEST_TEXT: usize = 2_000;
+/// The longest name or value of an attribute, and the most of them.
+const LONGEST_ATTRIBUTE: usize = 200;
+const MOST_ATTRIBUTES: usize = 100;
 /// Kinds of pictures that hold nothing but a picture.
 const PICTURES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
@@ -107,4 +112,34 @@ pub(crate) fn icon(text: &str) -> Result<(), String> {
         }
         Ok(_) | Err(_) => Err("expected https://... or data:image/...;base64,...".into()),
     }
+}
+
+/// A text or a list of texts by name; the error has the field and what is wrong with it.
+pub(crate) fn attributes(written: &Map<String, Value>) -> Result<Attributes, (String, String)> {
+    let good = |text: &str| {
+        !text.trim().is_empty()
+            && text.chars().count() <= LONGEST_ATTRIBUTE
+            && hidden_character(text).is_none()
+    };
+    let all = || "attributes".to_owned();
+    if written.len() > MOST_ATTRIBUTES {
+        return Err((all(), format!("expected at most {MOST_ATTRIBUTES}")));
+    }
+    let mut read = Attributes::new();
+    for (name, value) in written {
+        if !good(name) || name.contains('=') {
+            return Err((all(), "expected names of visible characters without =".to_owned()));
+        }
+        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let texts = list.iter().map(|text| text.as_str().filter(|text| good(text)));
+        let texts: Option<Vec<String>> = texts.map(|text| text.map(str::to_owned)).collect();
+        let mut texts = texts.filter(|texts| texts.len() <= MOST_ATTRIBUTES).ok_or_else(|| {
+            let wrong = "expected a text or a list of texts, up to 200 characters";
+            (format!("attributes.{name}"), wrong.to_owned())
+        })?;
+        texts.sort_unstable();
+        texts.dedup();
+        read.insert(name.clone(), texts);
+    }
+    Ok(read)
 }

@@ -182,8 +182,13 @@ impl Reading<'_> {
             }
             let roles = self.roles(&path, &item.roles);
             emails.push((index, email.clone()));
+            let attributes = item.attributes.as_ref().map(names::attributes).transpose();
+            let attributes = attributes.unwrap_or_else(|(field, wrong)| {
+                self.refuse(&format!("{path}.{field}"), wrong);
+                None
+            });
             let UserItem { name, groups, active, .. } = item;
-            users.push(DesiredUser { email, name, roles, groups, active });
+            users.push(DesiredUser { email, name, roles, groups, active, attributes });
         }
         self.names("users", "email", emails.into_iter());
         users
@@ -347,7 +352,7 @@ impl Reading<'_> {
     /// Settings of the scanners, in one canonical spelling. Where nothing is set, there are to be none.
     fn scanners(&mut self, path: &str, server: Option<Slug>, settings: &ScannerSettings) {
         if let Err((field, expected)) = settings.check(server.is_some()) {
-            return self.refuse(&format!("{path}.{field}"), format!("expected {expected}"));
+            return self.refuse(&format!("{path}.{field}"), expected);
         }
         if let Err(bad) = Detectors::with(settings.patterns.as_deref().unwrap_or_default()) {
             let field = format!("{path}.patterns[{}].{}", bad.index, bad.field);

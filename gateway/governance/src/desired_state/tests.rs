@@ -48,6 +48,41 @@ fn every_flaw_is_refused_with_file_line_and_key() {
         ("[[user]]\nemail = \"a@b\"", "STATE.toml:1: user: unknown key; did you mean \"users\"?"),
         ("[users]\nemail = \"a@b\"", "STATE.toml:1: users: expected [[users]]"),
         ("[[groups]]\nname = \"\"", "STATE.toml:2: groups[0].name: expected a name"),
+        ("scanners = 1", "STATE.toml:1: scanners: expected [scanners]"),
+        ("[[scanners]]\nlimit = 1", "STATE.toml:1: scanners: expected [scanners]"),
+        (
+            "[scanners]\nlimits = 1",
+            "STATE.toml:2: scanners.limits: unknown key; did you mean \"limit\"?",
+        ),
+        ("[scanners]\n\nlimit = 1", "STATE.toml:3: scanners.limit: expected 1024 to 8388608 bytes"),
+        (
+            "[scanners]\nmodes = { tool_call = { secrets = \"redact\" } }",
+            "STATE.toml:2: scanners.modes.tool_call.secrets: unknown variant `redact`, expected one of `off`",
+        ),
+        (
+            "[scanners.modes]\ntool_call = { secret = \"off\" }",
+            "STATE.toml:2: scanners.modes.tool_call.secret: unknown variant `secret`",
+        ),
+        (
+            "[[scanners.patterns]]\nname = \"\"\nclass = \"secrets\"\npattern = \"x\"",
+            "STATE.toml:2: scanners.patterns[0].name: expected 1 to 100 visible",
+        ),
+        (
+            "[[scanners.patterns]]\nname = \"a\"\nclass = \"secrets\"\npattern = \"(\"",
+            "STATE.toml:4: scanners.patterns[0].pattern: expected ",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nscanners = { limit = 1 }",
+            "STATE.toml:4: servers[0].scanners.limit: expected 1024 to 8388608 bytes",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\n[servers.scanners]\nexternal = \"yes\"",
+            "STATE.toml:5: servers[0].scanners.external: unknown variant `yes`",
+        ),
+        (
+            "[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nscanners = { patterns = [] }",
+            "STATE.toml:4: servers[0].scanners.patterns: expected none",
+        ),
         ("[[groups]]\nname = \" a\"", "groups[0].name: expected no white space"),
         ("[[groups]]\nname = \"a\u{200b}b\"", "groups[0].name: expected no control or invisible"),
         (
@@ -172,6 +207,33 @@ fn a_header_secret_is_named_by_its_source_only() {
 }
 
 #[test]
+fn attributes_are_texts_or_lists_of_texts() {
+    let user = |attributes: &str| {
+        let text = format!("[[users]]\nemail = \"a@x.test\"\nattributes = {attributes}");
+        match read("STATE.toml", &text) {
+            Ok(desired) => format!("{:?}", desired.state().users[0].attributes),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    };
+    let good = user(r#"{ department = "finance", site = ["B", "A", "B"] }"#);
+    assert_eq!(good, r#"Some({"department": ["finance"], "site": ["A", "B"]})"#);
+    assert_eq!(user("{}"), "Some({})");
+    let bad = |wrong: &str| format!("STATE.toml:3: users[0].attributes{wrong}");
+    for (attributes, wrong) in [
+        ("{ department = 1 }", ".department: expected a text or a list of texts"),
+        ("{ department = [\"a\", 1] }", ".department: expected a text or a list of texts"),
+        ("{ department = \"\" }", ".department: expected a text or a list of texts"),
+        ("{ department = 2026-01-01 }", ".department: expected a text or a list of texts"),
+        ("{ \"a=b\" = \"x\" }", ": expected names of visible characters without ="),
+        ("{ \"\" = \"x\" }", ": expected names of visible characters without ="),
+        ("[\"x\"]", ": invalid type: sequence"),
+    ] {
+        let read = user(attributes);
+        assert!(read.starts_with(&bad(wrong)), "{attributes}\n  gave {read}");
+    }
+}
+
+#[test]
 fn every_mode_takes_its_own_keys_and_no_others() {
     let auth = |auth: &str| {
         let text = format!("[[servers]]\nslug = \"t\"\nurl = \"http://x/\"\nauth = {{ {auth} }}");
@@ -224,6 +286,23 @@ fn every_mode_takes_its_own_keys_and_no_others() {
             format!(r#"mode = "oauth_shared", {secret}, client_secret_file = "f""#),
             "auth.client_secret_file: client_secret_env is set too",
         ),
+        (
+            r#"mode = "oauth_shared", client_id = "gw", private_key_file = "k.pem", key_id = "1""#
+                .into(),
+            r#"pem: Secret { from: File("k.pem"), value: None }, key_id: Some("1")"#,
+        ),
+        (
+            format!(r#"mode = "oauth_shared", {secret}, private_key_env = "K""#),
+            "auth.private_key_env: there is a client secret, too",
+        ),
+        (
+            r#"mode = "oauth_shared", client_id = "gw", private_key_env = "K", private_key_file = "k""#
+                .into(),
+            "auth.private_key_file: private_key_env is set too",
+        ),
+        (r#"mode = "oauth_user", private_key_env = "K""#.into(), "auth.client_id: missing"),
+        (format!(r#"mode = "oauth_shared", {secret}, key_id = "1""#), "auth.key_id: missing beside"),
+        (r#"mode = "header", name = "x", key_id = "1""#.into(), "auth.key_id: mode"),
         (format!(r#"mode = "token_exchange", {secret}"#), "auth.issuer: missing"),
         (
             format!(r#"mode = "token_exchange", {secret}, token_url = "x""#),

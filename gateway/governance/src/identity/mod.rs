@@ -12,6 +12,7 @@ mod jwt;
 mod own;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -31,6 +32,7 @@ use crate::settings::GovernanceSettings;
 use crate::snapshot::Snapshot;
 use jwks::IssuerKeys;
 pub(crate) use own::OwnTokens;
+pub(crate) use uses::KeyUses;
 
 /// The longest token that is looked at, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -102,6 +104,7 @@ pub(crate) struct Identity {
     // Where a key that another replica just made is found.
     current: Option<Arc<Current>>,
     looked: AtomicI64,
+    uses: Arc<KeyUses>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
 }
@@ -120,6 +123,7 @@ impl Identity {
             own: Arc::new(OwnTokens::new(settings)),
             current: None,
             looked: AtomicI64::new(0),
+            uses: Arc::default(),
             fetch,
             clock,
         }
@@ -134,6 +138,11 @@ impl Identity {
     /// What knows tokens of our own.
     pub(crate) fn own(&self) -> &Arc<OwnTokens> {
         &self.own
+    }
+
+    /// When API keys were used.
+    pub(crate) fn uses(&self) -> &Arc<KeyUses> {
+        &self.uses
     }
 
     /// The caller behind `presented`.
@@ -183,6 +192,7 @@ impl Identity {
         }
         match snapshot.user(stored.user) {
             Some(user) if user.active => {
+                self.uses.note(stored.id, now);
                 Ok(Caller::new(Arc::clone(user), AuthMethod::ApiKey, hint))
             }
             Some(_) | None => {

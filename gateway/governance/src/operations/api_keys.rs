@@ -1,5 +1,6 @@
 //! Operations on API keys. A key is shown once, when it is made; stored is its keyed hash.
 
+use gateway_core::Timestamp;
 use gateway_core::ids::{KeyId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
@@ -74,6 +75,8 @@ pub struct KeyRow {
     pub expires_at: Option<String>,
     /// RFC 3339.
     pub revoked_at: Option<String>,
+    /// To the minute; null: never.
+    pub last_used_at: Option<String>,
 }
 
 /// A new key.
@@ -137,7 +140,7 @@ impl CreateApiKey {
             about: about(stored.id),
             confirmed: self.confirm == Some(true),
             before: Value::Null,
-            after: json!(row(run, &stored)),
+            after: json!(row(run, &stored, None)),
             change: Change::NewKey { key: key.into(), stored },
         })
     }
@@ -156,8 +159,10 @@ impl ListApiKeys {
                 Some(run.user().id)
             }
         };
-        let keys = run.governance.store.keys(whose).await.map_err(Refused::store)?;
-        let rows = keys.iter().map(|key| row(run, key)).collect();
+        let store = &run.governance.store;
+        let keys = store.keys(whose).await.map_err(Refused::store)?;
+        let uses = store.key_uses(whose).await.map_err(Refused::store)?;
+        let rows = keys.iter().map(|key| row(run, key, uses.get(&key.id))).collect();
         answer(&run.page(rows, self.limit, self.cursor.as_deref())?)
     }
 }
@@ -179,7 +184,7 @@ impl RevokeApiKey {
             action: ActionType::ApiKeyRevoked,
             about: about(key.id),
             confirmed: self.confirm == Some(true),
-            before: json!(row(run, &key)),
+            before: json!(row(run, &key, last_use(run, key.id).await?.as_ref())),
             after: json!({"id": key.id, "revoked": true}),
             change: Change::RevokeKey { id: key.id, whose },
         })
@@ -194,7 +199,7 @@ pub(super) async fn create(
 ) -> Result<Answer, Refused> {
     run.governance.store.create_key(&stored).await.map_err(Refused::store)?;
     super::seen_here(run).await;
-    answer(&CreatedKey { key, row: row(run, &stored) })
+    answer(&CreatedKey { key, row: row(run, &stored, None) })
 }
 
 /// Ends a key.
@@ -209,14 +214,20 @@ pub(super) async fn revoke(
         return Err(Refused::new(Reason::EntityNotFound, "no such key, or it is not yours"));
     };
     super::seen_here(run).await;
-    answer(&RevokedKey { row: row(run, &key) })
+    let used = last_use(run, key.id).await?;
+    answer(&RevokedKey { row: row(run, &key, used.as_ref()) })
+}
+
+async fn last_use(run: &Run<'_>, key: KeyId) -> Result<Option<Timestamp>, Refused> {
+    let uses = run.governance.store.key_uses(None).await.map_err(Refused::store)?;
+    Ok(uses.get(&key).copied())
 }
 
 fn about(key: KeyId) -> About {
     About { kind: Some("api_key"), name: Some(key.to_string()), server: None }
 }
 
-fn row(run: &Run<'_>, key: &StoredKey) -> KeyRow {
+fn row(run: &Run<'_>, key: &StoredKey, used: Option<&Timestamp>) -> KeyRow {
     KeyRow {
         id: key.id.to_string(),
         user: run.snapshot.user(key.user).map(|user| user.email.clone()).unwrap_or_default(),
@@ -225,5 +236,6 @@ fn row(run: &Run<'_>, key: &StoredKey) -> KeyRow {
         created_at: rfc3339(key.created_at),
         expires_at: key.expires_at.map(rfc3339),
         revoked_at: key.revoked_at.map(rfc3339),
+        last_used_at: used.copied().map(rfc3339),
     }
 }

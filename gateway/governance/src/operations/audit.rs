@@ -109,7 +109,7 @@ impl ListAuditLogs {
 /// too.
 fn known(run: &Run<'_>, mut event: EventEntry) -> EventEntry {
     if event.reason.as_deref() == Some(Reason::ServerNotFound.as_str()) && !run.may(false) {
-        event.server_id = None;
+        (event.server_id, event.detail) = (None, None);
     }
     event
 }

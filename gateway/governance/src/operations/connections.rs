@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::run::{Page, Run, page_limit};
 use super::{Change, answer, rfc3339};
+use crate::connections::{broken, lacks_scope};
 use crate::perform::{About, Answer, Planned, Refused};
 
 /// Of `list_connections`.
@@ -69,6 +70,8 @@ pub struct ConnectionRow {
     pub expires_at: Option<String>,
     /// Why it does not work any more; null while it does.
     pub broken: Option<String>,
+    /// Scopes that the server asked for beyond these; connecting anew asks for them.
+    pub lacks_scope: Option<String>,
     /// Where the person connects it anew.
     pub connect_url: String,
 }
@@ -171,7 +174,7 @@ fn email(run: &Run<'_>, user: UserId) -> String {
 fn row(run: &Run<'_>, found: &StoredConnection) -> Option<ConnectionRow> {
     let server = run.snapshot.server_by_id(found.server)?;
     let connectable = matches!(server.auth, UpstreamAuth::OauthUser(_));
-    let broken = found.broken.clone();
+    let broken = broken(found).map(str::to_owned);
     Some(ConnectionRow {
         id: found.id.to_string(),
         server_id: server.id.to_string(),
@@ -183,6 +186,7 @@ fn row(run: &Run<'_>, found: &StoredConnection) -> Option<ConnectionRow> {
         refreshed_at: rfc3339(found.refreshed_at),
         expires_at: found.expires_at.map(rfc3339),
         broken: broken.or((!connectable).then(|| "the server needs no account any more".into())),
+        lacks_scope: lacks_scope(found).map(str::to_owned),
         connect_url: run.governance.connections().link(server),
     })
 }

@@ -25,6 +25,7 @@ pub mod oauth_sessions;
 pub mod policies;
 pub mod roles;
 mod run;
+pub mod scanners;
 mod sensitive;
 pub mod server_changes;
 pub mod servers;
@@ -85,6 +86,10 @@ use policies::{
     ReplayPolicy, RestorePolicy, UpdatePolicy,
 };
 use roles::ListRoles;
+use scanners::{
+    GetSecurityScannerSettings, ListSecurityScannerChanges, TestScanner,
+    UpdateSecurityScannerSettings,
+};
 use server_changes::{CreateServer, UpdateServer};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
@@ -118,6 +123,11 @@ impl std::fmt::Debug for OperationSpec {
 /// The row of that name.
 pub fn spec(name: &str) -> Option<&'static OperationSpec> {
     OPERATIONS.iter().find(|spec| spec.name == name)
+}
+
+/// Whether nothing that a call of this operation says or gives is kept in its record: what is tried may be anything.
+pub fn keeps_nothing(operation: &str) -> bool {
+    operation == "test_scanner"
 }
 
 fn read<A: DeserializeOwned>(arguments: Value) -> Result<A, Refused> {
@@ -263,6 +273,10 @@ operations! {
     ListLimits(ListLimits) -> Page<limits::LimitRow>: "list_limits" reads everywhere,
     SetLimit(SetLimit) -> limits::LimitRow: "set_limit" changes everywhere,
     DeleteLimit(DeleteLimit) -> limits::LimitDeleted: "delete_limit" changes everywhere,
+    GetSecurityScannerSettings(GetSecurityScannerSettings) -> scanners::ScannerSettingsRow: "get_security_scanner_settings" looks everywhere,
+    UpdateSecurityScannerSettings(UpdateSecurityScannerSettings) -> scanners::ScannerSettingsRow: "update_security_scanner_settings" reads_and_changes everywhere,
+    ListSecurityScannerChanges(ListSecurityScannerChanges) -> Page<scanners::ScannerChangeRow>: "list_security_scanner_changes" reads everywhere,
+    TestScanner(TestScanner) -> scanners::ScannerTested: "test_scanner" looks everywhere,
     ListUsers(ListUsers) -> Page<users::UserRow>: "list_users" reads everywhere,
     GetUser(GetUser) -> users::UserDetail: "get_user" reads everywhere,
     CreateUser(CreateUser) -> users::UserRow: "create_user" reads_and_changes everywhere,
@@ -330,6 +344,8 @@ pub(crate) enum Change {
     SetLimit(StoredLimit),
     /// Of `delete_limit`.
     DeleteLimit { id: LimitId, name: String },
+    /// Of `update_security_scanner_settings`.
+    Scanners(Box<scanners::Write>),
     /// Of `create_api_key`.
     NewKey { key: SecretString, stored: StoredKey },
     /// Of `revoke_api_key`.
@@ -377,6 +393,7 @@ impl Change {
             }
             Change::SetLimit(limit) => limits::set(run, limit).await,
             Change::DeleteLimit { id, name } => limits::delete(run, id, name).await,
+            Change::Scanners(write) => scanners::write(run, *write).await,
             Change::NewKey { key, stored } => {
                 api_keys::create(run, key.expose_secret().to_owned(), stored).await
             }

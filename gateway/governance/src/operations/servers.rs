@@ -392,6 +392,10 @@ pub(super) fn auth_shown(auth: &UpstreamAuth) -> Map<String, Value> {
         if let Some(from) = &client.client_secret {
             secret(&mut put, &from.from, "client_secret");
         }
+        if let Some(key) = &client.private_key {
+            secret(&mut put, &key.pem.from, "private_key");
+            put("key_id", key.key_id.as_ref());
+        }
         if !client.scopes.is_empty() {
             shown.insert("scopes".into(), json!(client.scopes));
         }

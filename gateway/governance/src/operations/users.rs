@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use super::duty::{edited, kept_elsewhere, roles, scim, themself};
 use super::run::{Page, Run, page_limit};
 use super::{Change, answer, rfc3339};
+use crate::desired_state::names::attributes as read;
 use crate::perform::{About, Answer, Planned, Refused};
 
 const LONGEST: usize = 200;
-const MOST: usize = 100;
 
 /// Of `list_users`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -426,38 +426,7 @@ fn checked_name(name: String) -> Result<String, Refused> {
     Err(Refused::params("name: expected at most 200 visible characters"))
 }
 
-/// A text or a list of texts each.
 fn read_attributes(written: &Map<String, Value>) -> Result<Attributes, Refused> {
-    let wrong = |name: &str| {
-        let detail =
-            format!("attributes.{name}: expected a text or a list of texts, up to 200 characters");
-        Refused::params(detail)
-    };
-    if written.len() > MOST {
-        return Err(Refused::params(format!("attributes: expected at most {MOST}")));
-    }
-    let mut read = Attributes::new();
-    for (name, value) in written {
-        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let good = |text: &str| {
-            !text.trim().is_empty()
-                && text.chars().count() <= LONGEST
-                && policies::hidden_character(text).is_none()
-        };
-        let texts = list.iter().map(|text| text.as_str().filter(|text| good(text)));
-        let mut texts: Vec<String> = texts
-            .map(|text| text.map(str::to_owned))
-            .collect::<Option<_>>()
-            .filter(|texts: &Vec<String>| texts.len() <= MOST)
-            .ok_or_else(|| wrong(name))?;
-        if !good(name) || name.contains('=') {
-            return Err(Refused::params(
-                "attributes: expected names of visible characters without =",
-            ));
-        }
-        texts.sort_unstable();
-        texts.dedup();
-        read.insert(name.clone(), texts);
-    }
-    Ok(read)
+    let wrong = |(field, wrong): (String, String)| Refused::params(format!("{field}: {wrong}"));
+    read(written).map_err(wrong)
 }

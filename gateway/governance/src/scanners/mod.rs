@@ -2,6 +2,7 @@
 //! written; the snapshot holds a [`Scanners`] of it. Who asks: the line's `scan` and `filter`, through
 //! [`Snapshot::scanning`](crate::Snapshot::scanning).
 
+pub(crate) mod difference;
 pub mod settings;
 
 use std::collections::HashMap;
@@ -86,6 +87,6 @@ pub(crate) fn read(stored: &StoredScanners) -> Result<ScannerSettings, (String, 
         .map_err(|error| (whose.clone(), error.to_string()))?;
     match settings.check(stored.server.is_some()) {
         Ok(()) => Ok(settings),
-        Err((field, expected)) => Err((whose, format!("{field}: expected {expected}"))),
+        Err((field, expected)) => Err((whose, format!("{field}: {expected}"))),
     }
 }

@@ -59,7 +59,7 @@ struct Patch {
     patterns: Option<Vec<Pattern>>,
 }
 
-/// What is wrong with settings: the field, and what is expected there.
+/// What is wrong with settings: the field, and what is wrong and expected there.
 pub type Wrong = (String, String);
 
 impl ScannerSettings {
@@ -113,25 +113,28 @@ impl ScannerSettings {
     pub fn check(&self, server: bool) -> Result<(), Wrong> {
         let wrong = |field: &str, expected: String| Err((field.to_owned(), expected));
         if self.limit.is_some_and(|limit| !LIMITS.contains(&limit)) {
-            return wrong("limit", format!("{} to {} bytes", LIMITS.start(), LIMITS.end()));
+            return wrong(
+                "limit",
+                format!("expected {} to {} bytes", LIMITS.start(), LIMITS.end()),
+            );
         }
         let Some(patterns) = &self.patterns else { return Ok(()) };
         if server {
-            return wrong("patterns", "none: they are the organisation's".into());
+            return wrong("patterns", "expected none: they are the organisation's".into());
         }
         if patterns.len() > MOST_PATTERNS {
-            return wrong("patterns", format!("at most {MOST_PATTERNS}"));
+            return wrong("patterns", format!("expected at most {MOST_PATTERNS}"));
         }
         for (index, pattern) in patterns.iter().enumerate() {
             let name = &pattern.name;
             let visible = name.trim() == name && hidden_character(name).is_none();
             if !visible || !(1..=LONGEST_NAME).contains(&name.chars().count()) {
                 let expected = "visible characters, no white space around";
-                let expected = format!("1 to {LONGEST_NAME} {expected}");
+                let expected = format!("expected 1 to {LONGEST_NAME} {expected}");
                 return wrong(&format!("patterns[{index}].name"), expected);
             }
             if patterns.iter().take(index).any(|other| other.name == *name) {
-                let expected = format!("a name of its own; \"{name}\" is there already");
+                let expected = format!("expected a name of its own; \"{name}\" is there already");
                 return wrong(&format!("patterns[{index}].name"), expected);
             }
         }
@@ -142,8 +145,9 @@ impl ScannerSettings {
 /// Reads, and names the place that cannot be read.
 fn read<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, Wrong> {
     serde_path_to_error::deserialize(value).map_err(|error| {
+        // A name that nothing has comes as `?`.
         let place = error.path().to_string();
-        let place = if place == "." { String::new() } else { place };
+        let place = place.trim_end_matches(['.', '?']).to_owned();
         (place, error.into_inner().to_string())
     })
 }
@@ -223,7 +227,7 @@ mod tests {
             ),
             (
                 json!({"modes": {"tool_call": {"secret": "off"}}}),
-                "modes.tool_call: unknown variant `secret`, expected one of `secrets`",
+                "modes: unknown variant `secret`, expected one of `secrets`",
             ),
             (
                 json!({"modes": {"tool_call": {"secrets": "redact"}}}),
@@ -232,8 +236,8 @@ mod tests {
             (json!({"modes": {"tool_call": {"secrets": true}}}), "modes.tool_call.secrets: "),
             (json!({"modes": {"tool_call": "off"}}), "modes.tool_call: "),
             (json!({"modes": []}), "modes: "),
-            (json!({"limit": 1023}), "limit: 1024 to 8388608 bytes"),
-            (json!({"limit": 8_388_609}), "limit: 1024 to 8388608 bytes"),
+            (json!({"limit": 1023}), "limit: expected 1024 to 8388608 bytes"),
+            (json!({"limit": 8_388_609}), "limit: expected 1024 to 8388608 bytes"),
             (json!({"limit": -1}), "limit: "),
             (json!({"limit": 1e30}), "limit: "),
             (json!({"limit": "4096"}), "limit: "),
@@ -251,14 +255,17 @@ mod tests {
             ),
             (
                 json!({"patterns": [pattern("a"), pattern("")]}),
-                "patterns[1].name: 1 to 100 visible",
+                "patterns[1].name: expected 1 to 100 visible",
             ),
-            (json!({"patterns": [pattern("a\u{200b}")]}), "patterns[0].name: 1 to 100 visible"),
+            (
+                json!({"patterns": [pattern("a\u{200b}")]}),
+                "patterns[0].name: expected 1 to 100 visible",
+            ),
             (
                 json!({"patterns": [pattern("a"), pattern("a")]}),
-                "patterns[1].name: a name of its own",
+                "patterns[1].name: expected a name of its own",
             ),
-            (json!({"patterns": vec![pattern("a"); 101]}), "patterns: at most 100"),
+            (json!({"patterns": vec![pattern("a"); 101]}), "patterns: expected at most 100"),
         ];
         for (patch, expected) in cases {
             let got = changed(json!({}), patch.clone()).unwrap_err();

@@ -450,11 +450,11 @@ async fn whoever_edits_a_grant_decides_when_it_ends_and_no_death_loses_its_recor
 
     // A replica whose records do not get through ends nothing.
     house.later(601).await;
-    a.trail().clone().stop().await;
-    a.grants().sweep().await.unwrap();
+    b.trail().clone().stop().await;
+    b.grants().sweep().await.unwrap();
     assert_eq!((there().await, told().await), (vec![true; 3], 0), "no record, no end");
     // Another does, once, and whoever looks again finds nothing to do.
-    for replica in [b, b, a] {
+    for replica in [a, a, b] {
         replica.grants().sweep().await.unwrap();
     }
     assert_eq!(there().await, [false, true, true]);
@@ -476,7 +476,7 @@ async fn whoever_edits_a_grant_decides_when_it_ends_and_no_death_loses_its_recor
     edit(endless, &|spec| spec["until"] = json!(later)).await;
     house.later(1200).await;
     for _ in 0..2 {
-        b.grants().sweep().await.unwrap();
+        a.grants().sweep().await.unwrap();
         house.later(0).await;
     }
     assert_eq!((there().await, told().await), (vec![false; 3], 1));
@@ -486,6 +486,6 @@ async fn whoever_edits_a_grant_decides_when_it_ends_and_no_death_loses_its_recor
 
 /// By the replica whose trail still runs.
 async fn expired_rows(house: &House, filter: &EventFilter) -> Vec<EventEntry> {
-    assert!(house.b.governance.trail().flush(std::time::Duration::from_secs(10)).await);
-    house.b.store.list_events(filter, None, 200).await.unwrap().events
+    assert!(house.a.governance.trail().flush(std::time::Duration::from_secs(10)).await);
+    house.a.store.list_events(filter, None, 200).await.unwrap().events
 }

@@ -1,7 +1,9 @@
 //! What operations leave in the trail, and who may read it.
 
-use gateway_core::ids::CallId;
+use gateway_core::Clock;
+use gateway_core::ids::{CallId, EventId};
 use gateway_core::reason::Reason;
+use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_store::audit::{EventFilter, Only};
 use serde_json::{Value, json};
 
@@ -179,4 +181,77 @@ async fn keys_are_shown_once_and_recorded_nowhere() {
     let keys = (crate::operations::spec("list_api_keys").unwrap().read)(json!({})).unwrap();
     let listed = house.operate(keys).await.unwrap().value.to_string();
     assert!(listed.contains(&id) && !listed.contains(&key[3..40]));
+}
+
+/// What was sent to a server that one may not enter looks like what was sent to none: in one's own entries, in
+/// filters, in exports. Auditors see which it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn ones_own_entries_do_not_tell_which_servers_there_are() {
+    let house = House::open().await;
+    let vault = house.a.governance.snapshot().server("vault").unwrap().id;
+    let mut ids = Vec::new();
+    for server in [Some(vault), None] {
+        let mut subject = Subject {
+            server_id: server,
+            server_slug: Some("asked-for".into()),
+            client_ip: Some("127.0.0.1".into()),
+            method: Some("tools/call".into()),
+            resource_type: Some("tool"),
+            resource_name: Some("pay".into()),
+            ..Subject::default()
+        };
+        subject.identified(&house.caller("carol"));
+        let now = house.clock.now();
+        let [id, call] = [(); 2].map(|()| house.a.governance.next_id(now));
+        ids.push(id.to_string());
+        let detail = if server.is_some() { "no policy allows anything on it" } else { "" };
+        house.a.governance.trail().conclude(Event {
+            reason: Some(Reason::ServerNotFound),
+            detail: Some(detail.to_owned()).filter(|text| !text.is_empty()),
+            arguments: Some("{\"a\":\"canary-4e\"}".into()),
+            ..Event::new(
+                EventId(id),
+                now,
+                CallId(call),
+                subject,
+                ActionType::AccessDenied,
+                Outcome::Denied,
+            )
+        });
+    }
+    house.all_rows(&EventFilter::default()).await;
+    let blank = |mut row: Value| {
+        for member in ["id", "timestamp", "finished_at", "correlation_id"] {
+            row[member] = Value::Null;
+        }
+        row
+    };
+    let own = |operation: &'static str, arguments: Value| {
+        house.perform("carol", Face::Tools, operation, arguments)
+    };
+    let denied = json!({"action_type": ["access_denied"]});
+    let rows = own("list_audit_logs", denied.clone()).await.unwrap()["data"].clone();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(blank(rows[0].clone()), blank(rows[1].clone()));
+    let mut export = denied;
+    export["format"] = json!("json");
+    let rows = own("export_audit_logs", export).await.unwrap()["data"].clone();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(blank(rows[0].clone()), blank(rows[1].clone()));
+    let mut details = Vec::new();
+    for id in &ids {
+        details.push(own("get_audit_log", json!({"id": id})).await.unwrap());
+        let all =
+            house.perform("sec", Face::Tools, "get_audit_log", json!({"id": id})).await.unwrap();
+        assert!(all["arguments"]["text"].as_str().unwrap().contains("canary-4e"), "{all}");
+    }
+    assert_eq!(blank(details[0].clone()), blank(details[1].clone()));
+    assert!(!details[0].to_string().contains("canary-4e"), "{}", details[0]);
+    for server in ["vault".to_owned(), vault.to_string()] {
+        let filter = json!({"server_id": server, "limit": 1});
+        let found = own("list_audit_logs", filter.clone()).await.unwrap();
+        assert_eq!(found, json!({"data": [], "next_cursor": null}), "{server}");
+        let all = house.perform("sec", Face::Tools, "list_audit_logs", filter).await.unwrap();
+        assert_eq!(all["data"][0]["server_id"], json!(vault));
+    }
 }

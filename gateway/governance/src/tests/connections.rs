@@ -71,7 +71,8 @@ impl Connecting {
     async fn finish(&self, name: &str, browser: &str, back: Returned) -> Result<(), Trouble> {
         let origin = self.house.origin(Face::Rest);
         let caller = self.browser(name, browser);
-        self.a().connections().finish(&caller, &origin, back).await.map(drop)
+        let done = self.a().connections().finish(&caller, &origin, back).await;
+        done.map(drop).map_err(|unfinished| unfinished.trouble)
     }
 
     async fn connect(&self, name: &str) -> Result<(), Trouble> {
@@ -325,9 +326,88 @@ async fn a_refused_token_is_renewed_by_the_next_call_and_not_for_ever() {
     let lacks = "Bearer error=\"insufficient_scope\", scope=\"write\"";
     assert!(matches!(refuse(StatusCode::FORBIDDEN, lacks).await, Refusing::Person(_)));
     let caller = c.browser("bob", "browser 1");
+    let scope = async || {
+        let asked = c.a().connections().begin(&caller, &c.server()).await.unwrap();
+        asked.url.query_pairs().find(|(name, _)| name == "scope").unwrap().1.into_owned()
+    };
+    assert_eq!(scope().await, "read write");
+    // Until the person has agreed to more, the connection goes on to work for what it is good for, also renewed.
+    let row = async || {
+        let rows = c.house.perform("bob", Face::Rest, "list_connections", json!({})).await;
+        rows.unwrap()["data"][0].clone()
+    };
+    let before = c.token("bob").await;
+    c.house.clock.advance(3700);
+    assert_ne!(c.token("bob").await, before);
+    assert_eq!(
+        (&row().await["broken"], &row().await["lacks_scope"]),
+        (&json!(null), &json!("write"))
+    );
+    assert_eq!(scope().await, "read write", "the renewal has not made the wish forgotten");
+    c.connect("bob").await.unwrap();
+    assert_eq!(row().await["lacks_scope"], json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_any_metadata_is_its_own_issuer_at_the_places_of_convention() {
+    let c = Connecting::open().await;
+    let bare = || {
+        let mut bent = c.house.world.bend();
+        *bent = super::world::Bent::default();
+        bent.bare = true;
+    };
+    bare();
+    c.connect("bob").await.unwrap();
+    assert!(c.token("bob").await.starts_with(CANARY));
+    let asked = c.house.world.bend().asked.clone();
+    let (_, form) = asked.iter().find(|(_, form)| form.contains_key("code")).unwrap();
+    assert_eq!(form["resource"], SERVER);
+    assert!(asked.iter().all(|(place, _)| place.contains("https://up.test/")), "{asked:?}");
+    // Renewed there, too.
+    c.house.clock.advance(3700);
+    c.token("bob").await;
+    // Whatever metadata there is, it alone counts; and a server that demands nothing has no such places.
+    type Bend = fn(&mut super::world::Bent);
+    let cases: [(&str, Bend); 4] = [
+        ("metadata of the server, none of its issuer", |b| {
+            b.issuers = vec!["https://up.test".into()];
+        }),
+        ("metadata that is named and not there", |b| {
+            b.bare = true;
+            b.challenge = Some(r#"Bearer resource_metadata="https://up.test/elsewhere""#.into());
+        }),
+        ("nothing is demanded", |b| {
+            b.bare = true;
+            b.open = [("initialize".into(), 200), ("tools/list".into(), 200)].into();
+        }),
+        ("it answers nobody", |b| {
+            b.bare = true;
+            b.open = [("initialize".into(), 404), ("tools/list".into(), 404)].into();
+        }),
+    ];
+    for (what, bend) in cases {
+        *c.house.world.bend() = super::world::Bent::default();
+        bend(&mut c.house.world.bend());
+        let trouble = c.begin("dora").await.unwrap_err();
+        assert_eq!(trouble.reason, Reason::UpstreamInvalid, "{what}: {trouble}");
+        assert_eq!(c.house.world.times("POST https://up.test/register"), 0, "{what}");
+    }
+    // Another issuer that the operator wants is never looked for there.
+    c.apply(&WIKI.replace("oauth_user\"", "oauth_user\", issuer = \"https://as.test\"")).await;
+    bare();
+    assert!(c.begin("dora").await.is_err());
+    assert_eq!(c.house.world.times("POST https://up.test/register"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lets_everybody_begin_is_asked_once_more_what_it_demands() {
+    let c = Connecting::open().await;
+    c.house.world.bend().open = [("initialize".into(), 200)].into();
+    c.house.world.bend().challenge = Some(r#"Bearer scope="basic""#.into());
+    let caller = c.browser("bob", "browser 1");
     let asked = c.a().connections().begin(&caller, &c.server()).await.unwrap();
-    let scope = asked.url.query_pairs().find(|(name, _)| name == "scope").unwrap().1.into_owned();
-    assert_eq!(scope, "read write");
+    assert!(asked.url.query_pairs().any(|(name, value)| name == "scope" && value == "basic"));
+    assert_eq!(c.house.world.times(&format!("POST {SERVER}")), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,6 +92,44 @@ async fn roles_gate_operations() {
         ("list_limits", json!({"server_id": "absent"}), [gone, gone, gone, no, no, no]),
         ("set_limit", limit, [yes, no, yes, no, no, no]),
         ("delete_limit", json!({"name": "x", "confirm": true}), [absent, no, absent, no, no, no]),
+        ("get_security_scanner_settings", json!({}), [yes, yes, yes, yes, no, no]),
+        (
+            "get_security_scanner_settings",
+            json!({"server_id": "tickets"}),
+            [yes, yes, yes, yes, no, gone],
+        ),
+        (
+            "get_security_scanner_settings",
+            json!({"server_id": "absent"}),
+            [gone, gone, gone, gone, gone, gone],
+        ),
+        ("list_security_scanner_changes", json!({}), [yes, yes, yes, yes, no, no]),
+        (
+            "list_security_scanner_changes",
+            json!({"server_id": "vault"}),
+            [yes, yes, yes, yes, gone, gone],
+        ),
+        (
+            "update_security_scanner_settings",
+            json!({"server_id": "tickets", "settings": {"limit": 4096}, "confirm": true}),
+            [yes, yes, no, no, no, no],
+        ),
+        (
+            "update_security_scanner_settings",
+            json!({"server_id": "absent", "settings": {}, "confirm": true}),
+            [gone, gone, no, no, no, no],
+        ),
+        (
+            "update_security_scanner_settings",
+            json!({"settings": {"modes": {"tool_cal": {}}}, "confirm": true}),
+            [bad, bad, no, no, no, no],
+        ),
+        ("test_scanner", json!({"text": "x"}), [yes, yes, yes, no, no, no]),
+        (
+            "test_scanner",
+            json!({"text": "x", "server_id": "tickets"}),
+            [yes, yes, yes, gone, no, gone],
+        ),
         ("list_catalog_servers", json!({}), [yes; 6]),
         (
             "create_server",

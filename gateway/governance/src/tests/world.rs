@@ -31,6 +31,10 @@ pub(super) struct Bent {
     pub(super) token_error: Option<(u16, Value)>,
     pub(super) expires_in: Option<i64>,
     pub(super) refreshes: bool,
+    /// No metadata of any kind: endpoints by convention at the server's own origin.
+    pub(super) bare: bool,
+    /// What the server answers without a token, by JSON-RPC method; 401 for the rest.
+    pub(super) open: HashMap<String, u16>,
     /// Codes that were given out, with their challenge.
     codes: HashMap<String, String>,
     refresh: Option<String>,
@@ -58,6 +62,8 @@ impl Default for Bent {
             token_error: None,
             expires_in: Some(3600),
             refreshes: true,
+            bare: false,
+            open: HashMap::new(),
             codes: HashMap::new(),
             refresh: None,
             count: 0,
@@ -81,13 +87,19 @@ impl World {
         assert_eq!(query["code_challenge_method"], "S256");
         assert_eq!(query["response_type"], "code");
         assert_eq!(query["redirect_uri"], "https://gw.example.com/connect/callback");
-        assert_eq!(query["tenant"], "1", "the endpoint's own query stays");
         let mut bent = self.bend();
+        match bent.bare {
+            true => {
+                assert!(consent.as_str().starts_with("https://up.test/authorize?"), "{consent}")
+            }
+            false => assert_eq!(query["tenant"], "1", "the endpoint's own query stays"),
+        }
         bent.count += 1;
         let code = format!("{CANARY}-code-{}", bent.count);
         bent.codes.insert(code.clone(), query["code_challenge"].clone());
         let pairs = [("code", code), ("state", query["state"].clone()), ("iss", ISSUER.into())];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let named = if bent.bare { 2 } else { 3 };
+        pairs.into_iter().take(named).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// How often something at that address was asked for.
@@ -102,8 +114,18 @@ impl Bent {
         let form: HashMap<String, String> =
             url::form_urlencoded::parse(request.body()).into_owned().collect();
         self.asked.push((format!("{} {url}", request.method()), form.clone()));
+        let said: Value = serde_json::from_slice(request.body()).unwrap_or_default();
         match (request.method(), url.as_str()) {
-            (&Method::POST, SERVER) => (401, Value::Null),
+            (&Method::POST, SERVER) => {
+                let method = said["method"].as_str().unwrap_or_default();
+                (self.open.get(method).copied().unwrap_or(401), Value::Null)
+            }
+            (&Method::GET, _) if self.bare => (404, json!({})),
+            (&Method::POST, "https://up.test/register") if self.bare => (
+                201,
+                json!({"client_id": "registered client", "client_secret": format!("{CANARY}-client")}),
+            ),
+            (&Method::POST, "https://up.test/token") if self.bare => self.token(request, &form),
             (&Method::GET, "https://up.test/.well-known/oauth-protected-resource/mcp") => (
                 200,
                 json!({"resource": self.resource, "authorization_servers": self.issuers, "scopes_supported": ["read"]}),

@@ -12,8 +12,16 @@ pub(super) const PEOPLE: [(&str, &str, &str); 3] = [
 /// The program with an account of its own.
 pub(super) const AGENT: &str = "reporter";
 
-/// The servers, as shown.
-pub(super) const SERVERS: [&str; 4] = ["tickets", "files", "payments", "runlayer"];
+/// The servers, and what a newcomer may try on each.
+pub(super) const SERVERS: [(&str, &str); 4] = [
+    ("tickets", "as Bob, \"list the open tickets\"; he has no tool to close one, Alice has"),
+    (
+        "files",
+        "as Bob, \"read engineering/release.md\", then \"read hr/salaries.csv\": denied, with the reason",
+    ),
+    ("payments", "as Bob, \"give back 20 EUR of P-2001\": he is asked first"),
+    ("runlayer", "as Alice, \"list the latest policy denials\": the gateway answers about itself"),
+];
 
 /// The desired state with the addresses of the upstreams that run now.
 pub(super) fn desired_state(upstreams: &Upstreams) -> String {

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Circumstances, Target};
 use gateway_core::json::{Json, JsonError, write_string};
@@ -17,22 +16,18 @@ use gateway_core::server::Server;
 use gateway_governance::{Governance, Snapshot};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use http_body::Body as _;
-use http_body_util::BodyExt;
 
+use super::Proxy;
 use super::forward::Replied;
 use super::listing::Trim;
-use super::outcome::Record;
 use super::outside::{Outside, Told};
 use super::refusal::Refusal;
-use super::resolve::Routed;
-use super::scan;
-use super::screen::{Cleared, Screen, Seen};
+use super::screen::{Screen, Seen};
 use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
-use super::{Proxy, Settings};
-use crate::exchange::{self, Body, Reply};
+use super::whole::Answer;
+use crate::exchange::{Body, Reply};
 
 /// Headers of an upstream that a client may see.
 const RETURNED: [HeaderName; 3] = [CONTENT_TYPE, RETRY_AFTER, ALLOW];
@@ -50,6 +45,8 @@ pub(super) struct View {
     pub(super) listing: Option<Listing>,
     /// The answer is made for this caller only.
     pub(super) private: bool,
+    /// The answer says what the server is: instructions and the like.
+    pub(super) introduces: bool,
     pub(super) tasks: Arc<TaskIds>,
     /// The answer may name tasks, whose ids are sealed before the client sees them.
     pub(super) names_tasks: bool,
@@ -64,11 +61,11 @@ pub(super) struct View {
 impl View {
     /// True when the gateway may have to change the answer.
     fn adapts(&self) -> bool {
-        self.listing.is_some() || self.private || self.names_tasks
+        self.listing.is_some() || self.private || self.introduces || self.names_tasks
     }
 
     /// Reads a body. An error: it has no one reading.
-    fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
+    pub(super) fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
         let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
         if self.screen.is_off() {
             return Ok(self.screen.message(text));
@@ -81,35 +78,35 @@ impl View {
         }
     }
 
-    /// Reads a JSON text that was checked before. Definitions are read one by one when they are listed.
+    /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
+    /// to it.
     pub(super) fn message(&self, text: &str, told: Told) -> Seen {
-        if self.is_listing(text) {
-            return self.screen.left_to_listing();
-        }
-        self.screen.message_told(text, told)
+        let left: Vec<&str> = match self.listing {
+            Some(listing) => vec![listing.member()],
+            None if self.introduces => vec!["instructions", "serverInfo", "_meta"],
+            None => return self.screen.message_told(text, told),
+        };
+        self.screen.message_around(text, &left)
     }
 
-    fn is_listing(&self, text: &str) -> bool {
-        self.listing.is_some() && Json::checked_before(text).get("result").is_some()
-    }
-
-    /// Whether the organisation's own scanner is asked about a message; `text` was checked before.
+    /// Whether the organisation's own scanner is asked about a message, too. What the guard of definitions reads it is not
+    /// shown.
     pub(super) fn asks_outside(&self, text: &str) -> bool {
-        self.screen.asks_outside(text) && !self.is_listing(text)
+        self.listing.is_none() && !self.introduces && self.screen.asks_outside(text)
     }
 
     /// What it says of a body, whatever that is.
-    async fn ask_outside(&self, body: &[u8]) -> Told {
-        let Ok(text) = std::str::from_utf8(body) else { return Told::default() };
-        if text.trim().is_empty() || !self.screen.asks_outside(text) {
+    pub(super) async fn ask_outside(&self, body: &[u8]) -> Told {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        if text.trim().is_empty() || !self.asks_outside(text) {
             return Told::default();
         }
-        if Json::parse(body).is_err() {
-            let mut quoted = String::with_capacity(text.len() + 2);
-            write_string(text, &mut quoted);
-            return self.outside.ask(&quoted).await;
+        if Json::parse(body).is_ok() {
+            return self.outside.ask(text).await;
         }
-        if self.is_listing(text) { Told::default() } else { self.outside.ask(text).await }
+        let mut quoted = String::with_capacity(text.len() + 2);
+        write_string(text, &mut quoted);
+        self.outside.ask(&quoted).await
     }
 
     /// The message as the caller may see it; `None` when it stays as it is.
@@ -178,71 +175,6 @@ pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refu
     Ok(out.map(|()| body))
 }
 
-/// An answer that is read whole before its first byte goes out.
-struct Answer {
-    routed: Routed,
-    body: Body,
-    view: View,
-    adapts: bool,
-    essence: String,
-}
-
-impl Answer {
-    async fn read(self, proxy: &Proxy) -> Result<Body, Refusal> {
-        let Answer { mut routed, body, view, adapts, essence } = self;
-        let hard = proxy.settings.listing_limit;
-        // What is cut out of a longer listing must be found, however little of it is scanned.
-        let bound = if adapts { hard } else { view.screen.limit().min(hard) };
-        let bytes = match collect(body, bound, &proxy.settings).await {
-            Ok(Collected::Whole(bytes)) => bytes,
-            Ok(Collected::Longer(..)) if adapts => {
-                let detail = format!("the answer is longer than {hard} bytes");
-                return Err(Refusal::of_routed(routed, Reason::UpstreamInvalid, detail));
-            }
-            Ok(Collected::Longer(so_far, rest)) => {
-                return match view.screen.over_limit(so_far.iter().map(Bytes::len).sum()) {
-                    Ok((waiver, seen)) => {
-                        routed.understood.identified.received.receipt.found(&seen.findings);
-                        let relay = Relay::whole(routed, rest, view, waiver, proxy);
-                        Ok(stream::boxed(relay.unread(so_far)))
-                    }
-                    Err(blocked) => Err(blocked.refuse(routed)),
-                };
-            }
-            Err((reason, detail)) => return Err(Refusal::of_routed(routed, reason, detail)),
-        };
-        let told = Box::pin(view.ask_outside(&bytes)).await;
-        let mut seen = match view.read(&essence, &bytes, told) {
-            Ok(seen) => seen,
-            Err(detail) => {
-                return Err(Refusal::of_routed(routed, Reason::UpstreamInvalid, detail));
-            }
-        };
-        routed.understood.identified.received.receipt.found(&seen.findings);
-        let cleared = match seen.clear(bytes.clone()) {
-            Ok(cleared) => cleared,
-            Err(blocked) => {
-                scan::end_session(&routed, &view.screen, &blocked, proxy).await;
-                return Err(blocked.refuse(routed));
-            }
-        };
-        let adapt = |text: &str| if adapts { view.adapt(text) } else { Ok(None) };
-        let cleared = match cleared.adapted(adapt) {
-            Ok(cleared) => cleared,
-            Err(detail) => {
-                return Err(Refusal::of_routed(routed, Reason::UpstreamInvalid, detail));
-            }
-        };
-        let mut record = Record::of(routed, proxy);
-        let kept =
-            record.keeps(bytes.len()).then(|| kept(&seen, &bytes, &cleared, adapt)).flatten();
-        record.answered(cleared.bytes(), kept);
-        record.sent(cleared.bytes().len());
-        record.conclude(None);
-        Ok(exchange::full(cleared.into_bytes()))
-    }
-}
-
 /// Says so without what stands in it.
 pub(super) fn not_strict(error: &JsonError) -> String {
     match error {
@@ -256,21 +188,6 @@ pub(super) fn not_strict(error: &JsonError) -> String {
         | JsonError::TooDeep { .. }
         | JsonError::TrailingData { .. } => format!("not strict JSON: {error}"),
     }
-}
-
-/// What the trail may hold of an answer: what the client got of it, without secrets and personal data.
-fn kept(
-    seen: &Seen,
-    came: &Bytes,
-    went: &Cleared,
-    adapt: impl Fn(&str) -> Result<Option<String>, String>,
-) -> Option<Bytes> {
-    if seen.is_clean() {
-        return Some(went.bytes().clone());
-    }
-    let text = std::str::from_utf8(came).ok()?;
-    let kept = seen.kept(text, 0..text.len())?;
-    Some(adapt(&kept).ok()?.unwrap_or(kept).into())
 }
 
 /// What cannot be passed on: answers about us, and answers that cannot be read.
@@ -346,12 +263,6 @@ fn session(replied: &Replied, proxy: &Proxy) -> Option<HeaderValue> {
     HeaderValue::try_from(handle).ok()
 }
 
-/// Who reads the answer: what introduces a server to models is read as its definitions are.
-fn guard(method: Option<Method>) -> Guard {
-    let introduces = matches!(method, Some(Method::Initialize | Method::Discover));
-    if introduces { Guard::ToolList } else { Guard::ToolCall }
-}
-
 fn view(replied: &Replied, proxy: &Proxy) -> View {
     let routed = &replied.routed;
     let method = routed.understood.call().and_then(|call| call.method);
@@ -366,57 +277,12 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         era,
         listing,
         private: era == Era::Modern && (listing.is_some() || method == Some(Method::Discover)),
+        introduces: matches!(method, Some(Method::Initialize | Method::Discover)),
         tasks: proxy.tasks.clone(),
         names_tasks: method == Some(Method::Task)
             || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),
-        screen: Screen::of(routed, guard(method), proxy),
-        outside: Outside::of(routed, guard(method), proxy),
+        screen: Screen::of(routed, Guard::ToolCall, proxy),
+        outside: Outside::of(routed, Guard::ToolCall, proxy),
         session: routed.session.as_ref().map(|session| session.ender(proxy)),
-    }
-}
-
-/// A body, as far as it was read.
-enum Collected {
-    Whole(Bytes),
-    /// It is longer than what is read: its beginning, and what is still to come.
-    Longer(Vec<Bytes>, Body),
-}
-
-/// Reads a body of at most `bound` bytes.
-async fn collect(
-    mut body: Body,
-    bound: usize,
-    settings: &Settings,
-) -> Result<Collected, (Reason, String)> {
-    let late = |what: &str| (Reason::UpstreamTimeout, what.to_owned());
-    let end = tokio::time::Instant::now() + settings.total;
-    let (mut pieces, mut length) = (Vec::new(), 0);
-    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    while declared <= bound && length <= bound {
-        let next = tokio::time::timeout(settings.idle, body.frame());
-        let frame = match tokio::time::timeout_at(end, next).await {
-            Ok(Ok(Some(Ok(frame)))) => frame,
-            Ok(Ok(Some(Err(error)))) => return Err((Reason::UpstreamInvalid, error.to_string())),
-            Ok(Ok(None)) => return Ok(Collected::Whole(joined(pieces, length))),
-            Ok(Err(_)) => return Err(late("the answer paused for too long")),
-            Err(_) => return Err(late("the answer took too long in all")),
-        };
-        let Ok(piece) = frame.into_data() else { continue };
-        length += piece.len();
-        if !piece.is_empty() {
-            pieces.push(piece);
-        }
-    }
-    Ok(Collected::Longer(pieces, body))
-}
-
-fn joined(mut pieces: Vec<Bytes>, length: usize) -> Bytes {
-    match (pieces.pop(), pieces.is_empty()) {
-        (Some(only), true) => only,
-        (last, _) => {
-            let mut whole = BytesMut::with_capacity(length);
-            pieces.into_iter().chain(last).for_each(|piece| whole.extend_from_slice(&piece));
-            whole.freeze()
-        }
     }
 }

@@ -27,6 +27,7 @@ mod session;
 mod shown;
 mod stream;
 mod task;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,7 +12,9 @@ use gateway_core::mcp::{Call, Method};
 use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Finding, Intent, Outcome, Subject};
 use gateway_core::scan::Guard;
+use gateway_core::server::RUNLAYER_ID;
 use gateway_governance::Governance;
+use gateway_governance::operations::keeps_nothing;
 
 use super::screen::{FINDINGS, Screen, Seen};
 
@@ -142,7 +144,7 @@ impl Receipt {
             id: self.call,
             at: self.at,
             subject: Arc::new((*self.subject).clone()),
-            arguments: self.arguments.clone(),
+            arguments: self.arguments.clone().filter(|_| self.keeps_bodies()),
             request_bytes: self.request_bytes,
         }
     }
@@ -182,6 +184,12 @@ impl Receipt {
         receipt
     }
 
+    /// False where nothing that is said may be kept.
+    fn keeps_bodies(&self) -> bool {
+        let ours = self.subject.server_id == Some(RUNLAYER_ID);
+        !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
+    }
+
     /// The first byte is about to leave.
     pub(super) fn leaves(&mut self) {
         self.sent = Some(Instant::now());
@@ -215,6 +223,7 @@ impl Receipt {
             self.withhold(&mut ended.detail);
         }
         let now = self.governance.clock().now();
+        let keeps_bodies = self.keeps_bodies();
         let event = Event {
             id: EventId(self.governance.next_id(now)),
             at: now,
@@ -230,8 +239,8 @@ impl Receipt {
             request_bytes: Some(self.request_bytes),
             response_bytes: Some(ended.response_bytes),
             // The intent row has them already.
-            arguments: self.arguments.take().filter(|_| !self.intent),
-            result: ended.result,
+            arguments: self.arguments.take().filter(|_| !self.intent && keeps_bodies),
+            result: ended.result.filter(|_| keeps_bodies),
             count: 1,
         };
         crate::telemetry::observe(&event);

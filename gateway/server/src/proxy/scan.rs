@@ -6,6 +6,8 @@
 //! would stop ([`before_asking`]). People agree to the arguments as the client sent them: what is masked on the way
 //! out is masked after that.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use gateway_core::json::Json;
 use gateway_core::mcp::headers::{self, LAST_EVENT_ID, METHOD, NAME, PARAM_PREFIX};
@@ -22,9 +24,7 @@ use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Screen, Seen};
-
-/// Begins what is sealed by us in a client's message: the answer to our own question, the id of a task.
-const OURS: [&str; 3] = ["rl-confirm.", "rl-connect", "rl-task."];
+use super::task::RELATED;
 
 /// A permitted request that the detectors have read, whole.
 pub(super) struct Scanned {
@@ -103,7 +103,7 @@ pub(super) async fn before_asking(
     let text = text(&body);
     // It has not been taken out yet.
     let told = ask_outside(routed, &screen, text, proxy).await;
-    let seen = screen.message_but(text, |found| is_ours(text, &found.path), told);
+    let seen = screen.message_but(text, &ours(text), told);
     let mut seen = forwarded(routed, &screen).fold(seen, Seen::and);
     note(routed, text, &seen, proxy);
     if let Err(blocked) = clear(routed, &mut seen, body.clone()) {
@@ -184,14 +184,21 @@ fn agrees(routed: &Routed, masked: Cleared) -> Result<Cleared, Blocked> {
     }
 }
 
-/// True for what we have sealed ourselves. Arguments hold nothing of ours.
-fn is_ours(text: &str, path: &str) -> bool {
-    if path.starts_with("/params/arguments") {
-        return false;
-    }
-    let keys: Vec<String> =
-        path.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).collect();
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let value = Json::checked_before(text).at(&keys).and_then(|value| value.as_str());
-    value.is_some_and(|value| OURS.iter().any(|ours| value.starts_with(ours)))
+/// Where a client's message may hold what we have sealed ourselves: the answer to our own question, the id of a task.
+const SEALED: [(&[&str], &str); 5] = [
+    (&["params", "requestState"], "rl-confirm."),
+    (&["params", "requestState"], "rl-connect"),
+    (&["params", "taskId"], "rl-task."),
+    (&["params", "_meta", RELATED, "taskId"], "rl-task."),
+    (&["result", "_meta", RELATED, "taskId"], "rl-task."),
+];
+
+fn ours(text: &str) -> Vec<Range<usize>> {
+    let message = Json::checked_before(text);
+    let sealed = |(path, begins): &(&[&str], &str)| {
+        let value = message.at(path)?;
+        value.as_str().filter(|value| value.starts_with(begins))?;
+        value.span_in(text)
+    };
+    SEALED.iter().filter_map(sealed).collect()
 }

@@ -12,7 +12,8 @@ use gateway_core::seal::Sealer;
 
 /// Begins every id that we hand out.
 const OURS: &str = "rl-task.";
-const RELATED: &str = "io.modelcontextprotocol/related-task";
+/// Where a message says to which task it belongs, within `_meta`.
+pub(super) const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 /// Where a server's messages name a task of the server's.
 const PLACES: [&[&str]; 5] = [

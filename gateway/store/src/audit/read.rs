@@ -38,6 +38,8 @@ pub struct EventFilter {
     pub client_name: Option<String>,
     /// The server.
     pub server_id: Option<ServerId>,
+    /// With a server: only what was not refused because there is no such server for whoever called.
+    pub reached: bool,
     /// The agent account, acting for itself or on somebody's behalf.
     pub agent_id: Option<UserId>,
     /// `ok`, `error`, `denied`, `cancelled`, `unknown`.
@@ -243,6 +245,7 @@ async fn page(
         after.map(|cursor| cursor.id),
         i64::try_from(limit + 1).unwrap_or(i64::MAX),
         filter.agent_id.map(|id| id.0),
+        filter.reached,
     )
     .fetch_all(&mut *transaction)
     .await?;

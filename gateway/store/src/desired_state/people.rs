@@ -141,27 +141,54 @@ async fn update(
     .await?;
     diff.field("groups", given.join(", "), user.groups.join(", "));
     diff.field("active", before.active.to_string(), user.active.to_string());
+    let given = given_attributes(&mut *connection, before).await?;
+    let attributes = match &user.attributes {
+        Some(attributes) => {
+            let attributes = crate::people::json(attributes)?;
+            diff.field("attributes", given, attributes.as_str());
+            Some(attributes)
+        }
+        None => None,
+    };
     sqlx::query!(
         "update gateway_user
-            set name = $2, roles = $3, active = $4, source = 'apply', updated_at = now()
-          where id = $1 and (name, roles, active, source) is distinct from ($2, $3, $4, 'apply')",
+            set name = $2, roles = $3, active = $4, source = 'apply', updated_at = now(),
+                given_attributes = coalesce($5, given_attributes)
+          where id = $1 and (name, roles, active, source, given_attributes) is distinct from
+                            ($2, $3, $4, 'apply', coalesce($5, given_attributes))",
         before.id.0,
         user.name,
         &role_names(&user.roles),
-        user.active
+        user.active,
+        attributes
     )
     .execute(connection)
     .await?;
     Ok(diff.into_change(Noun::User, &user.email, before.id.0))
 }
 
+/// What was given here, in the one spelling that is written.
+async fn given_attributes(
+    connection: &mut PgConnection,
+    user: &User,
+) -> Result<String, StoreError> {
+    let given =
+        sqlx::query_scalar!("select given_attributes from gateway_user where id = $1", user.id.0)
+            .fetch_one(connection)
+            .await?;
+    crate::people::json(&crate::user::attributes(&user.email, "{}", &given))
+}
+
 async fn create(connection: &mut PgConnection, user: &DesiredUser) -> Result<Change, StoreError> {
+    let attributes = crate::people::json(&user.attributes.clone().unwrap_or_default())?;
     let id = sqlx::query_scalar!(
-        "insert into gateway_user (email, name, roles, active) values ($1, $2, $3, $4) returning id",
+        "insert into gateway_user (email, name, roles, active, given_attributes)
+         values ($1, $2, $3, $4, $5) returning id",
         user.email,
         user.name,
         &role_names(&user.roles),
-        user.active
+        user.active,
+        attributes
     )
     .fetch_one(connection)
     .await?;

@@ -27,6 +27,7 @@ async fn people(store: &Store) -> [User; 2] {
         roles: Vec::new(),
         groups: Vec::new(),
         active: true,
+        attributes: None,
     };
     let users = vec![person("alice"), person("bob")];
     store.apply(&DesiredState { users, ..DesiredState::default() }, false).await.unwrap();

@@ -31,6 +31,7 @@ async fn people(store: &Store) -> People {
         roles: Vec::new(),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         active: true,
+        attributes: None,
     };
     let state = DesiredState {
         groups: vec![DesiredGroup { name: "finance".into() }],

@@ -1,6 +1,6 @@
 //! Desired state: idempotent, all or nothing, and a plan that is what apply then does.
 
-use gateway_core::caller::Role;
+use gateway_core::caller::{Attributes, Role};
 use gateway_core::label::Label;
 use gateway_core::server::{Endpoint, Eras, SecretSource, ServerStatus, UpstreamAuth};
 use time::macros::datetime;
@@ -39,6 +39,7 @@ fn user(email: &str, roles: &[Role], groups: &[&str]) -> DesiredUser {
         roles: roles.to_vec(),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         active: true,
+        attributes: None,
     }
 }
 
@@ -323,4 +324,35 @@ async fn applies_at_the_same_time_come_one_after_the_other() {
     let created = appliers.join_all().await.into_iter().flatten();
     let created = created.filter(|change| change.kind == ChangeKind::Created).count();
     assert_eq!(created, 7);
+}
+
+#[tokio::test]
+async fn attributes_are_what_the_file_says_and_stay_where_it_is_silent() {
+    let store = store().await;
+    let attributes = |pairs: &[(&str, &str)]| -> Attributes {
+        pairs.iter().map(|(name, value)| ((*name).into(), vec![(*value).into()])).collect()
+    };
+    let apply = async |given: Option<Attributes>| {
+        let user = DesiredUser { attributes: given, ..user("a@x.test", &[Role::User], &[]) };
+        let state = DesiredState { users: vec![user], ..DesiredState::default() };
+        let planned = store.plan(&state, false).await.unwrap();
+        let applied = store.apply(&state, false).await.unwrap();
+        assert_eq!(planned, applied);
+        let now = store.user_by_email("a@x.test").await.unwrap().unwrap().attributes;
+        (applied.into_iter().next().unwrap(), now)
+    };
+    let finance = attributes(&[("department", "finance")]);
+    let (made, now) = apply(Some(finance.clone())).await;
+    assert_eq!((made.kind, now), (ChangeKind::Created, finance.clone()));
+    for given in [Some(finance.clone()), None] {
+        let (same, now) = apply(given).await;
+        assert_eq!((same.kind, now), (ChangeKind::Unchanged, finance.clone()));
+    }
+    let sales = attributes(&[("department", "sales"), ("site", "A")]);
+    let (changed, now) = apply(Some(sales.clone())).await;
+    assert_eq!((changed.kind, now), (ChangeKind::Updated, sales));
+    assert_eq!(changed.fields[0].field, "attributes");
+    assert_eq!(changed.fields[0].before, r#"{"department":["finance"]}"#);
+    let (_, now) = apply(Some(Attributes::new())).await;
+    assert_eq!(now, Attributes::new());
 }

@@ -57,6 +57,7 @@ async fn organisation(store: &Store) -> UserId {
             roles: vec![Role::User],
             groups: vec![],
             active: true,
+            attributes: None,
         }],
         policies: vec![
             policy("on tickets", r#"{"name":"on tickets","server":"tickets"}"#),

@@ -26,6 +26,7 @@ fn person(email: &str) -> DesiredUser {
         roles: Vec::new(),
         groups: Vec::new(),
         active: true,
+        attributes: None,
     }
 }
 
@@ -107,6 +108,31 @@ async fn keys_come_back_as_stored_and_end_once() {
     }
     let absent = KeyId(Uuid::from_u128(9));
     assert_eq!(store.revoke_key(absent, None, first).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_key_is_noted_as_used_once_a_minute_and_the_catalogue_stays_as_it_is() {
+    let store = store().await;
+    let users = ["a@x.test", "b@x.test"].map(person).to_vec();
+    store.apply(&DesiredState { users, ..DesiredState::default() }, false).await.unwrap();
+    let owner = store.user_by_email("a@x.test").await.unwrap().unwrap().id;
+    let other = store.user_by_email("b@x.test").await.unwrap().unwrap().id;
+    store.create_key(&key(1, owner)).await.unwrap();
+    store.create_key(&key(2, other)).await.unwrap();
+    let version = store.catalogue_version().await.unwrap();
+    let (first, second) = (key(1, owner).id, key(2, other).id);
+    let gone = KeyId(Uuid::from_u128(9));
+    let noon = datetime!(2026-08-02 12:00 UTC);
+    let after = |seconds: i64| noon + time::Duration::seconds(seconds);
+    for (seconds, noted) in [(0, 0), (30, 0), (-90, 0), (59, 0), (60, 60), (3600, 3600)] {
+        store.note_key_uses(&[(first, after(seconds)), (gone, noon)]).await.unwrap();
+        let uses = store.key_uses(None).await.unwrap();
+        assert_eq!(uses.into_iter().collect::<Vec<_>>(), [(first, after(noted))], "{seconds}");
+    }
+    store.note_key_uses(&[(second, noon)]).await.unwrap();
+    assert_eq!(store.key_uses(Some(other)).await.unwrap(), [(second, noon)].into());
+    store.note_key_uses(&[]).await.unwrap();
+    assert_eq!(store.catalogue_version().await.unwrap(), version);
 }
 
 #[tokio::test]

@@ -131,13 +131,9 @@ impl Filters {
         if let Some(server) = self.server_id {
             let by_slug = run.snapshot.server(&server).map(|server| server.id);
             let Some(id) = by_slug.or_else(|| server.parse().ok()) else { return Ok(None) };
-            let server = run.snapshot.server_by_id(id);
-            let hidden = server.is_some_and(|s| !run.may_enter(s) && !run.administers(s));
-            if hidden && !run.may(false) {
-                // As if there were none: what is found tells that it is there.
-                return Ok(None);
-            }
             filter.server_id = Some(id);
+            // Else what is found tells that a server is there which the caller may not enter.
+            filter.reached = !run.may(false);
         }
         if let Some(actor) = self.actor_id {
             let known = run.person(&actor).map(|user| user.id);

@@ -173,7 +173,7 @@ fn text(snapshot: &Snapshot, id: PolicyId, spec: Value) -> PolicyDetail {
 }
 
 /// A person's e-mail address, `agent:NAME`, or of somebody unknown the id.
-fn called(snapshot: &Snapshot, id: UserId) -> String {
+pub(super) fn called(snapshot: &Snapshot, id: UserId) -> String {
     match snapshot.principal(id) {
         Some(user) if user.kind == PrincipalKind::Agent => format!("agent:{}", user.name),
         Some(user) => user.email.clone(),

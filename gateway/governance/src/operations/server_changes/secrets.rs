@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path};
 
-use gateway_core::server::{Endpoint, SecretSource, Server, UpstreamAuth};
+use gateway_core::server::{Endpoint, SecretSource, Server, TokenExchange, UpstreamAuth};
 use gateway_store::server::ServerPatch;
 use url::Url;
 
@@ -16,12 +16,12 @@ use crate::perform::Refused;
 pub(super) fn may_be_sent(run: &Run<'_>, auth: &UpstreamAuth) -> Result<(), Refused> {
     let Some((from, _)) = auth.secret() else { return Ok(()) };
     let what = match auth {
-        UpstreamAuth::Header { .. } => "value",
-        UpstreamAuth::None
-        | UpstreamAuth::OauthUser(_)
-        | UpstreamAuth::OauthShared(_)
-        | UpstreamAuth::IdentityForward
-        | UpstreamAuth::TokenExchange(_) => "client_secret",
+        UpstreamAuth::Header { .. } | UpstreamAuth::None | UpstreamAuth::IdentityForward => "value",
+        UpstreamAuth::OauthUser(client)
+        | UpstreamAuth::OauthShared(client)
+        | UpstreamAuth::TokenExchange(TokenExchange { client, .. }) => {
+            if client.private_key.is_some() { "private_key" } else { "client_secret" }
+        }
     };
     let settings = &run.governance.settings.servers;
     let prefix = settings.secret_env_prefix.as_str();

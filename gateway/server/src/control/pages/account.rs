@@ -59,13 +59,16 @@ struct KeyRow {
     last_four: String,
     made: String,
     until: Option<String>,
+    used: Option<String>,
 }
 
 struct ConnectionRow {
     server: String,
+    title: String,
     issuer: String,
     since: String,
     broken: Option<String>,
+    lacks: bool,
 }
 
 #[derive(Template)]
@@ -208,17 +211,22 @@ async fn keys(ask: &Ask<'_>) -> Result<Vec<KeyRow>, Refused> {
         last_four: text(row, "last_four").to_owned(),
         made: when(text(row, "created_at")),
         until: row["expires_at"].as_str().map(when),
+        used: row["last_used_at"].as_str().map(when),
     }))
 }
 
 async fn connections(ask: &Ask<'_>) -> Result<Vec<ConnectionRow>, Refused> {
     let list = ListConnections { limit: Some(MOST), ..ListConnections::default() };
     let answer = ask.perform(Operation::ListConnections(list)).await?;
+    let snapshot = ask.governance.snapshot();
+    let title = |slug: &str| snapshot.server(slug).map(|server| line(&server.title));
     Ok(rows(&answer.value, |row| ConnectionRow {
         server: text(row, "server").to_owned(),
+        title: title(text(row, "server")).unwrap_or_else(|| text(row, "server").to_owned()),
         issuer: line(text(row, "issuer")),
         since: when(text(row, "connected_at")),
         broken: row["broken"].as_str().map(line),
+        lacks: row["lacks_scope"].is_string(),
     }))
 }
 

@@ -79,9 +79,21 @@ impl<'a> Ask<'a> {
 
     /// A page that says one thing.
     pub(super) fn say(&self, status: StatusCode, title: &str, text: &str) -> Reply {
-        let (title, text) = (title.to_owned(), text.to_owned());
-        let way_on = self.signed_in.as_ref().map(|_| ("/account", "Your account"));
-        let way_on = way_on.or(Some(("/sign-in", "Sign in")));
+        let way_on = match self.signed_in {
+            Some(_) => ("/account".to_owned(), "Your account"),
+            None => ("/sign-in".to_owned(), "Sign in"),
+        };
+        self.say_towards(status, (title, text), way_on)
+    }
+
+    /// The same, with the address that helps and what to call it.
+    pub(super) fn say_towards(
+        &self,
+        status: StatusCode,
+        (title, text): (&str, &str),
+        way_on: (String, &'static str),
+    ) -> Reply {
+        let (title, text, way_on) = (title.to_owned(), text.to_owned(), Some(way_on));
         let notice = Notice { shell: self.shell(), title, text, reference: None, way_on };
         reply::show(status, &notice)
     }
@@ -103,7 +115,7 @@ struct Notice {
     title: String,
     text: String,
     reference: Option<String>,
-    way_on: Option<(&'static str, &'static str)>,
+    way_on: Option<(String, &'static str)>,
 }
 
 /// The page of a refusal.
@@ -123,7 +135,7 @@ pub(super) fn notice(shell: &Shell, reason: Reason, detail: &str, call: CallId) 
         title: title.to_owned(),
         text: format!("{}.", sentence(reason, detail)),
         reference: Some(call.to_string()),
-        way_on: shell.person.is_some().then_some(("/account", "Your account")),
+        way_on: shell.person.is_some().then(|| ("/account".to_owned(), "Your account")),
     };
     reply::show(status, &notice)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use gateway_core::reason::Reason;
 use gateway_core::server::{Endpoint, Server, UpstreamAuth};
-use gateway_governance::connections::{Returned, Trouble};
+use gateway_governance::connections::{Connected, Returned, Trouble};
 use gateway_governance::operations::connections::{DisconnectServer, ListConnections};
 use gateway_governance::operations::servers::GetServer;
 use gateway_governance::{Operation, Refused};
@@ -37,6 +37,7 @@ struct Connect {
     scope: String,
     since: String,
     broken: Option<String>,
+    lacks_scope: Option<String>,
     problem: Option<String>,
 }
 
@@ -80,12 +81,49 @@ pub(super) async fn back(ask: &Ask<'_>) -> Reply {
     match connections.finish(&signed_in.caller(), &ask.origin, returned).await {
         // The code is gone from the address bar with this.
         Ok(connected) => see_other(&format!("/connect/{}", connected.slug)),
-        Err(trouble) => {
+        Err(unfinished) => {
+            let trouble = &unfinished.trouble;
             tracing::warn!(%trouble, "an account was not connected");
-            let refused = Refused::new(Reason::ConnectionNotMade, told(&trouble));
-            ask.refused(&refused)
+            match (&unfinished.error, &unfinished.server) {
+                (Some(error), Some(server)) => not_given(ask, error, server),
+                (None, _) | (_, None) => {
+                    ask.refused(&Refused::new(Reason::ConnectionNotMade, told(trouble)))
+                }
+            }
         }
     }
+}
+
+/// The issuer said no: what that means, and what to do now.
+fn not_given(ask: &Ask<'_>, error: &str, server: &Connected) -> Reply {
+    let title = line(&server.title);
+    let (what, now) = match error {
+        "access_denied" => (
+            "The gateway was not given what it asked for there: you, or the sign-in itself, said no.".to_owned(),
+            format!(
+                "If you want to use {title} through the gateway, connect again and agree. If you did agree, an \
+                 administrator there has to let the gateway in; show them this page."
+            ),
+        ),
+        "server_error" | "temporarily_unavailable" => (
+            "The sign-in there is in trouble at the moment.".to_owned(),
+            "Connect again in some minutes.".to_owned(),
+        ),
+        "login_required" | "interaction_required" | "consent_required" | "account_selection_required" => (
+            "The sign-in there wanted something of you that it did not ask for.".to_owned(),
+            "Sign in there first, then connect again.".to_owned(),
+        ),
+        other => (
+            format!("The sign-in there refused what the gateway asked for ({}).", line(other)),
+            "Whoever administers the gateway has to look at how it is registered there; show them this page."
+                .to_owned(),
+        ),
+    };
+    let text = format!("{what} Nothing was connected, and nothing is kept. {now}");
+    let heading = format!("Your account at {title} was not connected");
+    let status = StatusCode::from_u16(Reason::ConnectionNotMade.status());
+    let way_on = (format!("/connect/{}", server.slug), "Connect again");
+    ask.say_towards(status.unwrap_or(StatusCode::BAD_REQUEST), (&heading, &text), way_on)
 }
 
 /// Gives the account back.
@@ -147,6 +185,7 @@ async fn shown(
         scope: line(if connected { text("scope") } else { &asked }),
         since: if connected { when(text("connected_at")) } else { String::new() },
         broken: found["broken"].as_str().map(line),
+        lacks_scope: found["lacks_scope"].as_str().map(line),
         problem,
     };
     // Browsers hold redirects after a form to form-action: where this form leads is the issuer's own choice.

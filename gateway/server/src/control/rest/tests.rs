@@ -100,6 +100,8 @@ impl Face {
             "set_limit" => {
                 json!({"principals": ["everyone"], "server": "*", "budget": {"calls": 10_000}})
             }
+            "update_security_scanner_settings" => json!({"settings": {"limit": 65_536}}),
+            "test_scanner" => json!({"text": "some text"}),
             "request_access" => json!({"server_id": "vault", "reason": "on call"}),
             "decide_access_request" => json!({"decision": "approve"}),
             "cancel_access_request" => json!({}),

@@ -284,6 +284,26 @@ pub const TOOLS: &[Entry] = &[
         "Remove a limit on calls (admins). Needs confirm=true.",
     ),
     reads(
+        "get_security_scanner_settings",
+        "Get scanner settings",
+        "What the scanners do about secrets, personal data, injection, ... by guard and class, for all or one server (admins, its own admins).",
+    ),
+    changes(
+        "update_security_scanner_settings",
+        "Change scanner settings",
+        "Change only what settings name, for all or one server (security admins). The preview says what lets more pass.",
+    ),
+    reads(
+        "list_security_scanner_changes",
+        "List changes of scanner settings",
+        "Who changed which scanner settings, newest first (admins).",
+    ),
+    reads(
+        "test_scanner",
+        "Try the scanners",
+        "What the scanners find in a text and would do about it; the text is not kept. The scanners of this call see it, too.",
+    ),
+    reads(
         "list_catalog_servers",
         "List well-known servers",
         "Well-known MCP servers that an administrator can add with create_server and catalog_entry.",

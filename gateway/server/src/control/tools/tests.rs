@@ -257,6 +257,8 @@ async fn example(server: &Server, operation: &str) -> Value {
                 example["budget"] = json!({"calls": 10_000});
             }
         }
+        "update_security_scanner_settings" => example["settings"] = json!({"limit": 65_536}),
+        "test_scanner" => example["text"] = json!("some text"),
         "decide_confirmation" => example["approve"] = json!(true),
         "request_access" => {
             example = json!({"server_id": "vault", "reason": "on call"});

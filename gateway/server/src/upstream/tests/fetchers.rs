@@ -198,6 +198,7 @@ fn known(scope: &str) -> OauthClient {
         issuer: None,
         client_id: Some("gw".into()),
         client_secret: Some(secret),
+        private_key: None,
         scopes: vec![scope.to_owned()],
     }
 }

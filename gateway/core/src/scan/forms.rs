@@ -1,0 +1,117 @@
+//! One text in all the forms in which it can be read: as it is, with its encoded characters undone, and what its runs
+//! of base64 say. One level deep: what is encoded twice is read once.
+
+use std::ops::Range;
+
+use super::base64_runs::{self, Room};
+use super::decode::{self, Decoded};
+use super::detectors::{Look, settle};
+use super::plan::Mark;
+
+/// Looks at text after text with the same room.
+pub(super) struct Forms<'a> {
+    look: Look<'a>,
+    plain: Decoded,
+    loose: Decoded,
+    room: Room,
+    marks: Vec<Mark>,
+}
+
+impl<'a> Forms<'a> {
+    pub(super) fn new(look: Look<'a>) -> Forms<'a> {
+        let (plain, loose, room) = (Decoded::default(), Decoded::default(), Room::default());
+        Forms { look, plain, loose, room, marks: vec![] }
+    }
+
+    pub(super) fn has_own(&self) -> bool {
+        self.look.has_own()
+    }
+
+    /// Gives what stands in the inside of a JSON string: spans in its bytes, and what each says.
+    pub(super) fn json(&mut self, raw: &str, give: impl FnMut(Mark, &str)) {
+        if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+            return self.text(raw, give);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        decode::json(raw, &mut plain);
+        self.forms(&plain.text, &|span| plain.source(span), give);
+        self.plain = plain;
+    }
+
+    /// Gives what stands in a text without escapes.
+    pub(super) fn text(&mut self, text: &str, give: impl FnMut(Mark, &str)) {
+        self.forms(text, &Range::clone, give);
+    }
+
+    /// Gives what stands in `value`, a string's inside or a number, only because it is the value of `key`, for instance
+    /// of `password`.
+    pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark, &str)) {
+        let key = decode::plain(key);
+        let (mut plain, mut assigned) = (std::mem::take(&mut self.plain), String::new());
+        decode::json(value, &mut plain);
+        let quote = ["\"", "'", "`"].into_iter().find(|quote| !plain.text.contains(quote));
+        let quote = quote.unwrap_or("\"");
+        assigned.extend([&key, "=", quote, &plain.text, quote]);
+        let begin = key.len() + 2;
+        self.look.assignment(&assigned, key.len(), &mut self.marks);
+        settle(&mut self.marks, &assigned);
+        for mut mark in self.marks.drain(..) {
+            let span = mark.span.start.max(begin) - begin..mark.span.end.saturating_sub(begin);
+            let Some(says) = plain.text.get(span.clone()).filter(|says| !says.is_empty()) else {
+                continue;
+            };
+            mark.span = plain.source(&span);
+            give(mark, says);
+        }
+        self.plain = plain;
+    }
+
+    fn forms(
+        &mut self,
+        plain: &str,
+        source: &dyn Fn(&Range<usize>) -> Range<usize>,
+        mut give: impl FnMut(Mark, &str),
+    ) {
+        self.look.text(plain, &mut self.marks);
+        self.loosened(plain);
+        self.base64(plain);
+        settle(&mut self.marks, plain);
+        for mut mark in self.marks.drain(..) {
+            let says = mark.says.take();
+            let says = says.as_deref().or(plain.get(mark.span.clone())).unwrap_or_default();
+            mark.span = source(&mark.span);
+            give(mark, says);
+        }
+    }
+
+    fn loosened(&mut self, plain: &str) {
+        if !decode::loosened(plain, &mut self.loose) {
+            return;
+        }
+        let first = self.marks.len();
+        self.look.text(&self.loose.text, &mut self.marks);
+        for mark in self.marks.iter_mut().skip(first) {
+            let says = self.loose.text.get(mark.span.clone()).unwrap_or_default();
+            let span = self.loose.source(&mark.span);
+            if plain.get(span.clone()) != Some(says) {
+                mark.says = Some(says.to_owned());
+            }
+            mark.span = span;
+        }
+    }
+
+    fn base64(&mut self, plain: &str) {
+        let (look, marks, mut at) = (&mut self.look, &mut self.marks, 0);
+        while let Some(run) = base64_runs::next(plain, at) {
+            at = run.end;
+            self.room.texts(plain.get(run.clone()).unwrap_or_default(), |text| {
+                let first = marks.len();
+                look.text(text, marks);
+                for mark in marks.iter_mut().skip(first) {
+                    mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().to_owned());
+                    mark.span = run.clone();
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Rules for personal data: addresses, numbers of phones, cards and accounts, national ids.
+//!
+//! Numbers must pass their check digits. Those whose spelling says nothing, bare runs of digits, count only beside a word
+//! that names them: every tenth number passes a check digit.
+
+mod addresses;
+mod bank;
+mod check_digits;
+mod groups;
+mod ids;
+mod phone;
+
+use std::ops::Range;
+
+use super::Class;
+use super::rule::{Rule, Seek};
+
+/// The rules.
+pub(super) const RULES: &[Rule] = &[
+    by_byte("email_address", b"@", addresses::email),
+    by_byte("ipv4_address", b".", addresses::ipv4),
+    by_byte("ipv6_address", b":", addresses::ipv6),
+    by_byte("phone_number", b"+(", phone::international),
+    by_digits("phone_number_national", phone::national),
+    by_digits("iban", bank::iban),
+    by_digits("payment_card", bank::card),
+    by_digits("de_tax_id", ids::de),
+    by_digits("fr_nir", ids::fr),
+    by_digits("es_dni", ids::es),
+    by_digits("nl_bsn", ids::nl),
+    by_digits("be_national_number", ids::be),
+    by_digits("ch_ahv", ids::ch),
+    by_digits("pl_pesel", ids::pl),
+    by_digits("se_personnummer", ids::se),
+    by_digits("no_fodselsnummer", ids::no),
+    by_digits("fi_hetu", ids::fi),
+    by_digits("gb_nhs_number", ids::gb),
+    by_digits("us_ssn", ids::us),
+    by_digits("br_cpf", ids::br),
+    by_digits("in_aadhaar", ids::ind),
+    by_digits("cn_resident_id", ids::cn),
+    // Letters first, so only beside its name.
+    Rule {
+        name: "it_codice_fiscale",
+        class: Class::PersonalData,
+        guards: &[],
+        seek: Seek::Literals {
+            literals: &[
+                "codice fiscale",
+                "codice_fiscale",
+                "codice-fiscale",
+                "codicefiscale",
+                "cod. fisc",
+                "c.f.",
+            ],
+            pattern: r#"(?i-u:codice[ _-]?fiscale|cod\. ?fisc\.?|c\.f\.)(?:[ \t]?(?:di|è|of)[^:\n]{0,30})?["']?[ \t:=]{0,4}["']?(?P<it>(?i-u:[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]))(?-u:\b)"#,
+        },
+        check: Some(check_digits::it),
+        weight: 100,
+    },
+];
+
+const fn by_byte(
+    name: &'static str,
+    bytes: &'static [u8],
+    find: fn(&str, usize) -> Option<Range<usize>>,
+) -> Rule {
+    personal(name, Seek::Byte { bytes, find })
+}
+
+const fn by_digits(
+    name: &'static str,
+    find: fn(&str, Range<usize>) -> Option<Range<usize>>,
+) -> Rule {
+    personal(name, Seek::Digits { find })
+}
+
+const fn personal(name: &'static str, seek: Seek) -> Rule {
+    Rule { name, class: Class::PersonalData, guards: &[], seek, check: None, weight: 100 }
+}
