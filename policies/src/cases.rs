@@ -288,7 +288,7 @@ impl Connector {
     fn server(self, id: ServerId) -> Server {
         let tools = self.tools.into_iter().map(|ToolLine { name, mut annotations }| {
             annotations.sort();
-            Tool { name, definition: "{}".into(), hash: [0; 32], annotations }
+            Tool { name, definition: "{}".into(), hash: [0; 32], pin: [0; 32], annotations }
         });
         Server {
             id,

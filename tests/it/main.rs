@@ -14,6 +14,8 @@ mod confirm;
 #[cfg(test)]
 mod connect;
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod faults;
@@ -39,6 +41,8 @@ mod prompts;
 mod refusals;
 #[cfg(test)]
 mod rig_itself;
+#[cfg(test)]
+mod scanner_settings;
 #[cfg(test)]
 mod scanning;
 #[cfg(test)]

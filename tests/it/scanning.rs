@@ -16,45 +16,45 @@ use serde_json::Value;
 use sqlx::Row;
 
 /// Looks like a key and opens nothing.
-pub const SECRET: &str = "AKIAQ3EGRZV5WKJ7XN4T";
+pub(crate) const SECRET: &str = "AKIAQ3EGRZV5WKJ7XN4T";
 /// What stands in its place.
-pub const MASKED: &str = "[masked:aws_access_key_id]";
+pub(crate) const MASKED: &str = "[masked:aws_access_key_id]";
 
 /// What is done about a finding.
-pub const MODES: [&str; 4] = ["off", "monitor", "mask", "block"];
+pub(crate) const MODES: [&str; 4] = ["off", "monitor", "mask", "block"];
 
 /// A world in which one guard does that about secrets; of the rest it only takes note.
-pub fn world(guard: &str, mode: &str) -> Setup {
+pub(crate) fn world(guard: &str, mode: &str) -> Setup {
     settings(&format!("[scanners.modes.{guard}]\nsecrets = \"{mode}\"\n"))
 }
 
 /// A world with these settings of scanners.
-pub fn settings(scanners: &str) -> Setup {
+pub(crate) fn settings(scanners: &str) -> Setup {
     Setup { state: scanners.into(), ..Setup::default() }
 }
 
 /// Nobody may find the secret, where somebody looked for it.
-pub fn hide(rig: &mut Rig, mode: &str) {
+pub(crate) fn hide(rig: &mut Rig, mode: &str) {
     if mode != "off" {
         rig.secrets.push(SECRET.into());
     }
 }
 
 /// A client of either era.
-pub enum Speaker {
+pub(crate) enum Speaker {
     Modern(Client),
     Legacy(Session),
 }
 
 impl Speaker {
     /// Bob, in both eras.
-    pub async fn both(rig: &Rig) -> [Speaker; 2] {
+    pub(crate) async fn both(rig: &Rig) -> [Speaker; 2] {
         let bob = rig.client("bob");
         [Speaker::Legacy(bob.legacy().await), Speaker::Modern(bob)]
     }
 
     /// A request of its era.
-    pub fn body(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn body(&self, method: &str, params: Value) -> Value {
         match self {
             Speaker::Modern(client) => client.modern_body(method, params),
             Speaker::Legacy(_) => legacy_body(method, params),
@@ -62,44 +62,38 @@ impl Speaker {
     }
 
     /// Sends a message as its era does.
-    pub async fn send(&self, body: &Value) -> Reply {
+    pub(crate) async fn send(&self, body: &Value) -> Reply {
         match self {
             Speaker::Modern(client) => client.send(client.modern_request(body)).await,
             Speaker::Legacy(session) => session.client.send(session.request(body)).await,
         }
     }
-
-    /// The same where the answer may break off.
-    pub async fn try_send(&self, body: &Value) -> Option<Reply> {
-        let reply = match self {
-            Speaker::Modern(client) => client.try_send(client.modern_request(body)).await,
-            Speaker::Legacy(session) => session.client.try_send(session.request(body)).await,
-        };
-        reply.ok()
-    }
 }
 
-/// The findings of every event that has some, as JSON text, with the event's call.
-pub async fn findings(rig: &Rig) -> Vec<(String, Value)> {
+/// The secrets found in every event that has some, with the event's call. What else is taken note of does not count:
+/// random ids look like this and that.
+pub(crate) async fn findings(rig: &Rig) -> Vec<(String, Value)> {
     let rows = sqlx::query(
         "select call_id::text, findings::text from audit_event where findings::text <> '[]' order by ts, id",
     );
     let rows = rows.fetch_all(&rig.database.pool).await.expect("the trail can be read");
-    let row = |row: &sqlx::postgres::PgRow| {
-        let findings: String = row.get(1);
-        (row.get(0), serde_json::from_str(&findings).expect("findings are JSON"))
+    let secrets = |row: &sqlx::postgres::PgRow| {
+        let findings: Value = serde_json::from_str(row.get(1)).expect("findings are JSON");
+        let all = findings.as_array().into_iter().flatten();
+        let secrets: Vec<Value> = all.filter(|one| one["class"] == "secrets").cloned().collect();
+        (!secrets.is_empty()).then(|| (row.get(0), Value::Array(secrets)))
     };
-    rows.iter().map(row).collect()
+    rows.iter().filter_map(secrets).collect()
 }
 
 /// The record of a refusal that a client was told of.
-pub async fn record_of(rig: &Rig, reply: &Reply) -> EventRow {
+pub(crate) async fn record_of(rig: &Rig, reply: &Reply) -> EventRow {
     let seen = reply.refusal().unwrap_or_else(|| panic!("not refused: {:?}", reply.body));
     let wanted = |row: &EventRow| row.call.to_string() == seen.correlation_id;
     gateway_tests::auditor::events_of(&rig.database, 1, wanted).await.remove(0)
 }
 
 /// The body as text.
-pub fn text(reply: &Reply) -> String {
+pub(crate) fn text(reply: &Reply) -> String {
     String::from_utf8_lossy(&reply.body).into_owned()
 }

@@ -301,8 +301,30 @@ pub struct Tool {
     pub definition: String,
     /// SHA-256 of the canonical definition.
     pub hash: [u8; 32],
+    /// SHA-256 of its exact bytes: what is approved is approved byte for byte.
+    pub pin: [u8; 32],
     /// Its boolean annotations that are true, for instance `destructiveHint`; sorted.
     pub annotations: Vec<String>,
+}
+
+/// What somebody decided about a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// It may be shown and called.
+    Approved,
+    /// It may not, whatever the server's settings.
+    Rejected,
+}
+
+impl Approval {
+    /// The name in rows and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Approval::Approved => "approved",
+            Approval::Rejected => "rejected",
+        }
+    }
 }
 
 impl Server {

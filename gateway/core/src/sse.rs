@@ -97,6 +97,12 @@ pub fn data(event: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(joined))
 }
 
+/// The type of an event; `None`: a message like any other, which is all that MCP has.
+pub fn kind(event: &str) -> Option<&str> {
+    let named = fields(event).filter(|(name, _)| *name == "event").last();
+    named.map(|(_, kind)| kind).filter(|kind| !kind.is_empty() && *kind != "message")
+}
+
 /// What else stands in an event: its other fields and its comments, line by line.
 pub fn beside_data(event: &str) -> String {
     let mut out = String::new();
@@ -224,5 +230,7 @@ mod tests {
         assert_eq!(data("\u{feff}data: x\n\n").as_deref(), Some("x"));
         assert_eq!(beside_data(odd), ": hi\nid\n");
         assert_eq!(beside_data("event: message\ndata: x\n\n"), "");
+        assert_eq!(kind("event: message\nevent:ping\ndata: x\n\n"), Some("ping"));
+        assert_eq!(kind("event: ping\nevent\ndata: x\n\n"), None);
     }
 }

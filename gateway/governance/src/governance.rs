@@ -34,6 +34,7 @@ use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
+use crate::tool_list::{Follower, Seen, ToolListGuard};
 use crate::vault::{Vault, VaultError};
 
 /// Governance did not start.
@@ -80,6 +81,7 @@ pub struct Governance {
     identity: Arc<Identity>,
     decider: Decider,
     learner: Arc<Learner>,
+    tool_list: Arc<ToolListGuard>,
     pub(crate) watcher: Arc<Watcher>,
     confirmations: Confirmations,
     pub(crate) notices: Arc<Notices>,
@@ -162,6 +164,8 @@ impl Governance {
         );
         let limits = Arc::new(Limits::new(store.clone(), Arc::clone(&clock)));
         let flow = Arc::new(Flow::new(store.clone(), Arc::clone(&clock), settings.flow));
+        let finding_key = settings.root_key.derive(Purpose::Finding);
+        let (tool_list, sightings) = ToolListGuard::new(finding_key);
         let governance = Arc::new(Governance {
             cursors: Sealer::new(&settings.root_key.derive(Purpose::Cursor)),
             decider: Decider::new(),
@@ -173,6 +177,7 @@ impl Governance {
             trail,
             identity,
             learner,
+            tool_list,
             watcher,
             confirmations,
             notices,
@@ -185,6 +190,7 @@ impl Governance {
             clock,
             random,
         });
+        governance.keep_sightings(sightings, shutdown.clone());
         governance.follow(suspects, shutdown);
         Ok(governance)
     }
@@ -220,7 +226,24 @@ impl Governance {
             tasks.push(tokio::spawn(async move { notices.follow(telling).await }));
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
         }
-        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+
+    fn keep_sightings(
+        &self,
+        sightings: tokio::sync::mpsc::Receiver<Seen>,
+        shutdown: CancellationToken,
+    ) {
+        let follower = Follower {
+            guard: Arc::clone(&self.tool_list),
+            store: self.store.clone(),
+            trail: self.trail.clone(),
+            current: Arc::clone(&self.current),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        };
+        let keeping = tokio::spawn(async move { follower.follow(sightings, shutdown).await });
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(keeping);
     }
 
     /// What ends grants.
@@ -313,6 +336,11 @@ impl Governance {
     /// A server that only its callers can read is read again soon, if that is long ago.
     pub fn keep_learned(&self, server: &Server, caller: &Caller) {
         self.learner.suspect_if_old(server, caller, self.settings.refresh);
+    }
+
+    /// What looks at definitions before they are shown.
+    pub fn tool_list(&self) -> &ToolListGuard {
+        &self.tool_list
     }
 
     /// Credentials towards upstream servers.

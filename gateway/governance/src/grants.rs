@@ -97,7 +97,8 @@ impl Grants {
         Ok(())
     }
 
-    fn record(&self, request: &AccessRequest, at: Timestamp, detail: String) {
+    /// Records that the request is over since then: the same record, however often and by whomever it is made.
+    pub(crate) fn record(&self, request: &AccessRequest, at: Timestamp, detail: String) {
         let subject = Subject {
             server_id: request.server_id,
             server_slug: Some(request.server.clone()),

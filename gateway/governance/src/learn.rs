@@ -7,27 +7,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_core::caller::Caller;
 use gateway_core::credential::Credential;
-use gateway_core::ids::{CallId, EventId, ServerId};
+use gateway_core::ids::ServerId;
 use gateway_core::json::{Json, Kind};
 use gateway_core::reason::Reason;
-use gateway_core::record::{ActionType, Event, Outcome, Subject};
 use gateway_core::server::{Server, Tool};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::Store;
 use gateway_store::audit::Trail;
 use gateway_store::tool::ChangedTool;
-use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Connections, Refusing, Unconnected};
-use crate::ports::{Probed, Random, Unread, Upstreams, uuid7};
+use crate::ports::{Probed, Random, Unread, Upstreams};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
+use crate::tool_list::{Redefined, newcomers, redefined, sha256};
 
 /// Least time between two reads of one server.
 const PAUSE: time::Duration = time::Duration::seconds(1);
@@ -190,7 +187,8 @@ impl Learner {
             Err(_) => return Err((Reason::UpstreamTimeout, "no answer in time".to_owned()).into()),
         };
         let tools: Vec<Tool> = tools.into_iter().filter_map(read_tool).collect();
-        let stored = self.store.learn(server.id, eras, &tools, now).await;
+        let newcomers = newcomers(&self.current.snapshot(), server);
+        let stored = self.store.learn(server.id, eras, &tools, (now, newcomers)).await;
         let learned = stored.map_err(|e| internal(e.to_string()))?;
         if let Some(learned) = learned.filter(|learned| !learned.is_nothing()) {
             tracing::info!(
@@ -200,38 +198,14 @@ impl Learner {
                 removed = learned.removed.len(),
                 "a server's tools changed"
             );
-            for tool in &learned.changed {
-                self.record(server, tool, now);
+            for ChangedTool { name, before, after, hashes, .. } in &learned.changed {
+                // The store tells a change to one replica only, so there is one record of it.
+                let tool = Redefined { name, before, after, hashes: *hashes };
+                redefined((&self.trail, &*self.random), server, &tool, now);
             }
             self.current.refresh().await.map_err(|e| internal(e.to_string()))?;
         }
         Ok(())
-    }
-
-    /// The store tells a change to one replica only, so there is one record of it.
-    fn record(&self, server: &Server, tool: &ChangedTool, now: Timestamp) {
-        let id = || uuid7(now, &*self.random);
-        let [before, after] = tool.hashes.map(|hash| URL_SAFE_NO_PAD.encode(hash));
-        let subject = Subject {
-            server_id: Some(server.id),
-            server_slug: Some(server.slug.to_string()),
-            resource_type: Some("tool"),
-            resource_name: Some(tool.name.clone()),
-            ..Subject::default()
-        };
-        let definitions = format!(r#"{{"before":{},"after":{}}}"#, tool.before, tool.after);
-        self.trail.conclude(Event {
-            detail: Some(format!("definition hash {before}, now {after}")),
-            result: Some(definitions.into()),
-            ..Event::new(
-                EventId(id()),
-                now,
-                CallId(id()),
-                subject,
-                ActionType::ToolDefinitionChanged,
-                Outcome::Ok,
-            )
-        });
     }
 }
 
@@ -239,8 +213,7 @@ impl Learner {
 pub(crate) fn read_tool(definition: String) -> Option<Tool> {
     let json = Json::parse(definition.as_bytes()).ok()?;
     let name = json.get("name")?.as_str()?.into_owned();
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, json.canonical().as_bytes()).as_ref());
+    let (hash, pin) = (sha256(&json.canonical()), sha256(&definition));
     let annotations = json.get("annotations").filter(|value| value.kind() == Kind::Object);
     let mut annotations: Vec<String> = annotations
         .into_iter()
@@ -249,7 +222,7 @@ pub(crate) fn read_tool(definition: String) -> Option<Tool> {
         .map(|member| member.key.into_owned())
         .collect();
     annotations.sort_unstable();
-    Some(Tool { name, definition, hash, annotations })
+    Some(Tool { name, definition, hash, pin, annotations })
 }
 
 #[cfg(test)]

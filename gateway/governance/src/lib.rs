@@ -32,6 +32,7 @@ mod snapshot;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tool_list;
 mod vault;
 
 pub use catalog::{AuthHint, Catalog, CatalogEntry};

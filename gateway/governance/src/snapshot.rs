@@ -10,10 +10,11 @@ use gateway_core::Timestamp;
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{ServerId, SessionId, UserId};
 use gateway_core::scan::Scanning;
-use gateway_core::server::{SecretSource, Server};
+use gateway_core::server::{Approval, SecretSource, Server};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
+use gateway_store::definition::Pins;
 use gateway_store::limit::StoredLimit;
 use gateway_store::policy::StoredPolicy;
 use gateway_store::signing_key::StoredSigningKey;
@@ -63,6 +64,7 @@ pub struct Snapshot {
     pub signing_keys: Arc<Vec<StoredSigningKey>>,
     revoked: HashSet<SessionId>,
     ended_sessions: HashSet<[u8; 32]>,
+    pins: HashMap<ServerId, Pins>,
 }
 
 /// A catalogue that cannot be decided with.
@@ -165,6 +167,7 @@ impl Snapshot {
             policies,
             sources,
             ends_at,
+            pins: catalogue.pins,
         })
     }
 
@@ -182,6 +185,16 @@ impl Snapshot {
     /// What is looked for on the way to and from that server, and what is done about it.
     pub fn scanning(&self, server: ServerId) -> &Arc<Scanning> {
         self.scanners.scanning(Some(server))
+    }
+
+    /// What was decided about the definition with that pin; `None`: it is not known on that server.
+    pub(crate) fn approval(&self, server: ServerId, pin: &[u8; 32]) -> Option<Option<Approval>> {
+        self.pins.get(&server)?.known.get(pin).copied()
+    }
+
+    /// Since when a tool of that name is known on that server.
+    pub(crate) fn tool_since(&self, server: ServerId, tool: &str) -> Option<Timestamp> {
+        self.pins.get(&server)?.since.get(tool).copied()
     }
 
     /// The server of that id.

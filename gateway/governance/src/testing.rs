@@ -137,6 +137,7 @@ pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
         policies: vec![],
         limits: vec![],
         scanners: vec![],
+        pins: Default::default(),
         keys,
         agents: vec![],
         delegations: vec![],

@@ -29,5 +29,6 @@ mod sign_in;
 mod sign_in_provider;
 mod signer;
 mod signing_client;
+mod tool_list;
 mod vault;
 mod world;

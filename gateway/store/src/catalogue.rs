@@ -1,11 +1,14 @@
 //! Everything that replicas decide with, read at one instant, and the counter that says it is old.
 
+use std::collections::HashMap;
+
 use gateway_core::caller::User;
-use gateway_core::ids::SessionId;
+use gateway_core::ids::{ServerId, SessionId};
 use gateway_core::server::Server;
 
 use crate::agent::{self, StoredAgent, StoredDelegation};
 use crate::api_key::{self, StoredKey};
+use crate::definition::{self, Pins};
 use crate::error::StoreError;
 use crate::limit::{self, StoredLimit};
 use crate::policy::{self, StoredPolicy};
@@ -41,6 +44,8 @@ pub struct Catalogue {
     pub revoked: Vec<SessionId>,
     /// Hashes of the handles of MCP sessions that are over.
     pub ended_sessions: Vec<[u8; 32]>,
+    /// Which definitions of tools are known, and what was decided about them, by server.
+    pub pins: HashMap<ServerId, Pins>,
 }
 
 impl Store {
@@ -65,6 +70,7 @@ impl Store {
                 signing_keys: signing_key::load(&mut snapshot).await?,
                 revoked: signing_key::load_revoked(&mut snapshot).await?,
                 ended_sessions: ended_session::load(&mut snapshot).await?,
+                pins: definition::load_pins(&mut snapshot).await?,
             };
             snapshot.commit().await?;
             Ok(catalogue)

@@ -14,6 +14,7 @@ pub mod browser_session;
 pub mod catalogue;
 pub mod confirmation;
 pub mod connection;
+pub mod definition;
 pub mod desired_state;
 mod ended_session;
 pub mod error;

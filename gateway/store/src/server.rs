@@ -226,7 +226,7 @@ impl Row {
 
 async fn load_tools(connection: &mut PgConnection) -> Result<HashMap<Uuid, Vec<Tool>>, StoreError> {
     let rows = sqlx::query!(
-        "select server_id, name, definition, hash, annotations from tool order by server_id, position"
+        "select server_id, name, definition, hash, pin, annotations from tool order by server_id, position"
     )
     .fetch_all(connection)
     .await?;
@@ -236,6 +236,7 @@ async fn load_tools(connection: &mut PgConnection) -> Result<HashMap<Uuid, Vec<T
             name: row.name,
             definition: row.definition,
             hash: crate::catalogue::hash(&row.hash)?,
+            pin: crate::catalogue::hash(&row.pin)?,
             annotations: row.annotations,
         });
     }

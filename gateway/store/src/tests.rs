@@ -2,6 +2,7 @@
 
 mod access_request;
 mod confirmation;
+mod definition;
 mod desired_state;
 mod flow;
 mod learned;

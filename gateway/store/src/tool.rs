@@ -1,9 +1,12 @@
 //! What a server told about itself: the eras that it speaks and its tools' definitions, byte for byte.
 
+use std::collections::HashMap;
+
 use gateway_core::Timestamp;
 use gateway_core::ids::ServerId;
 use gateway_core::server::{Eras, Tool};
 
+use crate::definition::{DefinitionKind, Known, LONGEST_NAME, Newcomers, prune};
 use crate::error::StoreError;
 use crate::pool::Store;
 
@@ -31,6 +34,8 @@ pub struct ChangedTool {
     pub after: String,
     /// Hashes of the two.
     pub hashes: [[u8; 32]; 2],
+    /// SHA-256 of the bytes before.
+    pub pin: [u8; 32],
 }
 
 impl Learned {
@@ -50,7 +55,7 @@ impl Store {
         server: ServerId,
         eras: Eras,
         tools: &[Tool],
-        now: Timestamp,
+        (now, newcomers): (Timestamp, Newcomers),
     ) -> Result<Option<Learned>, StoreError> {
         let tools = storable(server, tools);
         self.within("store what a server told", async {
@@ -71,7 +76,22 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             }
+            let Some(mut pins) = Known::load(&mut transaction, server).await? else {
+                return Ok(None);
+            };
             write_tools(&mut transaction, server, &tools, now, &mut learned).await?;
+            let changed: HashMap<&str, [u8; 32]> =
+                learned.changed.iter().map(|tool| (tool.name.as_str(), tool.pin)).collect();
+            for tool in &tools {
+                let before = changed.get(tool.name.as_str()).copied();
+                let seen = (DefinitionKind::Tool, *tool);
+                pins.pin(&mut transaction, seen, before, newcomers, now).await?;
+            }
+            pins.gone(&mut transaction, &learned.removed, now).await?;
+            pins.looked(&mut transaction, now).await?;
+            if !learned.changed.is_empty() {
+                prune(&mut transaction, server).await?;
+            }
             transaction.commit().await?;
             Ok(Some(learned))
         })
@@ -85,10 +105,11 @@ fn storable(server: ServerId, tools: &[Tool]) -> Vec<&Tool> {
         .iter()
         .filter(|tool| {
             let fits = !tool.name.contains('\0')
+                && tool.name.len() <= LONGEST_NAME
                 && !tool.definition.contains('\0')
                 && seen.insert(tool.name.as_str());
             if !fits {
-                tracing::warn!(%server, tool = ?tool.name, "tool left out: doubled or NUL in its name");
+                tracing::warn!(%server, tool = ?tool.name, "tool left out: doubled, too long a name, or NUL in it");
             }
             fits
         })
@@ -112,7 +133,7 @@ async fn write_tools(
     .await?;
     for (position, tool) in (0_i32..).zip(tools) {
         let before = sqlx::query!(
-            "select definition, hash, annotations, position from tool
+            "select definition, hash, pin, annotations, position from tool
               where server_id = $1 and name = $2",
             server.0,
             tool.name
@@ -127,6 +148,7 @@ async fn write_tools(
                     before: row.definition,
                     after: tool.definition.clone(),
                     hashes: [crate::catalogue::hash(&row.hash)?, tool.hash],
+                    pin: crate::catalogue::hash(&row.pin)?,
                 });
             }
             Some(row) if row.position != position || row.annotations != tool.annotations => {}

@@ -304,7 +304,7 @@ fn server(number: usize, random: &mut Random) -> Server {
     let names = if random.once_in(5) { vec![] } else { random.some(&NAMES) };
     let tools = names.into_iter().map(|name| {
         let annotations = random.some(&["destructiveHint", "readOnlyHint"]);
-        Tool { name, definition: "{}".into(), hash: [0; 32], annotations }
+        Tool { name, definition: "{}".into(), hash: [0; 32], pin: [0; 32], annotations }
     });
     Server {
         id: ServerId(Uuid::from_u128(number as u128)),

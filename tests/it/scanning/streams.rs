@@ -107,7 +107,13 @@ async fn everything_on_a_stream_is_read() {
         r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{"messages":[],"systemPrompt":"$S","maxTokens":1}}"#,
         r#"{"jsonrpc":"2.0","id":7,"method":"roots/list","params":{"_meta":{"k":"$S"}}}"#,
     ];
-    let besides = [": $S\n\n", "id: $S\ndata: \n\n", "event: $S\ndata:\n\n", ": $S\ndata:\n\n"];
+    let besides = [
+        "event: ping\ndata: $S\n\n",
+        ": $S\n\n",
+        "id: $S\ndata: \n\n",
+        "event: $S\ndata:\n\n",
+        ": $S\ndata:\n\n",
+    ];
     for mode in MODES {
         check(world("tool_call", mode), async |rig| {
             hide(rig, mode);

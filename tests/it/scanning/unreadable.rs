@@ -81,11 +81,10 @@ async fn what_has_two_readings_is_refused() {
             // In an event, which ends the stream: nothing of it comes through.
             let event = [b"data: ", &body[..], b"\n\n"].concat();
             rig.upstream.answer("echo", raw(200, &[("content-type", "text/event-stream")], event));
-            let body = bob.modern_body("tools/call", json!({"name": "echo", "arguments": {}}));
-            let reply = bob.try_send(bob.modern_request(&body)).await;
-            let empty =
-                reply.map_or(true, |reply| reply.messages().is_empty() || reply.status >= 500);
-            assert!(empty, "{what}");
+            let reply = bob.call("echo", json!({})).await;
+            let seen = text(&reply);
+            assert_eq!(reply.messages().len(), 1, "{what}: {seen}");
+            assert_eq!(reply.error()["data"]["reason"], "upstream_invalid", "{what}: {seen}");
         }
         for kind in [
             "application/json; charset=utf-16",

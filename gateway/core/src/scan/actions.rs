@@ -6,6 +6,8 @@ mod checks;
 mod host;
 mod reach;
 mod remote;
+#[cfg(test)]
+mod tests;
 
 use super::rule::{Rule, Seek};
 use super::{Class, Guard, tables};

@@ -39,6 +39,20 @@ impl Decoded {
         self.steps.push(Step { at, len: self.text.len() - at, from, width });
     }
 
+    /// The stretches of the decoded text that hold something which was written otherwise, with `around` bytes about it.
+    pub(super) fn changed(&self, around: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut steps = self.steps.iter().peekable();
+        std::iter::from_fn(move || {
+            let first = steps.next()?;
+            let start = self.text.floor_char_boundary(first.at.saturating_sub(around));
+            let mut end = first.at + first.len + around;
+            while let Some(next) = steps.next_if(|next| next.at <= end.saturating_add(around)) {
+                end = next.at + next.len + around;
+            }
+            Some(start..self.text.ceil_char_boundary(end))
+        })
+    }
+
     /// Where the bytes of a span of the decoded text stand in the source: whole escapes.
     pub(super) fn source(&self, span: &Range<usize>) -> Range<usize> {
         if span.is_empty() {
@@ -324,6 +338,19 @@ mod tests {
         {
             assert_eq!(loose(plain), None, "{plain}");
         }
+    }
+
+    #[test]
+    fn stretches_hold_what_changed() {
+        let plain =
+            format!("{}%41{}&lt;{}\\n%42", "\u{e9}".repeat(50), "y".repeat(30), "z".repeat(100));
+        let mut out = Decoded::default();
+        assert!(loosened(&plain, &mut out));
+        let texts = |around| out.changed(around).map(|s| &out.text[s]).collect::<Vec<_>>();
+        assert_eq!(texts(0), ["A", "<", "\nB"]);
+        assert_eq!(texts(3), ["\u{e9}\u{e9}Ayyy", "yyy<zzz", "zzz\nB"]);
+        assert_eq!(texts(20).len(), 2);
+        assert_eq!(texts(1000), [&out.text[..]]);
     }
 
     #[test]

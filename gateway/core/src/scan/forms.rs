@@ -7,6 +7,10 @@ use super::base64_runs::{self, Room};
 use super::decode::{self, Decoded};
 use super::detectors::{Look, settle};
 use super::plan::Mark;
+use super::{Class, hidden};
+
+/// So far about an encoded character its decoded text is looked at, bytes either way; the rest was looked at as it is.
+const AROUND: usize = 1024;
 
 /// Looks at text after text with the same room.
 pub(super) struct Forms<'a> {
@@ -88,15 +92,20 @@ impl<'a> Forms<'a> {
         if !decode::loosened(plain, &mut self.loose) {
             return;
         }
-        let first = self.marks.len();
-        self.look.text(&self.loose.text, &mut self.marks);
-        for mark in self.marks.iter_mut().skip(first) {
-            let says = self.loose.text.get(mark.span.clone()).unwrap_or_default();
-            let span = self.loose.source(&mark.span);
-            if plain.get(span.clone()) != Some(says) {
-                mark.says = Some(says.to_owned());
+        for stretch in self.loose.changed(AROUND) {
+            let first = self.marks.len();
+            let text = self.loose.text.get(stretch.clone()).unwrap_or_default();
+            self.look.text(text, &mut self.marks);
+            drop_from(first, &mut self.marks, |mark| hidden::is_control(&mark.rule));
+            for mark in self.marks.iter_mut().skip(first) {
+                let says = text.get(mark.span.clone()).unwrap_or_default();
+                let span = stretch.start + mark.span.start..stretch.start + mark.span.end;
+                let span = self.loose.source(&span);
+                if plain.get(span.clone()) != Some(says) {
+                    mark.says = Some(says.to_owned());
+                }
+                mark.span = span;
             }
-            mark.span = span;
         }
     }
 
@@ -107,6 +116,7 @@ impl<'a> Forms<'a> {
             self.room.texts(plain.get(run.clone()).unwrap_or_default(), |text| {
                 let first = marks.len();
                 look.text(text, marks);
+                drop_hidden_of_data(text, marks, first);
                 for mark in marks.iter_mut().skip(first) {
                     mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().to_owned());
                     mark.span = run.clone();
@@ -114,4 +124,22 @@ impl<'a> Forms<'a> {
             });
         }
     }
+}
+
+/// In data some bytes happen to be characters that do not show: those are nobody's.
+fn drop_hidden_of_data(text: &str, marks: &mut Vec<Mark>, first: usize) {
+    let is_hidden = |mark: &Mark| mark.class == Class::HiddenCharacters;
+    if marks.iter().skip(first).any(is_hidden)
+        && text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c))
+    {
+        drop_from(first, marks, is_hidden);
+    }
+}
+
+fn drop_from(first: usize, marks: &mut Vec<Mark>, which: impl Fn(&Mark) -> bool) {
+    let mut n = 0;
+    marks.retain(|mark| {
+        n += 1;
+        n <= first || !which(mark)
+    });
 }

@@ -4,6 +4,8 @@
 //! flags, variation selectors behind symbols, colours in a terminal's output. Everything else that does not show is found,
 //! run by run; several of them in a row carry data, whatever they are.
 
+use std::sync::{Arc, LazyLock};
+
 use super::Class;
 use super::detectors::Hit;
 
@@ -24,6 +26,11 @@ pub(super) fn is_built_in(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// True for what shows as soon as it is written as an escape: in code `\b` is the end of a word.
+pub(super) fn is_control(rule: &str) -> bool {
+    rule == CONTROL
+}
+
 /// Every run of them.
 pub(super) fn find(text: &str) -> Vec<Hit> {
     let mut hits: Vec<Hit> = Vec::new();
@@ -38,20 +45,19 @@ pub(super) fn find(text: &str) -> Vec<Hit> {
         let end = at + c.len_utf8();
         if let Some(name) = kind(c) {
             let skipped = harmless(text, at, c, before);
-            match skipped {
-                Some(skipped) if skipped > end => {
-                    before = Some(c);
-                    at = skipped;
-                    continue;
+            if let Some(skipped) = skipped.filter(|skipped| *skipped > end) {
+                before = Some(c);
+                at = skipped;
+                continue;
+            }
+            let behind = excused.filter(|(_, _, last)| *last == at);
+            if skipped.is_some() && (behind.is_none() || in_emoji(text, at, c)) {
+                excused = Some((at, name, end));
+            } else {
+                if let Some((start, first, _)) = behind {
+                    add(&mut hits, first, start, at);
                 }
-                Some(_) => match excused {
-                    Some((start, first, last)) if last == at && !in_emoji(text, at, c) => {
-                        add(&mut hits, first, start, at);
-                        add(&mut hits, name, at, end);
-                    }
-                    Some(_) | None => excused = Some((at, name, end)),
-                },
-                None => add(&mut hits, name, at, end),
+                add(&mut hits, name, at, end);
             }
         }
         before = Some(c);
@@ -66,9 +72,15 @@ fn add(hits: &mut Vec<Hit>, name: &'static str, start: usize, end: usize) {
         Some(last) if last.span.end == start && *last.rule == *name => last.span.end = end,
         Some(last) if last.span.end > start => {}
         Some(_) | None => {
-            hits.push(Hit { class: Class::HiddenCharacters, rule: name.into(), span: start..end });
+            hits.push(Hit { class: Class::HiddenCharacters, rule: shared(name), span: start..end });
         }
     }
+}
+
+/// The name as findings carry it: one allocation for all.
+fn shared(name: &'static str) -> Arc<str> {
+    static SHARED: LazyLock<[Arc<str>; NAMES.len()]> = LazyLock::new(|| NAMES.map(Arc::from));
+    SHARED.iter().find(|known| ***known == *name).cloned().unwrap_or_else(|| name.into())
 }
 
 /// ASCII that shows, and what divides lines and columns.

@@ -7,6 +7,7 @@
 //! (arguments), `proxy/filter.rs` (results, definitions).
 
 mod actions;
+mod automaton;
 mod base64_runs;
 mod decode;
 mod detectors;
@@ -16,6 +17,7 @@ mod forms;
 mod found;
 mod hidden;
 mod injection;
+pub mod lookalike;
 mod mask;
 pub mod message;
 mod own;
@@ -35,6 +37,7 @@ pub use detectors::{BadPattern, Detectors, Pattern};
 pub use found::findings;
 pub use message::Found;
 pub use scanning::{ChangedDefinitions, External, Modes, OverLimit, Scanning};
+pub use tables::built_in;
 
 use serde::{Deserialize, Serialize};
 

@@ -156,10 +156,10 @@ mod tests {
         Pattern { name: name.into(), class: Class::Secrets, pattern: pattern.into() }
     }
 
-    fn found(own: &str, text: &str) -> Vec<Range<usize>> {
+    fn found(own: &str, text: &str) -> Vec<(usize, usize)> {
         let (own, mut marks) = (compile(&[pattern("p", own)]).unwrap(), vec![]);
         look(&own, Classes::MAX, text, &mut marks);
-        marks.into_iter().map(|mark| mark.span).collect()
+        marks.into_iter().map(|mark| (mark.span.start, mark.span.end)).collect()
     }
 
     #[test]
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn finds_are_the_group_it_or_the_whole() {
-        assert_eq!(found(r"no (?P<it>\d+)", "no 12, no 3"), [3..5, 10..11]);
-        assert_eq!(found(r"\d{2}", "12345"), [0..2, 2..4]);
-        assert_eq!(found("\u{e9}+", "a\u{e9}\u{e9}b"), [1..5]);
+        assert_eq!(found(r"no (?P<it>\d+)", "no 12, no 3"), [(3, 5), (10, 11)]);
+        assert_eq!(found(r"\d{2}", "12345"), [(0, 2), (2, 4)]);
+        assert_eq!(found("\u{e9}+", "a\u{e9}\u{e9}b"), [(1, 5)]);
         assert!(found("abc", "").is_empty());
     }
 
@@ -207,7 +207,7 @@ mod tests {
             let text =
                 format!("{}secret-0123{}", "\u{e9}".repeat(before / 2), "y".repeat(3 * STRETCH));
             let start = before / 2 * 2;
-            assert_eq!(found(r"secret-\d+", &text), [start..start + 11]);
+            assert_eq!(found(r"secret-\d+", &text), [(start, start + 11)]);
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let text = "a".repeat(MATCHES + 500);
         let all = found("a", &text);
         assert_eq!(all.len(), MATCHES + 1);
-        assert_eq!(all.last(), Some(&(MATCHES..text.len())));
+        assert_eq!(all.last(), Some(&(MATCHES, text.len())));
         assert_eq!(found("(?s)a.*[^a]|a", &text).len(), MATCHES + 1);
     }
 }

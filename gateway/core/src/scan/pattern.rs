@@ -3,27 +3,44 @@
 
 use std::ops::Range;
 
-use regex_automata::dfa::{Automaton, dense};
+use regex_automata::hybrid::{LazyStateID, dfa};
+use regex_automata::util::pool::Pool;
 use regex_automata::util::primitives::StateID;
-use regex_automata::util::start;
-use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, meta};
+use regex_automata::{Anchored, Input, PatternID, meta};
+
+use super::automaton::{self, GaveUp, Lazy, Reads, Says, Table};
 
 /// Most bytes that one match may have: longer ones end here.
 pub(super) const WINDOW: usize = 8 * 1024;
 
-/// An attempt notes its state every so many bytes.
-const EVERY: usize = 16;
+/// The same where no automaton can say, only a search that shares nothing.
+const SHORT_WINDOW: usize = 512;
 
-/// Most memory that one pattern's table may take, bytes. A larger one is searched by a lazy automaton instead.
-const TABLE: usize = 1 << 20;
+/// An attempt notes its state every so many bytes.
+const EVERY: usize = 8;
+
+/// So many attempts are remembered.
+const COURSES: usize = 4;
 
 /// A pattern, ready to be tried.
 pub(super) struct Compiled {
-    table: Option<dense::DFA<Vec<u32>>>,
-    /// For the group `it`, and where there is no table or it gives up.
-    regex: Option<meta::Regex>,
+    automaton: Kind,
+    /// For the group `it`, and where the automaton gives up.
+    regex: meta::Regex,
     it: Option<usize>,
+}
+
+enum Kind {
+    Table(Box<Table>),
+    Lazy(Box<dfa::DFA>, Pool<dfa::Cache, Box<dyn Fn() -> dfa::Cache + Send + Sync>>),
+}
+
+impl Kind {
+    fn lazy(pattern: &str) -> Option<Kind> {
+        let dfa = Box::new(automaton::lazy(pattern)?);
+        let make = dfa.clone();
+        Some(Kind::Lazy(dfa, Pool::new(Box::new(move || make.create_cache()))))
+    }
 }
 
 /// What earlier attempts of one pattern at one text came to.
@@ -35,8 +52,8 @@ pub(super) struct Progress {
     pub(super) tried: usize,
     /// Before it nothing is tried: a match ends there.
     pub(super) skip: usize,
-    course: Course,
-    spare: Vec<StateID>,
+    table: Courses<StateID>,
+    lazy: Courses<LazyStateID>,
 }
 
 impl Progress {
@@ -45,68 +62,57 @@ impl Progress {
         self.seen = false;
         self.tried = 0;
         self.skip = 0;
-        self.course.states.clear();
-        self.course.last = None;
+        self.table.forget();
+        self.lazy.forget();
     }
 }
-
-/// How one attempt went.
-#[derive(Default)]
-struct Course {
-    /// Place of the first note; the others follow every `EVERY` bytes.
-    first: usize,
-    states: Vec<StateID>,
-    /// End of the last match.
-    end: Option<usize>,
-    /// Where it stopped, and in which state unless nothing could follow.
-    stop: usize,
-    last: Option<StateID>,
-}
-
-/// The table cannot say (a Unicode word boundary beside something that is not ASCII).
-struct GaveUp;
 
 impl Compiled {
     /// Compiles one of the built-in rules' patterns; a test compiles them all.
     pub(super) fn new(pattern: &str) -> Option<Compiled> {
-        let exact = table(pattern, false);
-        let gives_up = exact.is_none();
-        let table = exact.or_else(|| table(pattern, true));
-        let named = pattern.contains("(?P<it>") || pattern.contains("(?<it>");
-        let regex = match named || gives_up {
-            true => Some(meta::Regex::new(pattern).ok()?),
-            false => None,
+        let regex = meta::Builder::new()
+            .configure(meta::Config::new().utf8_empty(false))
+            .syntax(automaton::syntax())
+            .build(pattern)
+            .ok()?;
+        let it = regex.group_info().to_index(PatternID::ZERO, "it");
+        let automaton = match automaton::table(pattern) {
+            Ok(table) => Kind::Table(Box::new(table)),
+            Err(_) => Kind::lazy(pattern)?,
         };
-        let it = regex
-            .as_ref()
-            .and_then(|regex| regex.group_info().to_index(regex_automata::PatternID::ZERO, "it"));
-        (table.is_some() || regex.is_some()).then_some(Compiled { table, regex, it })
+        Some(Compiled { automaton, regex, it })
     }
 
-    /// Bytes of its table; `None` if it is too large for one.
+    /// Bytes of its table; `None` if it has none.
     #[cfg(test)]
     pub(super) fn table_size(&self) -> Option<usize> {
-        self.table.as_ref().map(|table| table.memory_usage())
+        match &self.automaton {
+            Kind::Table(table) => Some(table.memory_usage()),
+            Kind::Lazy(..) => None,
+        }
     }
 
     /// The end of the match that begins at `at`.
     pub(super) fn end(&self, text: &str, at: usize, progress: &mut Progress) -> Option<usize> {
-        let walked = match &self.table {
-            Some(table) => walk(table, text.as_bytes(), at, progress),
-            None => Err(GaveUp),
+        let bytes = text.as_bytes();
+        let walked = match &self.automaton {
+            Kind::Table(table) => progress.table.walk(&**table, bytes, at),
+            Kind::Lazy(dfa, caches) => {
+                progress.lazy.walk(Lazy { dfa, cache: caches.get() }, bytes, at)
+            }
         };
         let end = walked.unwrap_or_else(|GaveUp| {
-            let input = anchored(text, at, text.len().min(at + WINDOW));
-            self.regex.as_ref()?.search_half(&input).map(|half| half.offset())
+            let input = anchored(text, at, text.len().min(at + SHORT_WINDOW));
+            self.regex.search_half(&input).map(|half| half.offset())
         })?;
         Some(text.ceil_char_boundary(end))
     }
 
     /// What was found by a match: its group `it`, if it has one that says something.
     pub(super) fn found(&self, text: &str, matched: Range<usize>) -> Range<usize> {
-        let (Some(regex), Some(it)) = (&self.regex, self.it) else { return matched };
-        let mut groups = regex.create_captures();
-        regex.search_captures(&anchored(text, matched.start, matched.end), &mut groups);
+        let Some(it) = self.it else { return matched };
+        let mut groups = self.regex.create_captures();
+        self.regex.search_captures(&anchored(text, matched.start, matched.end), &mut groups);
         match groups.get_group(it) {
             Some(it) if !it.is_empty() && text.get(it.range()).is_some() => it.range(),
             Some(_) | None => matched,
@@ -114,137 +120,160 @@ impl Compiled {
     }
 }
 
-fn table(pattern: &str, may_give_up: bool) -> Option<dense::DFA<Vec<u32>>> {
-    let config = dense::Config::new()
-        .start_kind(regex_automata::dfa::StartKind::Anchored)
-        .accelerate(false)
-        .unicode_word_boundary(may_give_up)
-        .dfa_size_limit(Some(TABLE))
-        .determinize_size_limit(Some(4 * TABLE));
-    dense::Builder::new().configure(config).syntax(syntax::Config::new()).build(pattern).ok()
-}
-
 fn anchored(text: &str, at: usize, end: usize) -> Input<'_> {
     Input::new(text).range(at..end).anchored(Anchored::Yes)
 }
 
-/// Reads from `at` on and gives the end of the match.
-fn walk(
-    table: &dense::DFA<Vec<u32>>,
-    bytes: &[u8],
-    at: usize,
-    progress: &mut Progress,
-) -> Result<Option<usize>, GaveUp> {
-    let stop = bytes.len().min(at + WINDOW);
-    let before = at.checked_sub(1).and_then(|i| bytes.get(i).copied());
-    let begin = start::Config::new().anchored(Anchored::Yes).look_behind(before);
-    let mut state = table.start_state(&begin).map_err(|_| GaveUp)?;
-    let mut own = Course { states: std::mem::take(&mut progress.spare), ..Course::default() };
-    own.states.clear();
-    own.first = (at / EVERY + 1) * EVERY;
-    own.stop = stop;
-    for (i, byte) in bytes.iter().enumerate().take(stop).skip(at) {
-        count();
-        state = table.next_state(state, *byte);
-        if table.is_special_state(state) {
-            if table.is_match_state(state) {
-                own.end = Some(i);
-            } else if table.is_dead_state(state) {
-                own.stop = i;
-                return Ok(settle(own, None, progress));
-            } else if table.is_quit_state(state) {
-                progress.spare = own.states;
-                return Err(GaveUp);
-            }
-        }
-        let next = i + 1;
-        if next % EVERY == 0 {
-            if progress.course.passed(next, state) {
-                let end = own.end;
-                progress.spare = own.states;
-                return Ok(progress.course.go_on(table, bytes, stop, next)?.or(end));
-            }
-            own.states.push(state);
-        }
-    }
-    let end = at_end(table, bytes, stop, state)?;
-    own.end = end.or(own.end);
-    Ok(settle(own, Some(state), progress))
+/// How the last attempts went that took a while: a few, for patterns of several parts that take turns.
+struct Courses<S> {
+    all: Vec<Course<S>>,
+    oldest: usize,
+    /// Room for the next attempt's notes.
+    spare: Vec<S>,
 }
 
-/// Remembers how an attempt went, if that took a while.
-fn settle(mut own: Course, last: Option<StateID>, progress: &mut Progress) -> Option<usize> {
-    let end = own.end;
-    own.last = last;
-    match own.states.is_empty() {
-        true => progress.spare = own.states,
-        false => {
-            progress.spare = std::mem::replace(&mut progress.course, own).states;
-        }
-    }
-    end
+/// How an attempt went.
+struct Course<S> {
+    /// Place of the first note; the others follow every `EVERY` bytes.
+    first: usize,
+    states: Vec<S>,
+    /// In which epoch of the automaton they were noted.
+    epoch: (usize, usize),
+    /// End of the last match.
+    end: Option<usize>,
+    /// Where it stopped, and in which state unless nothing could follow.
+    stop: usize,
+    last: Option<S>,
 }
 
-impl Course {
-    /// Whether this attempt was in that state there.
-    fn passed(&self, at: usize, state: StateID) -> bool {
-        let note = at.checked_sub(self.first).map(|beyond| beyond / EVERY);
-        note.and_then(|note| self.states.get(note)) == Some(&state)
+impl<S> Default for Courses<S> {
+    fn default() -> Courses<S> {
+        Courses { all: vec![], oldest: 0, spare: vec![] }
+    }
+}
+
+impl<S: Copy + PartialEq> Courses<S> {
+    fn forget(&mut self) {
+        self.all.clear();
+        self.oldest = 0;
     }
 
-    /// The end of the last match beyond `from`, after reading on to `stop` where this attempt had to stop.
-    fn go_on(
+    /// Reads from `at` on and gives the end of the match.
+    fn walk<A: Reads<State = S>>(
         &mut self,
-        table: &dense::DFA<Vec<u32>>,
+        mut automaton: A,
+        bytes: &[u8],
+        at: usize,
+    ) -> Result<Option<usize>, GaveUp> {
+        let stop = bytes.len().min(at + WINDOW);
+        let mut state = automaton.begin(at.checked_sub(1).and_then(|i| bytes.get(i).copied()))?;
+        let epoch = automaton.epoch();
+        let (mut end, mut states) = (None, std::mem::take(&mut self.spare));
+        states.clear();
+        for (i, byte) in bytes.iter().enumerate().take(stop).skip(at) {
+            count();
+            state = automaton.next(state, Some(*byte))?;
+            match automaton.says(state) {
+                Says::Nothing => {}
+                Says::Match => end = Some(i),
+                Says::Dead => {
+                    let epoch = one_epoch(epoch, &automaton);
+                    return Ok(self.settle(epoch, at, states, (end, i, None)));
+                }
+            }
+            let next = i + 1;
+            if next % EVERY == 0 {
+                let epoch = automaton.epoch();
+                if let Some(course) =
+                    self.all.iter_mut().find(|course| course.passed(next, state, epoch))
+                {
+                    self.spare = states;
+                    return Ok(course.go_on(&mut automaton, bytes, stop, next)?.or(end));
+                }
+                states.push(state);
+            }
+        }
+        end = at_end(&mut automaton, bytes, stop, state)?.or(end);
+        let epoch = one_epoch(epoch, &automaton);
+        Ok(self.settle(epoch, at, states, (end, stop, Some(state))))
+    }
+
+    /// Remembers how an attempt went, if that took a while.
+    fn settle(
+        &mut self,
+        epoch: (usize, usize),
+        at: usize,
+        states: Vec<S>,
+        (end, stop, last): (Option<usize>, usize, Option<S>),
+    ) -> Option<usize> {
+        if states.is_empty() {
+            self.spare = states;
+            return end;
+        }
+        let course = Course { first: (at / EVERY + 1) * EVERY, states, epoch, end, stop, last };
+        match self.all.get_mut(self.oldest) {
+            Some(oldest) => self.spare = std::mem::replace(oldest, course).states,
+            None => self.all.push(course),
+        }
+        self.oldest = (self.oldest + 1) % COURSES;
+        end
+    }
+}
+
+impl<S: Copy + PartialEq> Course<S> {
+    /// Whether that attempt was in that state there.
+    fn passed(&self, at: usize, state: S, epoch: (usize, usize)) -> bool {
+        let note = at.checked_sub(self.first).map(|beyond| beyond / EVERY);
+        note.and_then(|note| self.states.get(note)) == Some(&state) && self.epoch == epoch
+    }
+
+    /// The end of the last match beyond `from`, after reading on to `stop` where that attempt had to stop.
+    fn go_on<A: Reads<State = S>>(
+        &mut self,
+        automaton: &mut A,
         bytes: &[u8],
         stop: usize,
         from: usize,
     ) -> Result<Option<usize>, GaveUp> {
-        if let Some(mut state) = self.last
-            && stop > self.stop
-        {
-            let begin = self.stop;
+        if let Some(mut state) = self.last.filter(|_| stop > self.stop) {
+            let begin = std::mem::replace(&mut self.stop, stop);
+            self.last = None;
             for (i, byte) in bytes.iter().enumerate().take(stop).skip(begin) {
                 count();
-                state = table.next_state(state, *byte);
-                self.stop = i;
-                if table.is_match_state(state) {
-                    self.end = Some(i);
-                } else if table.is_dead_state(state) {
-                    self.last = None;
-                    return Ok(self.end.filter(|end| *end >= from));
-                } else if table.is_quit_state(state) {
-                    self.states.clear();
-                    return Err(GaveUp);
+                state = automaton.next(state, Some(*byte)).inspect_err(|_| self.states.clear())?;
+                match automaton.says(state) {
+                    Says::Nothing => {}
+                    Says::Match => self.end = Some(i),
+                    Says::Dead => return Ok(self.end.filter(|end| *end >= from)),
                 }
                 if (i + 1) % EVERY == 0 {
                     self.states.push(state);
                 }
             }
-            self.stop = stop;
+            self.end = at_end(automaton, bytes, stop, state)?.or(self.end);
             self.last = Some(state);
-            let end = at_end(table, bytes, stop, state)?;
-            self.end = end.or(self.end);
+            if automaton.epoch() != self.epoch {
+                self.states.clear();
+            }
         }
         Ok(self.end.filter(|end| *end >= from))
     }
 }
 
-/// Whether a match ends at the end of what is read: the table knows one byte later.
-fn at_end(
-    table: &dense::DFA<Vec<u32>>,
+/// The epoch of all the states since one began; none if a new one has begun since: they are not comparable.
+fn one_epoch<A: Reads>(began: (usize, usize), automaton: &A) -> (usize, usize) {
+    if automaton.epoch() == began { began } else { (usize::MAX, usize::MAX) }
+}
+
+/// Whether a match ends at the end of what is read: an automaton knows one byte later.
+fn at_end<A: Reads>(
+    automaton: &mut A,
     bytes: &[u8],
     stop: usize,
-    state: StateID,
+    state: A::State,
 ) -> Result<Option<usize>, GaveUp> {
-    let after = match bytes.get(stop) {
-        Some(byte) => table.next_state(state, *byte),
-        None => table.next_eoi_state(state),
-    };
-    match table.is_quit_state(after) {
-        true => Err(GaveUp),
-        false => Ok(table.is_match_state(after).then_some(stop)),
-    }
+    let after = automaton.next(state, bytes.get(stop).copied())?;
+    Ok((automaton.says(after) == Says::Match).then_some(stop))
 }
 
 #[cfg(test)]
@@ -265,13 +294,16 @@ mod tests {
 
     /// The plain way: an anchored search of its own from every place.
     fn check(pattern: &str, text: &str) {
-        let compiled = Compiled::new(pattern).unwrap();
+        let mut lazy = Compiled::new(pattern).unwrap();
+        lazy.automaton = Kind::lazy(pattern).unwrap();
         let regex = meta::Regex::new(pattern).unwrap();
-        let mut progress = Progress::default();
-        for (at, _) in text.char_indices() {
-            let stop = text.len().min(at + WINDOW);
-            let plain = regex.search_half(&anchored(text, at, stop)).map(|half| half.offset());
-            assert_eq!(compiled.end(text, at, &mut progress), plain, "{pattern} at {at}");
+        for compiled in [Compiled::new(pattern).unwrap(), lazy] {
+            let mut progress = Progress::default();
+            for (at, _) in text.char_indices() {
+                let stop = text.len().min(at + WINDOW);
+                let plain = regex.search_half(&anchored(text, at, stop)).map(|half| half.offset());
+                assert_eq!(compiled.end(text, at, &mut progress), plain, "{pattern} at {at}");
+            }
         }
     }
 

@@ -10,6 +10,9 @@ mod groups;
 mod ids;
 mod phone;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use super::Class;
@@ -53,7 +56,7 @@ pub(super) const RULES: &[Rule] = &[
                 "cod. fisc",
                 "c.f.",
             ],
-            pattern: r#"(?i-u:codice[ _-]?fiscale|cod\. ?fisc\.?|c\.f\.)(?:[ \t]?(?:di|è|of)[^:\n]{0,30})?["']?[ \t:=]{0,4}["']?(?P<it>(?i-u:[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]))(?-u:\b)"#,
+            pattern: r#"(?i:codice[ _-]?fiscale|cod\. ?fisc\.?|c\.f\.)(?:[ \t]?(?:di|è|of)[^:\n]{0,30})?["']?[ \t:=]{0,4}["']?(?P<it>(?i:[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]))(?-u:\b)"#,
         },
         check: Some(check_digits::it),
         weight: 100,

@@ -311,10 +311,10 @@ impl Pass<'_> {
         }
         progress.tried = at + 1;
         let Some(end) = pattern.end(self.text, at, progress) else { return };
-        if self.counts(known, pattern.found(self.text, at..end)) {
-            if let Some(progress) = self.scratch.of(n, self.plan.rules.len()) {
-                progress.skip = end;
-            }
+        if self.counts(known, pattern.found(self.text, at..end))
+            && let Some(progress) = self.scratch.of(n, self.plan.rules.len())
+        {
+            progress.skip = end;
         }
     }
 
@@ -411,6 +411,7 @@ fn digits_from(bytes: &[u8], from: usize, end: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pattern::STEPS;
     use super::*;
 
     #[test]
@@ -421,13 +422,52 @@ mod tests {
             assert!(names.insert(rule.name), "{} is there twice", rule.name);
             assert!(rule.weight > 0, "{}", rule.name);
             let Seek::Literals { literals, .. } = rule.seek else { continue };
-            assert!(literals.iter().all(|literal| literal.len() >= 3), "{}", rule.name);
+            assert!(literals.iter().all(|literal| literal.len() >= 2), "{}", rule.name);
             let pattern = known.pattern().unwrap_or_else(|| panic!("{}", rule.name));
+            // Those without a table are searched by an automaton that is built as it goes.
             println!("{:>8} {}", pattern.table_size().unwrap_or(0), rule.name);
         }
         for guard in Guard::ALL {
             let plan = plan(guard, 0b11111);
             assert_eq!(plan.literals.is_some(), !plan.begin.is_empty());
+        }
+    }
+
+    /// What one rule's pattern reads of a text that holds its literals again and again, bytes for each byte.
+    fn reads(known: &Known, literals: &[&str], text: &str) -> u64 {
+        let Some(pattern) = known.pattern() else { return 0 };
+        let lower = text.to_ascii_lowercase();
+        let mut places: Vec<usize> = literals
+            .iter()
+            .flat_map(|literal| {
+                lower.match_indices(&literal.to_ascii_lowercase()).map(|m| m.0).collect::<Vec<_>>()
+            })
+            .collect();
+        places.sort_unstable();
+        let mut progress = Progress::default();
+        STEPS.with(|steps| steps.set(0));
+        for at in places {
+            pattern.end(text, at, &mut progress);
+        }
+        STEPS.with(std::cell::Cell::get) / text.len() as u64
+    }
+
+    /// Texts made of what rules begin with are read a few times over, not once for each beginning.
+    #[test]
+    fn hostile_texts_are_read_a_few_times() {
+        const LENGTH: usize = 4 * 1024;
+        let every: String = literals().collect::<Vec<_>>().join(" ");
+        for known in KNOWN.iter() {
+            let Seek::Literals { literals, .. } = known.rule.seek else { continue };
+            let mut soups = vec![every.repeat(LENGTH / every.len() + 1)];
+            for literal in literals {
+                for filler in ["", " ", "=", "A1b2", "aaaaaaaaaaaaaaaa-"] {
+                    let piece = format!("{literal}{filler}");
+                    soups.push(piece.repeat(LENGTH / piece.len()));
+                }
+            }
+            let most = soups.iter().map(|soup| reads(known, literals, soup)).max().unwrap_or(0);
+            assert!(most <= 48, "{} reads a text {most} times", known.rule.name);
         }
     }
 

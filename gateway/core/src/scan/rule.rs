@@ -30,7 +30,7 @@ pub enum Seek {
     /// match is. A match has at most 8 KiB. Fast are `x{n,}` and small counted maxima, ASCII classes and no `\b` beside
     /// what need not be ASCII.
     Literals {
-        /// How it may begin; at least three bytes each.
+        /// How it may begin; at least two bytes each.
         literals: &'static [&'static str],
         /// The whole of it, the beginning included.
         pattern: &'static str,

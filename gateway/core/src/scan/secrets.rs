@@ -15,6 +15,9 @@ mod monitoring;
 mod payment;
 mod plausible;
 
+#[cfg(test)]
+mod tests;
+
 use super::rule::{Rule, Seek};
 use super::{Class, tables};
 

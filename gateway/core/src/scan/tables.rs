@@ -1,6 +1,14 @@
-//! Joins the tables of several files into one, at compile time.
+//! Joins the tables of several files into one, at compile time, and names what they hold.
 
+use super::detectors::TABLES;
 use super::rule::Rule;
+use super::{Class, hidden};
+
+/// Every built-in rule's name and class, those of one class together.
+pub fn built_in() -> impl Iterator<Item = (&'static str, Class)> {
+    let rules = TABLES.iter().copied().flatten().map(|rule| (rule.name, rule.class));
+    rules.chain(hidden::NAMES.map(|name| (name, Class::HiddenCharacters)))
+}
 
 /// How many rules there are in all.
 pub(super) const fn count(parts: &[&[Rule]]) -> usize {

@@ -107,7 +107,7 @@ mod tests {
                 Token::Key(span) => format!("key {}", &text[span]),
                 Token::String(span) => format!("string {}", &text[span]),
                 Token::Number(span) => format!("number {}", &text[span]),
-                other => format!("{other:?}"),
+                Token::Object | Token::Array | Token::End | Token::Word => format!("{token:?}"),
             })
             .collect();
         let all = r#"Object|key a\"b|Array|number 1|number -2.5e+3|string x\\|Word|End|key c|string |key d|Object|End|key e|Word|End"#;

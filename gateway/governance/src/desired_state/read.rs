@@ -356,7 +356,7 @@ impl Reading<'_> {
         }
         if let Err(bad) = Detectors::with(settings.patterns.as_deref().unwrap_or_default()) {
             let field = format!("{path}.patterns[{}].{}", bad.index, bad.field);
-            return self.refuse(&field, format!("expected {}", bad.expected));
+            return self.refuse(&field, bad.expected);
         }
         let written = (!settings.is_empty()).then(|| serde_json::to_string(settings)).transpose();
         match written {

@@ -17,6 +17,11 @@ use super::run::Run;
 use crate::connections::{Refusing, Unconnected};
 use crate::perform::{Answer, Refused};
 use crate::ports::Unread;
+use crate::tool_list::{DefinitionKind, Shown, Standing};
+
+/// Why an item that policies allow is withheld.
+const HELD_BACK: &str =
+    "its definition is not approved, or a scanner stops it: list_tool_definition_changes";
 
 /// What is listed, and which page of it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -51,6 +56,9 @@ pub struct Item {
     pub template: bool,
     /// Whether you may use it, with some arguments or once people agree.
     pub allowed: bool,
+    /// Of a tool that nobody has approved as it is now: `changed`, `quarantined`, `rejected` or `blocked`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<&'static str>,
     /// For admins, of what is withheld: why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_withheld: Option<String>,
@@ -144,26 +152,46 @@ struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// The row for one raw item; `None` when it is not the caller's to see.
+    /// The row for one raw item; `None` when it is not the caller's to see. What of it may not be shown to clients is
+    /// not shown here either, to nobody: a model reads this as well.
     fn item(&self, raw: &str) -> Option<Item> {
-        let json = Json::parse(raw.as_bytes()).ok()?;
-        let text = |member: &str| Some(json.get(member)?.as_str()?.into_owned());
-        let name = text(self.listing.key())?;
+        let whole = Json::parse(raw.as_bytes()).ok()?;
+        let name = whole.get(self.listing.key())?.as_str()?.into_owned();
         let target = target(self.listing, &name);
         let circumstances = self.run.circumstances();
         let (governance, snapshot) = (self.run.governance, &self.run.snapshot);
         let caller = &self.run.caller;
-        let allowed = governance.listed(snapshot, caller, self.server, target, &circumstances);
+        let permitted = governance.listed(snapshot, caller, self.server, target, &circumstances);
+        if !permitted && !self.admin {
+            return None;
+        }
+        let guard = governance.tool_list();
+        let shown = guard.item(snapshot, self.server, kind(self.listing), (&name, raw));
+        let standing = matches!(self.listing, Listing::Tools)
+            .then(|| guard.standing(snapshot, self.server, &name));
+        let definition = standing.filter(|standing| *standing != Standing::Approved);
+        let shown = match &shown {
+            Shown::Whole => Some(whole),
+            Shown::Masked(masked) => Json::parse(masked.as_bytes()).ok(),
+            Shown::Cut => None,
+        };
+        let allowed = permitted && shown.is_some();
         if !allowed && !self.admin {
             return None;
         }
+        let text = |member: &str| Some(shown?.get(member)?.as_str()?.into_owned());
         Some(Item {
             title: text("title"),
             description: text("description"),
-            annotations: true_annotations(json),
+            annotations: shown.map(true_annotations).unwrap_or_default(),
             template: self.listing == Listing::ResourceTemplates,
             allowed,
-            why_withheld: (!allowed).then(|| self.why(target, &circumstances)),
+            definition: definition.map(Standing::as_str),
+            why_withheld: match (permitted, shown.is_some()) {
+                (true, true) => None,
+                (false, _) => Some(self.why(target, &circumstances)),
+                (true, false) => Some(HELD_BACK.into()),
+            },
             name,
         })
     }
@@ -181,6 +209,15 @@ impl Filter<'_> {
         let withheld = principals.map(|user| policies.explain(&question(user)));
         let mut denied = withheld.filter(|explanation| explanation.verdict == "deny");
         denied.next().map(|explanation| explanation.reason).unwrap_or_default()
+    }
+}
+
+fn kind(listing: Listing) -> DefinitionKind {
+    match listing {
+        Listing::Tools => DefinitionKind::Tool,
+        Listing::Resources => DefinitionKind::Resource,
+        Listing::ResourceTemplates => DefinitionKind::ResourceTemplate,
+        Listing::Prompts => DefinitionKind::Prompt,
     }
 }
 

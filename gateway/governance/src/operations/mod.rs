@@ -31,6 +31,7 @@ pub mod server_changes;
 pub mod servers;
 pub mod sign_in;
 mod table;
+pub mod tool_definitions;
 pub mod users;
 
 use std::sync::Arc;
@@ -93,6 +94,7 @@ use scanners::{
 use server_changes::{CreateServer, UpdateServer};
 use servers::{GetServer, ListServers, SetServerStatus};
 use sign_in::{CreateSignInLink, SetLocalPassword};
+use tool_definitions::{ApproveToolDefinitions, ListToolDefinitionChanges};
 use users::{CreateUser, GetUser, ListUsers, UpdateUser};
 
 /// One row of [`OPERATIONS`].
@@ -270,6 +272,8 @@ operations! {
     CreateServer(CreateServer) -> server_changes::ServerMade: "create_server" reads_and_changes everywhere,
     UpdateServer(UpdateServer) -> server_changes::ServerMade: "update_server" reads_and_changes everywhere,
     SetServerStatus(SetServerStatus) -> servers::StatusChanged: "set_server_status" changes everywhere,
+    ListToolDefinitionChanges(ListToolDefinitionChanges) -> Page<tool_definitions::ChangeRow>: "list_tool_definition_changes" reads everywhere,
+    ApproveToolDefinitions(ApproveToolDefinitions) -> tool_definitions::DefinitionsDecided: "approve_tool_definitions" reads_and_changes everywhere,
     ListLimits(ListLimits) -> Page<limits::LimitRow>: "list_limits" reads everywhere,
     SetLimit(SetLimit) -> limits::LimitRow: "set_limit" changes everywhere,
     DeleteLimit(DeleteLimit) -> limits::LimitDeleted: "delete_limit" changes everywhere,
@@ -340,6 +344,8 @@ pub(crate) enum Change {
     EndSession { id: SessionId, row: Box<SessionRow> },
     /// Of `disconnect_server`.
     Disconnect { server: Arc<Server>, found: StoredConnection },
+    /// Of `approve_tool_definitions`.
+    Definitions(Box<tool_definitions::Deciding>),
     /// Of `set_limit`.
     SetLimit(StoredLimit),
     /// Of `delete_limit`.
@@ -391,6 +397,7 @@ impl Change {
             Change::Disconnect { server, found } => {
                 connections::disconnect(run, &server, &found).await
             }
+            Change::Definitions(deciding) => tool_definitions::decide(run, *deciding).await,
             Change::SetLimit(limit) => limits::set(run, limit).await,
             Change::DeleteLimit { id, name } => limits::delete(run, id, name).await,
             Change::Scanners(write) => scanners::write(run, *write).await,

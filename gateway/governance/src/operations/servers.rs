@@ -19,6 +19,10 @@ use super::install::{InstallLinks, install_links};
 use super::run::{Page, Run};
 use super::{Change, answer, rfc3339};
 use crate::perform::{About, Answer, Planned, Refused};
+use crate::tool_list::Standing;
+
+/// Tools of the same name that are shown.
+const SHARED: usize = 20;
 
 /// Of `list_servers`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -165,6 +169,12 @@ pub struct ServerDetail {
     /// The catalogue's entry that it was made from; for admins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog_entry: Option<String>,
+    /// How its tools' definitions stand; for admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_definitions: Option<DefinitionCounts>,
+    /// Tools of the same name on other servers, as `search: github jira`; for admins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shared_tool_names: Vec<String>,
     /// E-mail addresses of those who administer it; for admins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admins: Option<Vec<String>>,
@@ -183,6 +193,17 @@ impl From<Eras> for EraNames {
     fn from(eras: Eras) -> EraNames {
         EraNames { legacy: eras.legacy, modern: eras.modern }
     }
+}
+
+/// How many tools stand how; `list_tool_definition_changes` names them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DefinitionCounts {
+    /// As somebody approved them.
+    pub approved: usize,
+    /// Not as approved, but shown and callable.
+    pub changed: usize,
+    /// Neither shown nor callable.
+    pub held_back: usize,
 }
 
 /// Of a changed status.
@@ -308,7 +329,7 @@ fn row(run: &Run<'_>, server: &Server, health: Option<&Health>) -> ServerRow {
     }
 }
 
-fn detail(run: &Run<'_>, server: &Server, health: Option<&Health>) -> ServerDetail {
+fn detail(run: &Run<'_>, server: &Arc<Server>, health: Option<&Health>) -> ServerDetail {
     let row = row(run, server, health);
     let admin = run.may(false) || run.administers(server);
     // Clients know the Runlayer MCP by its fixed name, every other server by its slug.
@@ -337,17 +358,41 @@ fn detail(run: &Run<'_>, server: &Server, health: Option<&Health>) -> ServerDeta
         auth: admin.then(|| auth_shown(&server.auth)),
         credential_present: present.filter(|_| admin),
         catalog_entry: server.catalog_entry.clone().filter(|_| admin),
+        tool_definitions: admin.then(|| counts(run, server)),
+        shared_tool_names: if admin { shared(run, server) } else { vec![] },
         admins: admin.then(|| emails(run, &server.admins)),
         row,
     }
 }
 
+fn counts(run: &Run<'_>, server: &Arc<Server>) -> DefinitionCounts {
+    let mut counts = DefinitionCounts::default();
+    for tool in server.tools.iter() {
+        match run.governance.tool_list().standing(&run.snapshot, server, &tool.name) {
+            Standing::Approved => counts.approved += 1,
+            Standing::Changed => counts.changed += 1,
+            Standing::Quarantined | Standing::Rejected | Standing::Blocked => counts.held_back += 1,
+        }
+    }
+    counts
+}
+
+fn shared(run: &Run<'_>, server: &Server) -> Vec<String> {
+    let guard = run.governance.tool_list();
+    let namesakes = |tool: &Tool| guard.namesakes(&run.snapshot, server.id, &tool.name);
+    let shared = server.tools.iter().map(|tool| (&tool.name, namesakes(tool)));
+    let shared = shared.filter(|(_, others)| !others.is_empty());
+    shared.map(|(tool, others)| format!("{tool}: {}", others.join(" "))).take(SHARED).collect()
+}
+
 /// How many tools a listing shows the caller.
-fn callable(run: &Run<'_>, server: &Server) -> usize {
+fn callable(run: &Run<'_>, server: &Arc<Server>) -> usize {
     let around = run.circumstances();
+    let guard = run.governance.tool_list();
     let listed = |tool: &&Tool| {
         let target = Target::Tool(&tool.name);
         run.governance.listed(&run.snapshot, &run.caller, server, target, &around)
+            && guard.standing(&run.snapshot, server, &tool.name).passes()
     };
     server.tools.iter().filter(listed).count()
 }

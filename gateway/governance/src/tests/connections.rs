@@ -333,6 +333,7 @@ async fn a_refused_token_is_renewed_by_the_next_call_and_not_for_ever() {
     assert_eq!(scope().await, "read write");
     // Until the person has agreed to more, the connection goes on to work for what it is good for, also renewed.
     let row = async || {
+        c.a().refresh().await.unwrap();
         let rows = c.house.perform("bob", Face::Rest, "list_connections", json!({})).await;
         rows.unwrap()["data"][0].clone()
     };

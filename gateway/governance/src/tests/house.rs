@@ -278,6 +278,12 @@ impl House {
         desired_state::apply(&self.a.store, &recorder, &desired, options).await.unwrap();
     }
 
+    /// Makes these the organisation's settings of the scanners, on both replicas.
+    pub(super) async fn scanners(&self, settings: &str) {
+        self.apply(&format!("{STATE}\n[scanners]\n{settings}")).await;
+        self.later(0).await;
+    }
+
     pub(super) fn caller(&self, name: &str) -> Caller {
         let email = format!("{name}@example.com");
         let user = self.a.governance.snapshot().user_by_email(&email).unwrap().clone();

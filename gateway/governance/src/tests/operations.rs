@@ -88,6 +88,17 @@ async fn roles_gate_operations() {
         ("get_confirmation", json!({"id": "x"}), [absent; 6]),
         ("decide_confirmation", json!({"id": "x", "approve": true, "confirm": true}), [absent; 6]),
         ("set_server_status", status, [yes, no, yes, no, no, no]),
+        ("list_tool_definition_changes", json!({}), [yes, yes, yes, no, no, no]),
+        (
+            "list_tool_definition_changes",
+            json!({"server_id": "absent"}),
+            [gone, gone, gone, no, no, no],
+        ),
+        (
+            "approve_tool_definitions",
+            json!({"server_id": "tickets", "hashes": ["x"], "confirm": true}),
+            [bad, bad, bad, no, no, no],
+        ),
         ("list_limits", json!({}), [yes, yes, yes, no, no, no]),
         ("list_limits", json!({"server_id": "absent"}), [gone, gone, gone, no, no, no]),
         ("set_limit", limit, [yes, no, yes, no, no, no]),

@@ -151,12 +151,12 @@ async fn what_is_wrong_is_named_and_changes_nothing() {
         (
             None,
             json!({"modes": {"tool_cal": {"secrets": "mask"}}}),
-            "settings.modes: unknown variant `tool_cal`",
+            "settings.modes.tool_cal: no such guard",
         ),
         (
             None,
             json!({"modes": {"tool_call": {"secret": "mask"}}}),
-            "settings.modes: unknown variant `secret`",
+            "settings.modes.tool_call.secret: no such class",
         ),
         (
             None,
@@ -167,9 +167,13 @@ async fn what_is_wrong_is_named_and_changes_nothing() {
         (None, json!({"limit": 1}), "settings.limit: expected 1024 to 8388608 bytes"),
         (None, json!({"limit": 9_000_000}), "settings.limit: expected 1024 to 8388608 bytes"),
         (None, json!({"external": true}), "settings.external: "),
-        (None, pattern("a", "("), "settings.patterns[0].pattern: expected "),
-        (None, pattern("a", "x*"), "settings.patterns[0].pattern: expected "),
-        (None, pattern(" a", "xyz"), "settings.patterns[0].name: expected "),
+        (None, pattern("a", "("), "settings.patterns[0].pattern: expected regex syntax"),
+        (
+            None,
+            pattern("a", "x*"),
+            "settings.patterns[0].pattern: expected a pattern that does not match the empty string",
+        ),
+        (None, pattern(" a", "xyz"), "settings.patterns[0].name: expected 1 to 64 of a-z"),
         (Some("tickets"), pattern("a", "xyz"), "settings.patterns: expected none"),
     ];
     for (server, settings, expected) in cases {
@@ -292,6 +296,25 @@ async fn a_text_is_tried_with_the_settings_of_its_server() {
     update(&house, Some("tickets"), results("hidden_characters", json!("off"))).await.unwrap();
     let off = tried(ask.clone()).await.unwrap();
     assert_eq!((&off["verdict"], &off["findings"][0]["mode"]), (&json!("pass"), &json!("off")));
+    // The organisation's own patterns; compiled once.
+    let own =
+        json!({"patterns": [{"name": "project", "class": "secrets", "pattern": "PRJ-[0-9]{6}"}]});
+    update(&house, None, own.clone()).await.unwrap();
+    let detectors = || house.a.governance.snapshot().scanners.scanning(None).detectors.clone();
+    let compiled = detectors();
+    update(&house, None, results("secrets", json!("mask"))).await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&compiled, &detectors()), "compiled anew");
+    let found = tried(json!({"text": "see PRJ-123456, please"})).await.unwrap();
+    assert_eq!(
+        (&found["findings"][0]["rule"], &found["findings"][0]["offset"]),
+        (&json!("project"), &json!(4))
+    );
+    assert!(!found["masked"].as_str().unwrap().contains("123456"), "{found}");
+    let less = json!({"settings": {"patterns": []}});
+    let asked = house.perform("sec", Face::Tools, UPDATE, less).await.unwrap_err();
+    assert_eq!(asked.preview.unwrap()["after"]["warning"], "this lets more pass: patterns");
+    let read = house.perform("it", Face::Rest, GET, json!({})).await.unwrap();
+    assert_eq!(read["effective"]["patterns"], own["patterns"]);
     // Longer than what is scanned.
     update(&house, Some("tickets"), json!({"limit": 1024})).await.unwrap();
     ask["text"] = json!("x".repeat(1025));

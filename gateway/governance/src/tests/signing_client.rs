@@ -147,7 +147,7 @@ async fn a_key_that_is_none_and_an_issuer_that_takes_none_end_before_anything_is
     let good = keys().remove(0).pem;
     let begun = good.replace("PRIVATE KEY", "EC PRIVATE KEY");
     let cases = [
-        ("", "expected a PRIVATE KEY"),
+        ("", "its source is missing"),
         ("secret", "expected a PRIVATE KEY"),
         (begun.as_str(), "expected a PRIVATE KEY"),
         (&good[..60], "expected a PRIVATE KEY"),

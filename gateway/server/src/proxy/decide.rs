@@ -177,6 +177,11 @@ async fn decided(
         Ok(verdict) => verdict,
         Err(detail) => return Err(Refusal::of_routed(routed, Reason::AuditUnavailable, detail)),
     };
+    if let (Verdict::Allow { .. } | Verdict::Confirm(_), Some(reason)) =
+        (&verdict, held_back(&routed, target, proxy))
+    {
+        return Err(unapproved(routed, reason));
+    }
     match verdict {
         Verdict::Allow { policies } => match confirm::carried(&routed, target, proxy) {
             Ok(strip) => Ok(pass(routed, &policies, None, strip)),
@@ -222,6 +227,9 @@ fn after_agreement(
     target: Target<'_>,
     proxy: &Proxy,
 ) -> Result<Permitted, Refusal> {
+    if let Some(reason) = held_back(&agreed.routed, target, proxy) {
+        return Err(unapproved(agreed.routed, reason));
+    }
     match ask(&agreed.routed, target, true, proxy) {
         Verdict::Allow { mut policies } => {
             policies.extend(flow);
@@ -237,6 +245,19 @@ fn after_agreement(
             Err(deny(agreed.routed, denial))
         }
     }
+}
+
+/// Why a tool that policies allow is held back: its definition, as it was last seen, was not approved or is blocked.
+/// What counts is now, not when the exchange began: people may have taken their time to agree.
+fn held_back(routed: &Routed, target: Target<'_>, proxy: &Proxy) -> Option<Reason> {
+    let Target::Tool(tool) = target else { return None };
+    let now = proxy.governance.snapshot();
+    let server = now.server_by_id(routed.server.id).unwrap_or(&routed.server);
+    proxy.governance.tool_list().standing(&now, server, tool).refusal()
+}
+
+fn unapproved(routed: Routed, reason: Reason) -> Refusal {
+    Refusal::of_routed(routed, reason, "by the tool's definition as it was last seen".into())
 }
 
 fn pass(

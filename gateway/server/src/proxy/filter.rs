@@ -13,6 +13,7 @@ use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
 use gateway_core::scan::Guard;
 use gateway_core::server::Server;
+use gateway_governance::tool_list::{DefinitionKind, Shown};
 use gateway_governance::{Governance, Snapshot};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -61,7 +62,7 @@ pub(super) struct View {
 impl View {
     /// True when the gateway may have to change the answer.
     fn adapts(&self) -> bool {
-        self.listing.is_some() || self.private || self.introduces || self.names_tasks
+        self.is_trimmed() || self.names_tasks
     }
 
     /// Reads a body. An error: it has no one reading.
@@ -81,23 +82,24 @@ impl View {
     /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
     /// to it.
     pub(super) fn message(&self, text: &str, told: Told) -> Seen {
-        let left: Vec<&str> = match self.listing {
-            Some(listing) => vec![listing.member()],
-            None if self.introduces => vec!["instructions", "serverInfo", "_meta"],
-            None => return self.screen.message_told(text, told),
-        };
-        self.screen.message_around(text, &left)
+        match self.listing {
+            Some(listing) => self.screen.message_around(text, &[listing.member()]),
+            None if self.introduces => {
+                self.screen.message_around(text, &["instructions", "serverInfo", "_meta"])
+            }
+            None => self.screen.message_told(text, told),
+        }
     }
 
-    /// Whether the organisation's own scanner is asked about a message, too. What the guard of definitions reads it is not
-    /// shown.
+    /// Whether the organisation's own scanner is asked about a message; `text` was checked before. About definitions it
+    /// is asked elsewhere.
     pub(super) fn asks_outside(&self, text: &str) -> bool {
         self.listing.is_none() && !self.introduces && self.screen.asks_outside(text)
     }
 
     /// What it says of a body, whatever that is.
     pub(super) async fn ask_outside(&self, body: &[u8]) -> Told {
-        let text = std::str::from_utf8(body).unwrap_or_default();
+        let Ok(text) = std::str::from_utf8(body) else { return Told::default() };
         if text.trim().is_empty() || !self.asks_outside(text) {
             return Told::default();
         }
@@ -111,7 +113,7 @@ impl View {
 
     /// The message as the caller may see it; `None` when it stays as it is.
     pub(super) fn adapt(&self, text: &str) -> Result<Option<String>, String> {
-        let trimmed = if self.listing.is_some() || self.private { self.trim(text)? } else { None };
+        let trimmed = if self.is_trimmed() { self.trim(text)? } else { None };
         if !self.names_tasks {
             return Ok(trimmed);
         }
@@ -119,33 +121,56 @@ impl View {
         Ok(sealed.or(trimmed))
     }
 
+    /// True where an answer may have to be trimmed.
+    fn is_trimmed(&self) -> bool {
+        self.listing.is_some() || self.private || self.introduces
+    }
+
     /// The message with its task ids sealed; `None` when it names none.
     pub(super) fn seal_tasks(&self, text: &str) -> Option<String> {
         self.tasks.seal_in(self.server.id, &self.caller, text)
     }
 
-    /// The message with everything that the caller may not use cut out; `None` when it stays as it is.
+    /// The message with everything that the caller may not use or see cut out; `None` when it stays as it is.
     pub(super) fn trim(&self, text: &str) -> Result<Option<String>, String> {
-        let Some(listing) = self.listing else {
-            let keep = |_: &str| true;
-            let trim = Trim { listing: None, private: self.private, keep: &keep };
-            return trim.apply(text).map_err(|e| e.to_string());
-        };
-        let caller = &self.caller;
-        let keep = |name: &str| {
-            let target = match listing {
-                Listing::Tools => Target::Tool(name),
-                Listing::Resources | Listing::ResourceTemplates => Target::Resource(name),
-                Listing::Prompts => Target::Prompt(name),
-            };
-            let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
-            if listing == Listing::Tools && self.server.tool(name).is_none() {
-                self.governance.suspect(self.server.id, &self.caller);
+        // As old as the exchange, while an approval or a change counts at once.
+        let now = self.governance.snapshot();
+        let server = now.server_by_id(self.server.id).unwrap_or(&self.server);
+        let guard = self.governance.tool_list();
+        let keep = |name: &str, raw: &str| match self.listing {
+            Some(listing) if self.is_listed(listing, name) => {
+                guard.item(&now, server, kind(listing), (name, raw))
             }
-            self.governance.listed(snapshot, caller, &self.server, target, circumstances)
+            Some(_) | None => Shown::Cut,
         };
-        let trim = Trim { listing: Some(listing), private: self.private, keep: &keep };
+        let said = |name: &'static str, raw: &str| guard.said(&now, server, name, raw);
+        let said: Option<&dyn Fn(&'static str, &str) -> Shown> =
+            if self.introduces { Some(&said) } else { None };
+        let trim = Trim { listing: self.listing, private: self.private, keep: &keep, said };
         trim.apply(text).map_err(|e| e.to_string())
+    }
+
+    /// Whether policies let the caller see the item of that name.
+    fn is_listed(&self, listing: Listing, name: &str) -> bool {
+        let target = match listing {
+            Listing::Tools => Target::Tool(name),
+            Listing::Resources | Listing::ResourceTemplates => Target::Resource(name),
+            Listing::Prompts => Target::Prompt(name),
+        };
+        let (snapshot, circumstances) = (&self.snapshot, &self.circumstances);
+        if listing == Listing::Tools && self.server.tool(name).is_none() {
+            self.governance.suspect(self.server.id, &self.caller);
+        }
+        self.governance.listed(snapshot, &self.caller, &self.server, target, circumstances)
+    }
+}
+
+fn kind(listing: Listing) -> DefinitionKind {
+    match listing {
+        Listing::Tools => DefinitionKind::Tool,
+        Listing::Resources => DefinitionKind::Resource,
+        Listing::ResourceTemplates => DefinitionKind::ResourceTemplate,
+        Listing::Prompts => DefinitionKind::Prompt,
     }
 }
 

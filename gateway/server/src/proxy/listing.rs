@@ -1,19 +1,26 @@
-//! Cuts out of a listing what the caller may not use. Works on the raw text: items are removed whole, the
-//! rest stays byte for byte, so members that nobody here knows survive.
+//! Cuts out of a listing what the caller may not use or nobody has approved. Works on the raw text: items are removed
+//! whole, or replaced by what of them may be shown; the rest stays byte for byte, so members that nobody here knows
+//! survive. The same for what a server says about itself when a client introduces itself.
 
 use std::ops::Range;
 
 use gateway_core::json::{Json, JsonError, Kind};
 use gateway_core::mcp::Listing;
+use gateway_governance::tool_list::{INSTRUCTIONS, Shown};
+
+/// Other members in which a server presents itself; no client works without them.
+const PRESENTED: [&str; 2] = ["serverInfo", "_meta"];
 
 /// What to do with a response that holds a listing.
 pub(super) struct Trim<'a> {
-    /// What it lists; `None` for `server/discover`, whose answer is only made private.
+    /// What it lists; `None` for the answers to `initialize` and `server/discover`.
     pub(super) listing: Option<Listing>,
     /// A modern answer must say that it is for this caller only.
     pub(super) private: bool,
-    /// Whether an item may be shown, by its name or URI.
-    pub(super) keep: &'a dyn Fn(&str) -> bool,
+    /// What of an item may be shown, by its name or URI and its exact text.
+    pub(super) keep: &'a dyn Fn(&str, &str) -> Shown,
+    /// What of the named member of an introduction may be shown; `None`: it is none.
+    pub(super) said: Option<&'a dyn Fn(&'static str, &str) -> Shown>,
 }
 
 impl Trim<'_> {
@@ -28,6 +35,9 @@ impl Trim<'_> {
         if let Some(items) = items.filter(|items| items.kind() == Kind::Array) {
             edits.extend(self.cut(text, items));
         }
+        if let Some(said) = self.said {
+            edits.extend(introduced(text, result, said));
+        }
         if self.private {
             edits.extend(scope(text, result));
         }
@@ -41,18 +51,26 @@ impl Trim<'_> {
     fn cut(&self, text: &str, items: Json<'_>) -> Option<(Range<usize>, String)> {
         let key = self.listing?.key();
         let mut kept = String::with_capacity(items.raw().len());
-        let mut dropped = false;
+        let mut changed = false;
         for item in items.elements() {
             let name = item.get(key).and_then(|name| name.as_str());
             // What has no name cannot be called, and cannot be decided on.
-            if !name.is_some_and(|name| (self.keep)(&name)) {
-                dropped = true;
-                continue;
+            let shown = name.map_or(Shown::Cut, |name| (self.keep)(&name, item.raw()));
+            let shown = match &shown {
+                Shown::Cut => None,
+                Shown::Whole => Some(item.raw()),
+                // Rather nothing than something that no client can read.
+                Shown::Masked(masked) => {
+                    Some(masked.as_str()).filter(|text| Json::parse(text.as_bytes()).is_ok())
+                }
+            };
+            changed |= shown != Some(item.raw());
+            if let Some(shown) = shown {
+                kept.push(if kept.is_empty() { '[' } else { ',' });
+                kept.push_str(shown);
             }
-            kept.push(if kept.is_empty() { '[' } else { ',' });
-            kept.push_str(item.raw());
         }
-        if !dropped {
+        if !changed {
             return None;
         }
         if kept.is_empty() {
@@ -61,6 +79,26 @@ impl Trim<'_> {
         kept.push(']');
         Some((items.span_in(text)?, kept))
     }
+}
+
+/// What of an introduction has to be said otherwise: instructions that may not be shown become empty.
+fn introduced(
+    text: &str,
+    result: Json<'_>,
+    said: &dyn Fn(&'static str, &str) -> Shown,
+) -> Vec<(Range<usize>, String)> {
+    let mut edits = Vec::new();
+    for name in [INSTRUCTIONS].into_iter().chain(PRESENTED) {
+        let Some(member) = result.get(name) else { continue };
+        let instead = match said(name, member.raw()) {
+            Shown::Whole => continue,
+            Shown::Masked(masked) if Json::parse(masked.as_bytes()).is_ok() => masked,
+            Shown::Masked(_) | Shown::Cut if name == INSTRUCTIONS => "\"\"".into(),
+            Shown::Masked(_) | Shown::Cut => "{}".into(),
+        };
+        edits.extend(member.span_in(text).map(|span| (span, instead)));
+    }
+    edits
 }
 
 /// `cacheScope` must be `private`: what is trimmed for one caller is not for another.
@@ -94,8 +132,14 @@ mod tests {
     use super::*;
 
     fn trim(text: &str, private: bool) -> Option<String> {
-        let keep = |name: &str| !name.starts_with("no");
-        Trim { listing: Some(Listing::Tools), private, keep: &keep }.apply(text).unwrap()
+        let keep = |name: &str, raw: &str| match name {
+            "mask" => Shown::Masked(raw.replace("secret", "***")),
+            "broken" => Shown::Masked("{".into()),
+            _ if name.starts_with("no") => Shown::Cut,
+            _ => Shown::Whole,
+        };
+        let trim = Trim { listing: Some(Listing::Tools), private, keep: &keep, said: None };
+        trim.apply(text).unwrap()
     }
 
     #[test]
@@ -110,6 +154,31 @@ mod tests {
         assert_eq!(trim(r#"{"result":{"tools":[ {"name":"yes"} ]}}"#, false), None);
         assert_eq!(trim(r#"{"error":{"code":1}}"#, true), None);
         assert!(trim(r#"{"result":{"tools":[{"name":"yes","name":"no"}]}}"#.replace(",\"name\":\"no\"", "").as_str(), false).is_none());
+    }
+
+    #[test]
+    fn items_are_replaced_whole_or_not_shown() {
+        let text = r#"{"result":{"tools":[{"name":"a"}, {"name":"mask","d":"secret"},{"name":"broken"}],"x":"secret"}}"#;
+        let expected =
+            r#"{"result":{"tools":[{"name":"a"},{"name":"mask","d":"***"}],"x":"secret"}}"#;
+        assert_eq!(trim(text, false).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn an_introduction_says_no_more_than_it_may() {
+        let keep = |_: &str, _: &str| Shown::Whole;
+        let said = |name: &'static str, raw: &str| match (name, raw) {
+            (INSTRUCTIONS, "\"bad\"") => Shown::Cut,
+            ("serverInfo", raw) if raw.contains("bad") => Shown::Masked(raw.replace("bad", "***")),
+            _ => Shown::Whole,
+        };
+        let trim = Trim { listing: None, private: false, keep: &keep, said: Some(&said) };
+        let text =
+            r#"{"result":{"instructions":"bad","serverInfo":{"name":"bad"}, "capabilities":{}}}"#;
+        let expected =
+            r#"{"result":{"instructions":"","serverInfo":{"name":"***"}, "capabilities":{}}}"#;
+        assert_eq!(trim.apply(text).unwrap().as_deref(), Some(expected));
+        assert_eq!(trim.apply(r#"{"result":{"instructions":"good"}}"#).unwrap(), None);
     }
 
     #[test]
@@ -133,8 +202,8 @@ mod tests {
 
     #[test]
     fn two_readings_of_one_listing_are_refused() {
-        let keep = |_: &str| true;
-        let trim = Trim { listing: Some(Listing::Tools), private: false, keep: &keep };
+        let keep = |_: &str, _: &str| Shown::Whole;
+        let trim = Trim { listing: Some(Listing::Tools), private: false, keep: &keep, said: None };
         assert!(trim.apply(r#"{"result":{"tools":[{"name":"yes","name":"no"}]}}"#).is_err());
     }
 }

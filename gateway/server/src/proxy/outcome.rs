@@ -105,6 +105,14 @@ impl Record {
         Some(refusal(receipt, self.form.clone(), blocked).conclude_as_message())
     }
 
+    /// Ends the exchange because what came cannot be used. `None`: nobody waits for an answer.
+    pub(super) fn fail(&mut self, reason: Reason, detail: &str) -> Option<String> {
+        self.form.id.as_ref().filter(|_| !self.open_ended)?;
+        let receipt = self.receipt.take()?;
+        let refusal = Refusal::new(receipt, reason, detail.to_owned());
+        Some(Refusal { form: self.form.clone(), ..refusal }.conclude_as_message())
+    }
+
     /// Records the refusal of a message on a stream that goes on; the message is for whoever waits for the answer to `id`.
     pub(super) fn refuse_beside(
         &self,

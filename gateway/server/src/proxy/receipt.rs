@@ -157,10 +157,19 @@ impl Receipt {
         self.names().into_iter().flatten().for_each(|name| seen.redact(name));
     }
 
-    /// What scanners have found in an answer.
+    /// What a scanner has found. Of too much the strictest stays.
     pub(super) fn found(&mut self, findings: &[Finding]) {
-        let room = FINDINGS.saturating_sub(self.subject.findings.len());
-        self.subject.findings.extend(findings.iter().take(room).cloned());
+        let known = &mut self.subject.findings;
+        for finding in findings {
+            if known.iter().filter(|one| one.guard == finding.guard).count() < FINDINGS {
+                known.push(finding.clone());
+                continue;
+            }
+            let weaker = |one: &&mut Finding| one.guard == finding.guard && one.mode < finding.mode;
+            if let Some(weaker) = known.iter_mut().find(weaker) {
+                weaker.clone_from(finding);
+            }
+        }
     }
 
     /// What the client said of itself and of what it asks for.

@@ -2,7 +2,6 @@
 //! gets is made here only ([`Cleared`]), so nothing of a server's reaches it unread, unless the settings say so
 //! ([`Waiver`]). Knows messages, not how they travel; `scan` asks about requests, `whole` and `stream` about answers.
 
-mod outside;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -16,7 +15,8 @@ use gateway_core::ids::ServerId;
 use gateway_core::json::Json;
 use gateway_core::reason::Reason;
 use gateway_core::record::Finding;
-use gateway_core::scan::{Class, Found, Guard, Mode, OverLimit, Scanning, message};
+use gateway_core::scan::external::{UNAVAILABLE, VERDICT};
+use gateway_core::scan::{Class, External, Found, Guard, Mode, OverLimit, Scanning, message};
 use gateway_governance::Snapshot;
 use uuid::Uuid;
 
@@ -68,6 +68,12 @@ pub(super) struct Screen {
     key: [u8; 32],
 }
 
+/// What is read: a JSON message, in which something is `ours`, or a text, with what it is called in findings.
+enum Form<'a> {
+    Json(&'a [Range<usize>]),
+    Text(&'a str),
+}
+
 impl Screen {
     /// The guard of the server that the request goes to.
     pub(super) fn of(routed: &Routed, guard: Guard, proxy: &Proxy) -> Screen {
@@ -114,20 +120,14 @@ impl Screen {
         self.message_told(text, Told::default())
     }
 
+    /// The same together with what the organisation's own scanner says of it.
+    pub(super) fn message_told(&self, text: &str, told: Told) -> Seen {
+        self.message_but(text, &[], told)
+    }
+
     /// The same without what is `ours` in it.
     pub(super) fn message_but(&self, text: &str, ours: &[Range<usize>], told: Told) -> Seen {
-        let Told { found: more, blocks, missing } = told;
-        let seen = self.read(text, |scanning| {
-            let mut found = message::read(&scanning.detectors, self.guard, &scanning.modes, text);
-            self.hear(&mut found, more);
-            if !found.is_empty() {
-                let trace = traceparent(text);
-                found.retain(|one| !is_in(&one.span, ours.iter().chain(&trace)));
-            }
-            let modes = self.modes(text, &found);
-            (found, modes)
-        });
-        seen.and(self.outside(blocks, missing))
+        self.read(text, Form::Json(ours), told)
     }
 
     /// The same without those members of the result, which somebody else reads and which stay as they are.
@@ -155,24 +155,15 @@ impl Screen {
         self.text_told(text, place, Told::default())
     }
 
-    /// The same together with what the organisation's own scanner says of it.
+    /// The same together with what the organisation's own scanner says of it as a JSON string.
     pub(super) fn text_told(&self, text: &str, place: &str, told: Told) -> Seen {
-        let Told { found: more, blocks, missing } = told;
-        let mut seen = self.read(text, |scanning| {
-            let Scanning { detectors, modes, .. } = scanning;
-            let mut found = message::read_text(detectors, self.guard, modes, text);
-            self.hear(&mut found, more);
-            found.iter_mut().for_each(|one| place.clone_into(&mut one.path));
-            let modes = found.iter().map(|one| unmaskable(modes.of(self.guard, one.class)));
-            let modes = modes.collect();
-            (found, modes)
-        });
+        let mut seen = self.read(text, Form::Text(place), told);
         // It is no part of a message that is kept.
         seen.private.iter_mut().for_each(|one| one.span = 0..0);
-        seen.and(self.outside(blocks, missing))
+        seen
     }
 
-    fn read(&self, text: &str, find: impl FnOnce(&Scanning) -> (Vec<Found>, Vec<Mode>)) -> Seen {
+    fn read(&self, text: &str, form: Form<'_>, mut told: Told) -> Seen {
         if self.is_off() || text.is_empty() {
             return Seen::nothing();
         }
@@ -183,12 +174,40 @@ impl Screen {
             };
         }
         let started = Instant::now();
-        let (found, modes) = find(&self.scanning);
+        let found = self.find(text, &form, &mut told);
         if found.is_empty() {
-            return Seen::nothing();
+            return self.outside(&told);
         }
+        let modes = match form {
+            Form::Json(_) => self.modes(text, &found),
+            Form::Text(_) => found.iter().map(|one| unmaskable(self.set(one))).collect(),
+        };
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.judge(text, found, &modes, took)
+        self.judge(text, found, &modes, took).and(self.outside(&told))
+    }
+
+    fn find(&self, text: &str, form: &Form<'_>, told: &mut Told) -> Vec<Found> {
+        let Scanning { detectors, modes, .. } = &*self.scanning;
+        let mut found = match form {
+            Form::Json(_) => message::read(detectors, self.guard, modes, text),
+            Form::Text(_) => message::read_text(detectors, self.guard, modes, text),
+        };
+        let more = self.from_outside(told, &found);
+        if !more.is_empty() {
+            found.extend(more);
+            found.sort_by_key(|one| one.span.start);
+        }
+        match form {
+            Form::Text(place) => {
+                found.iter_mut().for_each(|one| (*place).clone_into(&mut one.path));
+            }
+            Form::Json(ours) if !found.is_empty() => {
+                let trace = traceparent(text);
+                found.retain(|one| !is_in(&one.span, ours.iter().chain(&trace)));
+            }
+            Form::Json(_) => {}
+        }
+        found
     }
 
     fn judge(&self, text: &str, found: Vec<Found>, modes: &[Mode], took: u64) -> Seen {
@@ -226,16 +245,80 @@ impl Screen {
 
     /// What is done about each: what cannot be masked where it stands is blocked.
     fn modes(&self, text: &str, found: &[Found]) -> Vec<Mode> {
-        let of = |one: &Found| self.scanning.modes.of(self.guard, one.class);
-        let handles = match found.iter().any(|one| of(one) == Mode::Mask) {
+        let handles = match found.iter().any(|one| self.set(one) == Mode::Mask) {
             true => handles(text),
             false => Vec::new(),
         };
         let mode = |one: &Found| match is_in(&one.span, handles.iter()) {
-            true => unmaskable(of(one)),
-            false => of(one),
+            true => unmaskable(self.set(one)),
+            false => self.set(one),
         };
         found.iter().map(mode).collect()
+    }
+
+    /// What the settings say is done about it.
+    fn set(&self, one: &Found) -> Mode {
+        self.scanning.modes.of(self.guard, one.class)
+    }
+
+    /// Whether the organisation's own scanner is asked about that message, too: it is of those that are read.
+    pub(super) fn asks_outside(&self, text: &str) -> bool {
+        self.scanning.external != External::Off
+            && !self.is_off()
+            && text.len() <= self.scanning.limit
+    }
+
+    /// What it found of classes that are looked for. Their places tell nothing that was found before.
+    fn from_outside(&self, told: &mut Told, before: &[Found]) -> Vec<Found> {
+        let wanted = |one: &Found| self.scanning.modes.of(self.guard, one.class) != Mode::Off;
+        let mut found: Vec<Found> = std::mem::take(&mut told.found);
+        found.retain(wanted);
+        for one in &mut found {
+            before.iter().for_each(|known| hide(&mut one.path, known));
+        }
+        found
+    }
+
+    /// What becomes of a message because of it, beside what it found.
+    fn outside(&self, told: &Told) -> Seen {
+        let closed = self.scanning.external == External::FailClosed;
+        let (rule, blocked) = match (told.blocks, told.missing) {
+            (true, _) => (VERDICT, Some((Reason::ScannerBlocked, "does not let it pass"))),
+            (false, true) => {
+                let blocked = closed.then_some((Reason::ScannerUnavailable, "does not answer now"));
+                (UNAVAILABLE, blocked)
+            }
+            (false, false) => return Seen::nothing(),
+        };
+        let mode = if blocked.is_some() { Mode::Block } else { Mode::Monitor };
+        let finding = Finding {
+            guard: self.guard,
+            class: Class::Injection,
+            rule: rule.into(),
+            mode,
+            path: String::new(),
+            offset: 0,
+            length: 0,
+            excerpt: String::new(),
+            fingerprint: String::new(),
+            scan_us: 0,
+        };
+        let told = |what: &str| match self.guard {
+            Guard::ToolIntent => format!("the organisation's own scanner {what}"),
+            Guard::ToolCall | Guard::ToolList => format!(
+                "the call was made, and its answer is withheld: the organisation's own scanner {what}"
+            ),
+        };
+        let verdict = match blocked {
+            Some((reason, what)) => Verdict::Blocked(Blocked { reason, told: told(what) }),
+            None => Verdict::Passes,
+        };
+        Seen { findings: vec![finding], verdict, ..Seen::nothing() }
+    }
+
+    /// Whether a block ends the session that the message came in.
+    pub(super) fn ends_session(&self, blocked: &Blocked) -> bool {
+        self.scanning.end_session && blocked.reason == Reason::ScannerBlocked
     }
 
     fn blocked(&self, finding: &Finding) -> Blocked {
@@ -285,6 +368,14 @@ impl Screen {
             scan_us: 0,
         });
         Seen { findings: findings.collect(), unread: true, ..Seen::nothing() }
+    }
+}
+
+/// Takes what was found out of a place's name: a key may hold it.
+fn hide(path: &mut String, found: &Found) {
+    let key = found.plain.replace('~', "~0").replace('/', "~1");
+    if !key.is_empty() && path.contains(&key) {
+        *path = path.replace(&key, "…");
     }
 }
 

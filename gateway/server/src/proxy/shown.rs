@@ -1,4 +1,4 @@
-//! What a caller may use of a server, as long as a stream of theirs is open: when policies, grants or people
+//! What a caller may use of a server, as long as a stream of theirs is open: when policies, grants, approvals or people
 //! change it, the client is told that its listing is old. What the server itself changes, the server tells.
 
 use std::collections::HashMap;
@@ -69,9 +69,11 @@ fn usable(snapshot: &Snapshot, view: &View) -> Option<HashMap<String, bool>> {
     let server = snapshot.server_by_id(view.server.id)?;
     let circumstances =
         Circumstances { now: view.governance.clock().now(), ..view.circumstances.clone() };
+    let guard = view.governance.tool_list();
     let listed = |tool: &str| {
         let target = Target::Tool(tool);
         view.governance.listed(snapshot, &caller, server, target, &circumstances)
+            && guard.standing(snapshot, server, tool).passes()
     };
     Some(server.tools.iter().map(|tool| (tool.name.clone(), listed(&tool.name))).collect())
 }

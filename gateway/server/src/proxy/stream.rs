@@ -240,8 +240,12 @@ impl Relay {
         if data.trim().is_empty() || screen.is_off() {
             return Ok(beside);
         }
-        Json::parse(data.as_bytes()).map_err(|error| not_strict(&error))?;
-        Ok(self.view.message(data, told).and(beside))
+        match Json::parse(data.as_bytes()) {
+            Ok(_) => Ok(self.view.message(data, told).and(beside)),
+            // Clients take no message from it.
+            Err(_) if sse::kind(event).is_some() => Ok(screen.text(data, "").and(beside)),
+            Err(error) => Err(not_strict(&error)),
+        }
     }
 
     /// What a scanner has blocked does not go on.
@@ -312,7 +316,9 @@ impl Relay {
             let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
             text = trimmed.or(text);
         }
-        Ok(text)
+        let view = View { listing: None, introduces: true, ..self.view.clone() };
+        let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
+        Ok(trimmed.or(text))
     }
 
     /// Which deadline has passed, if any.
@@ -369,6 +375,15 @@ impl Relay {
         self.finish(Some((reason, why.into())));
     }
 
+    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    fn fail(&mut self, detail: &str) -> bool {
+        let told = self.record.fail(Reason::UpstreamInvalid, detail);
+        self.done |= told.is_some();
+        let waits = told.is_some();
+        self.ready.extend(told.map(|told| Cleared::ours(sse::message(&told))));
+        waits
+    }
+
     /// The body is over; a reason says that it broke off.
     fn finish(&mut self, broken: Option<(Reason, String)>) {
         self.done = true;
@@ -398,7 +413,9 @@ impl http_body::Body for Relay {
                 let Poll::Ready(told) = asking.told.as_mut().poll(context) else {
                     return Poll::Pending;
                 };
-                if let Err(detail) = relay.answered(told) {
+                if let Err(detail) = relay.answered(told)
+                    && !relay.fail(&detail)
+                {
                     relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
                     return Poll::Ready(Some(Err(BodyError::new(detail))));
                 }
@@ -413,7 +430,9 @@ impl http_body::Body for Relay {
                     let next = Instant::now() + relay.watch.idle_for;
                     relay.watch.idle.as_mut().reset(next);
                     let Ok(bytes) = frame.into_data() else { continue };
-                    if let Err(detail) = relay.take(bytes) {
+                    if let Err(detail) = relay.take(bytes)
+                        && !relay.fail(&detail)
+                    {
                         relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
                         return Poll::Ready(Some(Err(BodyError::new(detail))));
                     }
@@ -424,7 +443,9 @@ impl http_body::Body for Relay {
                 }
                 Poll::Ready(None) => {
                     relay.over = true;
-                    if let Err(detail) = relay.last_event() {
+                    if let Err(detail) = relay.last_event()
+                        && !relay.fail(&detail)
+                    {
                         relay.finish(Some((Reason::UpstreamInvalid, detail)));
                     }
                 }

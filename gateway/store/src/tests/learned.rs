@@ -6,6 +6,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::Store;
+use crate::definition::Newcomers;
 use crate::testing::store;
 use crate::tool::{ChangedTool, Learned};
 
@@ -16,13 +17,19 @@ fn tool(name: &str, definition: &str) -> Tool {
         name: name.into(),
         definition: definition.into(),
         hash: [definition.len() as u8; 32],
+        pin: pin(definition),
         annotations: vec!["destructiveHint".into()],
     }
 }
 
+fn pin(definition: &str) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, definition.as_bytes());
+    digest.as_ref().try_into().unwrap()
+}
+
 async fn learn(store: &Store, eras: Eras, tools: &[Tool]) -> Learned {
     let now = datetime!(2026-08-01 12:00 UTC);
-    store.learn(RUNLAYER_ID, eras, tools, now).await.unwrap().unwrap()
+    store.learn(RUNLAYER_ID, eras, tools, (now, Newcomers::Pass)).await.unwrap().unwrap()
 }
 
 async fn known(store: &Store) -> Vec<(String, String)> {
@@ -44,8 +51,8 @@ async fn definitions_are_kept_byte_for_byte_in_their_order() {
     assert_eq!(server.eras, Some(BOTH));
     for (stored, given) in server.tools.iter().zip(&tools) {
         assert_eq!(
-            (&stored.name, &stored.definition, stored.hash, &stored.annotations),
-            (&given.name, &given.definition, given.hash, &given.annotations)
+            (&stored.name, &stored.definition, stored.hash, stored.pin, &stored.annotations),
+            (&given.name, &given.definition, given.hash, given.pin, &given.annotations)
         );
     }
     assert_eq!(server.tools.len(), tools.len());
@@ -72,6 +79,7 @@ async fn only_what_differs_is_written() {
                 before: first[1].definition.clone(),
                 after: second[0].definition.clone(),
                 hashes: [first[1].hash, second[0].hash],
+                pin: first[1].pin,
             }],
             removed: vec!["c".into()]
         }
@@ -104,6 +112,7 @@ async fn of_two_replicas_that_see_a_change_one_is_told_of_it() {
             before: before.definition,
             after: after.definition,
             hashes: [before.hash, after.hash],
+            pin: before.pin,
         };
         assert_eq!(told, [expected], "round {round}");
     }
@@ -123,5 +132,6 @@ async fn an_unknown_server_learns_nothing() {
     let store = store().await;
     let nowhere = ServerId(Uuid::from_u128(1));
     let now = datetime!(2026-08-01 12:00 UTC);
-    assert_eq!(store.learn(nowhere, BOTH, &[tool("a", "{}")], now).await.unwrap(), None);
+    let when = (now, Newcomers::Pass);
+    assert_eq!(store.learn(nowhere, BOTH, &[tool("a", "{}")], when).await.unwrap(), None);
 }

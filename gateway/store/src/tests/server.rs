@@ -12,6 +12,7 @@ use gateway_core::server::{
 use time::macros::datetime;
 use uuid::Uuid;
 
+use crate::definition::Newcomers;
 use crate::desired_state::{DesiredPolicy, DesiredState, DesiredUser};
 use crate::server::{RenamedPolicy, ServerChange, ServerPatch};
 use crate::testing::store;
@@ -104,12 +105,20 @@ async fn a_change_touches_what_it_names_only() {
     let alice = organisation(&store).await;
     let made = server("tickets");
     store.create_server(&made).await.unwrap();
-    let tool =
-        Tool { name: "t".into(), definition: "{}".into(), hash: [1; 32], annotations: vec![] };
+    let tool = Tool {
+        name: "t".into(),
+        definition: "{}".into(),
+        hash: [1; 32],
+        pin: [2; 32],
+        annotations: vec![],
+    };
     let eras = Eras { legacy: true, modern: false };
     let learn = async || {
         let now = datetime!(2026-08-01 0:00 UTC);
-        store.learn(made.id, eras, std::slice::from_ref(&tool), now).await.unwrap();
+        store
+            .learn(made.id, eras, std::slice::from_ref(&tool), (now, Newcomers::Pass))
+            .await
+            .unwrap();
     };
     learn().await;
     let update =

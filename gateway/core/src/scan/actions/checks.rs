@@ -101,12 +101,13 @@ pub(super) fn overwrites_main(found: &str) -> bool {
     };
     let overwritten = words.iter().any(|w| w.starts_with('+') && is_main(w));
     let removed = words.iter().any(|w| w.starts_with(':') && is_main(w));
-    let named = words.iter().filter(|w| !w.starts_with('-')).skip(2).count();
+    let behind = words.iter().skip_while(|w| **w != "push").skip(1);
+    let named = behind.filter(|w| !w.starts_with('-')).count();
     let all = words.iter().any(|w| matches!(*w, "--all" | "--mirror"));
     // Without a branch it is the present one, whichever that is.
     overwritten
         || removed
-        || ((forced || deleted) && (all || named < 2 || words.iter().any(|w| is_main(&w))))
+        || ((forced || deleted) && (all || named < 2 || words.iter().any(|w| is_main(w))))
 }
 
 /// Not a template of one, which is made to be read.

@@ -33,7 +33,7 @@ pub(super) const RULES: &[Rule] = &[
     action(
         "powershell_download",
         &["iex", "invoke-expression", "downloadstring", "-encodedcommand ", "-enc "],
-        r"(?i-u:(?:iex|invoke-expression)[ \t(&{]+[^\n]*(?:downloadstring|invoke-webrequest|iwr|irm|invoke-restmethod|net\.webclient)|downloadstring[ \t]*\([^\n]*\)[^\n]*\|[ \t]*iex|-enc(?:odedcommand)? +[a-z0-9+/]{40,}={0,2})",
+        r"(?i:(?:iex|invoke-expression)[ \t(&{]+[^\n]*(?:downloadstring|invoke-webrequest|iwr|irm|invoke-restmethod|net\.webclient)|downloadstring[ \t]*\([^\n]*\)[^\n]*\|[ \t]*iex|-enc(?:odedcommand)? +[a-z0-9+/]{40,}={0,2})",
     ),
     action(
         "reverse_shell",
@@ -48,7 +48,7 @@ pub(super) const RULES: &[Rule] = &[
             "fsockopen(",
             "socat ",
         ],
-        r"(?-u)(?:/dev/(?:tcp|udp)/[A-Za-z0-9.\-$\{\}_]+/[0-9$]+|(?:ba)?sh -i [^\n]*>&|(?:nc|ncat|netcat)[ \t]+[^\n;|]*(?:-[a-z]*[ec][ \t]+|--exec[ =]|--sh-exec[ =])[^\n;|]*(?:sh|cmd|powershell)|fsockopen\([^\n]*(?:exec|shell_exec|proc_open|/bin/sh)|socat[ \t]+[^\n]*(?i:exec|system):)",
+        r"(?:/dev/(?:tcp|udp)/[A-Za-z0-9.\-$\{\}_]+/[0-9$]+|(?:ba)?sh -i [^\n]*>&|(?:nc|ncat|netcat)[ \t]+[^\n;|]*(?:-[a-z]*[ec][ \t]+|--exec[ =]|--sh-exec[ =])[^\n;|]*(?:sh|cmd|powershell)|fsockopen\([^\n]*(?:exec|shell_exec|proc_open|/bin/sh)|socat[ \t]+[^\n]*(?i:exec|system):)",
     ),
     action(
         "open_permissions",
@@ -74,7 +74,7 @@ pub(super) const RULES: &[Rule] = &[
             "systemctl stop ",
             "systemctl disable ",
         ],
-        r"(?i-u:(?-u:\b)(?:iptables (?:-F|--flush)(?-u:\b)|ufw disable|setenforce 0|set-mppreference [^\n]*-disable[a-z]+ +(?:\$true|1)|auditctl -e 0|history -c(?-u:\b)|unset histfile|systemctl (?:stop|disable) +(?:--now +)?(?:firewalld|ufw|auditd|apparmor|falco|rsyslog|crowdsec|fail2ban)))",
+        r"(?i:(?-u:\b)(?:iptables (?:-F|--flush)(?-u:\b)|ufw disable|setenforce 0|set-mppreference [^\n]*-disable[a-z]+ +(?:\$true|1)|auditctl -e 0|history -c(?-u:\b)|unset histfile|systemctl (?:stop|disable) +(?:--now +)?(?:firewalld|ufw|auditd|apparmor|falco|rsyslog|crowdsec|fail2ban)))",
     ),
     action(
         "privilege_granted",
@@ -86,7 +86,7 @@ pub(super) const RULES: &[Rule] = &[
             "net localgroup administrators ",
             "ld_preload=",
         ],
-        r"(?i-u:nopasswd:[ \t]*all|usermod[ \t]+[^\n;|&]*-(?:aG|G)[ \t]+[^\n;|&]*(?:sudo|wheel|root|docker|admin)|/etc/sudoers|adduser[ \t]+[a-z0-9_-]+[ \t]+(?:sudo|wheel)|net localgroup administrators [^\n]*/add|ld_preload=[^\s]+)",
+        r"(?i:nopasswd:[ \t]*all|usermod[ \t]+[^\n;|&]*-(?:aG|G)[ \t]+[^\n;|&]*(?:sudo|wheel|root|docker|admin)|/etc/sudoers|adduser[ \t]+[a-z0-9_-]+[ \t]+(?:sudo|wheel)|net localgroup administrators [^\n]*/add|ld_preload=[^\s]+)",
     ),
     action(
         "windows_destruction",
@@ -102,7 +102,7 @@ pub(super) const RULES: &[Rule] = &[
             "cipher /w",
             "wbadmin ",
         ],
-        r#"(?i-u:(?-u:\b)(?:del(?: /[fsqa]){1,4} +["']?(?:[a-z]:\\|\\|%systemroot%|\*)|r(?:d|mdir)(?: /[sq]){1,2} +["']?[a-z]:\\|format +[a-z]:|vssadmin +delete +shadows|reg +delete +["']?hk(?:lm|ey_local)|remove-item +[^\n]*-recurse[^\n]*[a-z]:\\|remove-item +[^\n]*[a-z]:\\[^\n]*-recurse|bcdedit +/set|cipher /w|wbadmin +delete))"#,
+        r#"(?i:(?-u:\b)(?:del(?: /[fsqa]){1,4} +["']?(?:[a-z]:\\|\\|%systemroot%|\*)|r(?:d|mdir)(?: /[sq]){1,2} +["']?[a-z]:\\|format +[a-z]:|vssadmin +delete +shadows|reg +delete +["']?hk(?:lm|ey_local)|remove-item +[^\n]*-recurse[^\n]*[a-z]:\\|remove-item +[^\n]*[a-z]:\\[^\n]*-recurse|bcdedit +/set|cipher /w|wbadmin +delete))"#,
     ),
     action(
         "autostart_written",
@@ -115,6 +115,6 @@ pub(super) const RULES: &[Rule] = &[
             "/etc/systemd/system/",
             "schtasks ",
         ],
-        r"(?i-u:crontab[ \t]+-(?:[ \t]|r)|>> ~/\.(?:bashrc|profile|zshrc)|/etc/cron(?:\.d|tab|\.daily|\.hourly)|/etc/systemd/system/[a-z0-9_.@-]+\.(?:service|timer)|schtasks[ \t]+/create)",
+        r"(?i-u:crontab[ \t]+-(?:[ \t;&|]|r|$)|>> ~/\.(?:bashrc|profile|zshrc)|/etc/cron(?:\.d|tab|\.daily|\.hourly)|/etc/systemd/system/[a-z0-9_.@-]+\.(?:service|timer)|schtasks[ \t]+/create)",
     ),
 ];

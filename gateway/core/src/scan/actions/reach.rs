@@ -7,6 +7,8 @@ pub(super) const RULES: &[Rule] = &[
         "credential_file",
         &[
             ".ssh/",
+            ".ssh\\",
+            ".aws\\",
             ".aws/",
             ".kube/config",
             ".docker/config.json",
@@ -139,6 +141,6 @@ pub(super) const RULES: &[Rule] = &[
     action(
         "lookup_injection",
         &["${jndi:", "${${", "<!entity ", "{{7*7}}", "${7*7}", "#{7*7}", "<%= 7"],
-        r#"(?i-u:\$\{jndi:[a-z]+:|\$\{\$\{[a-z:-]*\}[a-z]|<!entity[ ]+[^>]*system[ ]+["'](?:file|http|php|expect)|[\{$#]?\{\{?7\*7\}\}?|<%= 7)"#,
+        r#"(?i:\$\{jndi:[a-z]+:|\$\{\$\{[a-z:-]*\}[a-z]|<!entity[ ]+[^>]*system[ ]+["'](?:file|http|php|expect)|[\{$#]?\{\{?7\*7\}\}?|<%= 7)"#,
     ),
 ];

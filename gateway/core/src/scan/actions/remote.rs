@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[
             "drop/*",
             "drop view",
         ],
-        r#"(?i-u:(?-u:\b)drop(?:[ \t\r\n]|/\*[^*\n]*\*/)+(?:table|database|schema|user|role|view|materialized view)(?:[ \t\r\n]|/\*[^*\n]*\*/)+(?:if[ \t\r\n]+exists[ \t\r\n]+)?["`\[]?[a-z0-9_])"#,
+        r#"(?i:(?-u:\b)drop(?:[ \t\r\n]|/\*[^*\n]*\*/)+(?:table|database|schema|user|role|view|materialized view)(?:[ \t\r\n]|/\*[^*\n]*\*/)+(?:if[ \t\r\n]+exists[ \t\r\n]+)?["`\[]?[a-z0-9_])"#,
     ),
     action(
         "sql_truncate",
@@ -27,13 +27,13 @@ pub(super) const RULES: &[Rule] = &[
     checked(
         "sql_delete_all",
         &["delete from", "delete  ", "delete\t", "delete\n", "delete/*"],
-        r#"(?i-u:(?-u:\b)delete(?:[ \t\r\n]|/\*[^*\n]*\*/)+from[ \t\r\n]+["`\[]?[a-z0-9_][^;]*)"#,
+        r#"(?i:(?-u:\b)delete(?:[ \t\r\n]|/\*[^*\n]*\*/)+from[ \t\r\n]+["`\[]?[a-z0-9_][^;]*)"#,
         checks::without_where,
     ),
     checked(
         "sql_update_all",
         &["update "],
-        r#"(?i-u:(?-u:\b)update[ \t\r\n]+["`\[]?[a-z0-9_."`\[\]]+[ \t\r\n]+set[ \t\r\n]+["`\[]?[a-z0-9_."`\]]+[ \t]*=[^;]+)"#,
+        r#"(?i:(?-u:\b)update[ \t\r\n]+["`\[]?[a-z0-9_."`\[\]]+[ \t\r\n]+set[ \t\r\n]+["`\[]?[a-z0-9_."`\]]+[ \t]*=[^;]+)"#,
         checks::without_where,
     ),
     action(

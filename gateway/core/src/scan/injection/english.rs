@@ -70,7 +70,7 @@ pub(super) const RULES: &[Rule] = &[
             "no need to ",
             "should not ",
         ],
-        r"(?i-u:(?-u:\b)(?:(?:do not|don't|never|must not|should not|avoid|no need to) (?:ever )?(?:tell|telling|inform|informing|mention|mentioning|reveal|revealing|disclose|disclosing|notify|alert|warn|show|report|say|let|ask|explain|talk|speak|discuss)(?:[a-z]* ){1,8}?(?:the |your |any )?(?:user|human|operator|owner|customer|person|reader|anyone)(?-u:\b)|without (?:telling|informing|notifying|alerting|asking|mentioning|prompting|the knowledge of|letting)[a-z ]{0,40}(?:user|human|operator|owner|customer)(?-u:\b)|(?:keep this|hide this)[a-z ]{0,40}(?:from|secret from) (?:the |your )?(?:user|human|operator|owner)))",
+        r"(?i-u:(?-u:\b)(?:(?:do not|don't|never|must not|should not|avoid|no need to) (?:ever )?(?:tell|telling|inform|informing|mention|mentioning|reveal|revealing|disclose|disclosing|notify|alert|warn|show|report|say|let|ask|explain|talk|speak|discuss)[a-z ]*? (?:the |your |any )?(?:user|human|operator|owner|customer|person|reader|anyone)(?-u:\b)|without (?:telling|informing|notifying|alerting|asking|mentioning|prompting|the knowledge of|letting)[a-z ]*?(?:user|human|operator|owner|customer)(?-u:\b)|(?:keep this|hide this)[a-z ]*?(?:from|secret from) (?:the |your )?(?:user|human|operator|owner)))",
     ),
     speech(
         "secrecy_weak",
@@ -107,7 +107,7 @@ pub(super) const RULES: &[Rule] = &[
             "pass ",
             "copy ",
         ],
-        r"(?i-u:(?-u:\b)(?:send|forward|post|upload|transmit|e-?mail|exfiltrate|leak|copy)[ \t]+(?:[a-z0-9'_-]+ ){0,6}?(?:conversation|chat|history|messages?|context|system prompt|instructions|credentials?|passwords?|secrets?|tokens?|api keys?|keys|environment variables|private key|ssh keys?|contents?|results?|data|files?|inbox|e-?mails|contacts|address book|cookies?)[a-z0-9 ,'_./~-]{0,60}? (?:to|at|via|through) [^\n]{0,20}?(?:https?://|[a-z0-9._-]+@[a-z0-9-]+\.|attacker|this (?:url|address|endpoint|server)|the following (?:url|address|endpoint|server|e-?mail))|(?:append|include|encode|pass|add) [^.\n]{0,80}(?:conversation|chat history|system prompt|secret|password|token|api key|credentials?|contents? of|private key|ssh)[^.\n]{0,60}(?:in|to|into|as) (?:the |an? |this )?(?:url|query|link|image|parameter|argument|field|header|request|sidenote|path))",
+        r"(?i:(?-u:\b)(?:send|forward|post|upload|transmit|e-?mail|exfiltrate|leak|copy)[ \t]+[a-z0-9 '_-]*?(?:conversation|chat|history|messages?|context|system prompt|instructions|credentials?|passwords?|secrets?|tokens?|api keys?|keys|environment variables|private key|ssh keys?|contents?|results?|data|files?|inbox|e-?mails|contacts|address book|cookies?)[a-z0-9 ,'_./~-]*? (?:to|at|via|through) [^\n]*?(?:https?://|[a-z0-9._-]+@[a-z0-9-]+\.|attacker|this (?:url|address|endpoint|server)|the following (?:url|address|endpoint|server|e-?mail))|(?:append|include|encode|pass|add) [^.\n]*?(?:conversation|chat history|system prompt|secret|password|token|api key|credentials?|contents? of|private key|ssh)[^.\n]*?(?:in|to|into|as) (?:the |an? |this )?(?:url|query|link|image|parameter|argument|field|header|request|sidenote|path))",
     ),
     speech(
         "reads_credentials",
@@ -184,7 +184,7 @@ pub(super) const RULES: &[Rule] = &[
             "to any ai",
             "automated agent",
         ],
-        r"(?i-u:(?-u:\b)(?:(?:dear|hey|attention|note (?:to|for)(?: the| any)?|(?:message|instructions?) (?:to|for)(?: the| any)?|important instructions for(?: the| any)?|to (?:the|any))[ ,:]*(?:ai|a\.i\.|llms?|assistants?|(?:large )?language models?|chatbots?|agents?|model)(?-u:\b)|if you(?: are|'re) (?:an? )?(?:ai|llm|large|language|assistant|automated|model|bot)(?-u:\b)|ai assistant: |ai (?:assistants|agents|models) (?:must|should|are required|shall|processing|reading)|(?:ai|llm|language model) reading this|when summari[sz]ing (?:this|the)[a-z ,]{0,30}(?:always|include|say|add|mention|do not|tell)|as an ai[a-z ,]{0,40}you (?:must|should|will)|(?:the )?(?:assistant|llm|ai|agent) must (?:now |first |always |also |never )?(?:call|send|run|execute|ignore|reply|respond|read|include|use|obey|not)|model must (?:now |first |always )?(?:call|send|run|execute|ignore|reply)|automated agents? (?:must|should)))",
+        r"(?i-u:(?-u:\b)(?:(?:dear|hey|attention|note (?:to|for)(?: the| any)?|(?:message|instructions?) (?:to|for)(?: the| any)?|important instructions for(?: the| any)?|to (?:the|any))[ ,:]*(?:ai|a\.i\.|llms?|assistants?|(?:large )?language models?|chatbots?|agents?|model)(?-u:\b)|if you(?: are|'re) (?:an? )?(?:ai|llm|large|language|assistant|automated|model|bot)(?-u:\b)|ai assistant: |ai (?:assistants|agents|models) (?:must|should|are required|shall|processing|reading)|(?:ai|llm|language model) reading this|when summari[sz]ing (?:this|the)[a-z ,]*?(?:always|include|say|add|mention|do not|tell)|as an ai[a-z ,]*?you (?:must|should|will)|(?:the )?(?:assistant|llm|ai|agent) must (?:now |first |always |also |never )?(?:call|send|run|execute|ignore|reply|respond|read|include|use|obey|not)|model must (?:now |first |always )?(?:call|send|run|execute|ignore|reply)|automated agents? (?:must|should)))",
     ),
     speech(
         "jailbreak",
@@ -214,7 +214,7 @@ pub(super) const RULES: &[Rule] = &[
             "act as dan",
             "sudo mode",
         ],
-        r"(?i-u:(?-u:\b)(?:do anything now|(?:dan|jailbreak|sudo) mode|developer mode (?:enabled|output)|(?:you are|you're|be|been|now) jailbroken|no longer bound (?:by|to)|(?:answer|respond|reply|act|operate|speak|act)[a-z ]{0,20}without (?:any )?restrictions|without any restrictions|un(?:filtered|restricted) ai|evil confidant|stay in dan|no ethical (?:guidelines|restrictions|constraints|limits)|free (?:of|from) (?:all restrictions|the typical confines)|opposite mode|god mode enabled|(?:respond|act) as dan(?-u:\b)|you are dan(?-u:\b)))",
+        r"(?i-u:(?-u:\b)(?:do anything now|(?:dan|jailbreak|sudo) mode|developer mode (?:enabled|output)|(?:you are|you're|be|been|now) jailbroken|no longer bound (?:by|to)|(?:answer|respond|reply|act|operate|speak|act)[a-z ]*?without (?:any )?restrictions|without any restrictions|un(?:filtered|restricted) ai|evil confidant|stay in dan|no ethical (?:guidelines|restrictions|constraints|limits)|free (?:of|from) (?:all restrictions|the typical confines)|opposite mode|god mode enabled|(?:respond|act) as dan(?-u:\b)|you are dan(?-u:\b)))",
     ),
     speech(
         "prompt_extraction",
@@ -254,6 +254,6 @@ pub(super) const RULES: &[Rule] = &[
             "run the following command",
             "comply with",
         ],
-        r"(?i-u:(?-u:\b)(?:you must (?:now|immediately|first|always|also|not tell|obey|comply|ignore|call|send|execute|run|reply|respond|include)(?-u:\b)|it is (?:critical|essential|imperative) that you|mandatory: |you are required to (?:call|send|run|execute|include|ignore|reply)|failure to comply|failing to do so will|this is mandatory|immediately (?:call|send|run|execute|forward|transfer|delete|stop what)|(?:execute|run) the following (?:command|code|tool|query|steps?)[a-z ]{0,20}(?:immediately|now|first|before|without)|comply with (?:this|these|the following)))",
+        r"(?i-u:(?-u:\b)(?:you must (?:now|immediately|first|always|also|not tell|obey|comply|ignore|call|send|execute|run|reply|respond|include)(?-u:\b)|it is (?:critical|essential|imperative) that you|mandatory: |you are required to (?:call|send|run|execute|include|ignore|reply)|failure to comply|failing to do so will|this is mandatory|immediately (?:call|send|run|execute|forward|transfer|delete|stop what)|(?:execute|run) the following (?:command|code|tool|query|steps?)[a-z ]*?(?:immediately|now|first|before|without)|comply with (?:this|these|the following)))",
     ),
 ];

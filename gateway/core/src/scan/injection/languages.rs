@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
             "befolge nicht",
             "verwirf",
         ],
-        r"(?i:(?:ignorier(?:e|en sie)?|vergiss|vergessen sie|missachten?(?: sie)?|beachte nicht|setze dich über|überschreibe|befolge nicht|verwirf)[^.!?\n]{0,40}?(?:anweisung|anleitung|instruktion|vorgabe|regel|befehl|systemprompt|system-prompt|richtlinie|gesagt|auftr[aä]g))",
+        r"(?i:(?:ignorier(?:e|en sie)?|vergiss|vergessen sie|missachten?(?: sie)?|beachte nicht|setze dich über|überschreibe|befolge nicht|verwirf)[^.!?\n]*?(?:anweisung|anleitung|instruktion|vorgabe|regel|befehl|systemprompt|system-prompt|richtlinie|gesagt|auftr[aä]g))",
     ),
     speech(
         "instruction_override_fr",
@@ -34,7 +34,7 @@ pub(super) const RULES: &[Rule] = &[
             "négligez",
             "outrepasse",
         ],
-        r"(?i:(?:ignore[zr]?|oublie[zr]?|ne (?:tiens|tenez) (?:pas|plus) compte|fai(?:s|tes) abstraction|négligez|outrepasse[zr]?) [^.!?\n]{0,40}?(?:instructions? (?:pr[ée]c[ée]|ant[ée]ri|initial|ci-dessus|du syst)|consignes|directives (?:pr|ant|ini)|r[èe]gles (?:pr|ant|ini)|ordres pr|ce qui pr[ée]c[èe]de|tout ce qu'on t))",
+        r"(?i:(?:ignore[zr]?|oublie[zr]?|ne (?:tiens|tenez) (?:pas|plus) compte|fai(?:s|tes) abstraction|négligez|outrepasse[zr]?) [^.!?\n]*?(?:instructions? (?:pr[ée]c[ée]|ant[ée]ri|initial|ci-dessus|du syst)|consignes|directives (?:pr|ant|ini)|r[èe]gles (?:pr|ant|ini)|ordres pr|ce qui pr[ée]c[èe]de|tout ce qu'on t))",
     ),
     speech(
         "instruction_override_es",
@@ -51,13 +51,13 @@ pub(super) const RULES: &[Rule] = &[
             "descarta",
             "desobedece",
         ],
-        r"(?i:(?:ignor[ae](?:r|d|n)?|olvid[ae](?:r|te)?|ha(?:z|ga) caso omiso|no sigas|omite|descarta|desobedece) [^.!?\n]{0,40}?(?:instrucciones|indicaciones|[óo]rdenes (?:ant|pre)|reglas (?:ant|pre)|directrices|anteriormente|prompt del sistema|todo lo anterior))",
+        r"(?i:(?:ignor[ae](?:r|d|n)?|olvid[ae](?:r|te)?|ha(?:z|ga) caso omiso|no sigas|omite|descarta|desobedece) [^.!?\n]*?(?:instrucciones|indicaciones|[óo]rdenes (?:ant|pre)|reglas (?:ant|pre)|directrices|anteriormente|prompt del sistema|todo lo anterior))",
     ),
     speech(
         "instruction_override_pt",
         100,
         &["ignor", "esque", "desconsider", "descarte", "não siga", "nao siga", "desobede"],
-        r"(?i:(?:ignor[ea]r?|esque(?:ça|ca|cer|ce)|desconsider[ea]r?|descarte|n[ãa]o siga|desobedeça) [^.!?\n]{0,40}?(?:instruç|instruc|orientações|regras ant|diretrizes|ordens ant|comandos ant|prompt do sistema|tudo o que))",
+        r"(?i:(?:ignor[ea]r?|esque(?:ça|ca|cer|ce)|desconsider[ea]r?|descarte|n[ãa]o siga|desobedeça) [^.!?\n]*?(?:instruç|instruc|orientações|regras ant|diretrizes|ordens ant|comandos ant|prompt do sistema|tudo o que))",
     ),
     speech(
         "instruction_override_it",
@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
             "trascura",
             "scorda",
         ],
-        r"(?i:(?:ignora(?:re|te)?|dimentica(?:re|te|ti)?|tralascia|non seguire|non tenere conto|trascura|scorda(?:ti)?) [^.!?\n]{0,40}?(?:istruzioni|indicazioni|direttive|regole prec|ordini prec|prompt di sistema|tutto ci[òo] che))",
+        r"(?i:(?:ignora(?:re|te)?|dimentica(?:re|te|ti)?|tralascia|non seguire|non tenere conto|trascura|scorda(?:ti)?) [^.!?\n]*?(?:istruzioni|indicazioni|direttive|regole prec|ordini prec|prompt di sistema|tutto ci[òo] che))",
     ),
     speech(
         "instruction_override_zh",
@@ -90,13 +90,13 @@ pub(super) const RULES: &[Rule] = &[
             "抛开",
             "覆盖",
         ],
-        r"(?:忽略|忽視|忽视|无视|無視|忘记|忘掉|不要理会|不要遵守|不要遵循|抛开|覆盖)[^。！？\n]{0,16}?(?:指令|指示|提示|规则|規則|命令|要求|设定|設定|说明|内容|所有规定)",
+        r"(?:忽略|忽視|忽视|无视|無視|忘记|忘掉|不要理会|不要遵守|不要遵循|抛开|覆盖)[^。！？\n]*?(?:指令|指示|提示|规则|規則|命令|要求|设定|設定|说明|内容|所有规定)",
     ),
     speech(
         "instruction_override_ja",
         100,
         &["これまでの", "以前の", "上記の", "前の", "今までの", "すべての", "全ての", "システムの"],
-        r"(?:これまでの|以前の|上記の|前の|今までの|すべての|全ての|システムの)[^。！？\n]{0,12}?(?:指示|命令|ルール|プロンプト|設定|制約|指令)[^。！？\n]{0,8}?(?:無視|忘れ|破棄|従わ|無効|上書き)",
+        r"(?:これまでの|以前の|上記の|前の|今までの|すべての|全ての|システムの)[^。！？\n]*?(?:指示|命令|ルール|プロンプト|設定|制約|指令)[^。！？\n]*?(?:無視|忘れ|破棄|従わ|無効|上書き)",
     ),
     speech(
         "instruction_override_ru",
@@ -117,7 +117,7 @@ pub(super) const RULES: &[Rule] = &[
             "пренебреги",
             "Пренебреги",
         ],
-        r"(?i:(?:про)?игнорируй(?:те)?|забудь(?:те)?|не обращай(?:те)? внимани[яе]|отмени(?:те)?|не следуй(?:те)?|пренебреги(?:те)?) (?i:[^.!?\n]{0,40}?(?:инструкци|указани|правил|команд|приказ|промпт|сказано|предписани))",
+        r"(?i:(?:про)?игнорируй(?:те)?|забудь(?:те)?|не обращай(?:те)? внимани[яе]|отмени(?:те)?|не следуй(?:те)?|пренебреги(?:те)?) (?i:[^.!?\n]*?(?:инструкци|указани|правил|команд|приказ|промпт|сказано|предписани))",
     ),
     speech(
         "secrecy_de",
@@ -136,7 +136,7 @@ pub(super) const RULES: &[Rule] = &[
             "erzähl",
             "zeige dem",
         ],
-        r"(?i:(?:sage?|sagen sie|teile|erz[äa]hle?|verrate|zeige) (?:das |dies |es |davon )?(?:dem|der|den) (?:nutzer|benutzer|anwender|user|menschen)[a-z]*[^.!?\n]{0,40}?(?:nicht|nichts|kein|nie)|(?:erw[äa]hne|informiere|verrate)[^.!?\n]{0,30}?(?:nicht|nichts|nie)[^.!?\n]{0,30}?(?:nutzer|benutzer|anwender)|(?:erw[äa]hne|informiere)[^.!?\n]{0,30}?(?:nutzer|benutzer|anwender)[^.!?\n]{0,20}?(?:nicht|nichts|nie)|ohne (?:den|dem|dass der) (?:nutzer|benutzer|anwender)[a-z]*[^.!?\n]{0,30}?(?:informier|sagen|fragen|mitzuteil|merkt|erf[äa]hrt|wei[sß]))",
+        r"(?i:(?:sage?|sagen sie|teile|erz[äa]hle?|verrate|zeige) (?:das |dies |es |davon )?(?:dem|der|den) (?:nutzer|benutzer|anwender|user|menschen)[a-z]*[^.!?\n]*?(?:nicht|nichts|kein|nie)|(?:erw[äa]hne|informiere|verrate)[^.!?\n]*?(?:nicht|nichts|nie)[^.!?\n]*?(?:nutzer|benutzer|anwender)|(?:erw[äa]hne|informiere)[^.!?\n]*?(?:nutzer|benutzer|anwender)[^.!?\n]*?(?:nicht|nichts|nie)|ohne (?:den|dem|dass der) (?:nutzer|benutzer|anwender)[a-z]*[^.!?\n]*?(?:informier|sagen|fragen|mitzuteil|merkt|erf[äa]hrt|wei[sß]))",
     ),
     speech(
         "secrecy_fr",
@@ -156,7 +156,7 @@ pub(super) const RULES: &[Rule] = &[
             "à l'insu",
             "cache ",
         ],
-        r"(?i:(?:ne (?:dis|dites|mentionne[zs]?|parle[zs]?|r[ée]v[èe]le[zs]?)|n'informe[zs]?)[^.!?\n]{0,40}?(?:pas|rien|jamais)[^.!?\n]{0,30}?(?:utilisateur|usager|personne)|(?:sans (?:en )?(?:informer|pr[ée]venir|le dire|avertir)|à l'insu de)[^.!?\n]{0,30}?(?:utilisateur|usager))",
+        r"(?i:(?:ne (?:dis|dites|mentionne[zs]?|parle[zs]?|r[ée]v[èe]le[zs]?)|n'informe[zs]?)[^.!?\n]*?(?:pas|rien|jamais)[^.!?\n]*?(?:utilisateur|usager|personne)|(?:sans (?:en )?(?:informer|pr[ée]venir|le dire|avertir)|à l'insu de)[^.!?\n]*?(?:utilisateur|usager))",
     ),
     speech(
         "secrecy_es",
@@ -175,7 +175,7 @@ pub(super) const RULES: &[Rule] = &[
             "no le cuentes",
             "oculta",
         ],
-        r"(?i:(?:no (?:le )?(?:digas|informes|menciones|cuentes|reveles)|no se lo (?:digas|cuentes)|oculta)[^.!?\n]{0,40}?usuari|sin (?:informar|dec[ií]r[a-z]*|avisar|que el)[^.!?\n]{0,20}?usuari)",
+        r"(?i:(?:no (?:le )?(?:digas|informes|menciones|cuentes|reveles)|no se lo (?:digas|cuentes)|oculta)[^.!?\n]*?usuari|sin (?:informar|dec[ií]r[a-z]*|avisar|que el)[^.!?\n]*?usuari)",
     ),
     speech(
         "secrecy_pt",
@@ -196,7 +196,7 @@ pub(super) const RULES: &[Rule] = &[
             "sem que o",
             "esconda",
         ],
-        r"(?i:(?:n[ãa]o (?:conte|diga|informe|mencione|revele)|esconda)[^.!?\n]{0,40}?(?:usu[áa]ri|utilizador)|sem (?:informar|avisar|dizer|que o)[^.!?\n]{0,20}?(?:usu[áa]ri|utilizador))",
+        r"(?i:(?:n[ãa]o (?:conte|diga|informe|mencione|revele)|esconda)[^.!?\n]*?(?:usu[áa]ri|utilizador)|sem (?:informar|avisar|dizer|que o)[^.!?\n]*?(?:usu[áa]ri|utilizador))",
     ),
     speech(
         "secrecy_it",
@@ -213,7 +213,7 @@ pub(super) const RULES: &[Rule] = &[
             "all'insaputa",
             "nascondi",
         ],
-        r"(?i:(?:non (?:dir(?:e|lo)|informare|menzionare|rivelare)|nascondi)[^.!?\n]{0,40}?utente|(?:senza (?:informare|dirlo|avvisare)|all'insaputa)[^.!?\n]{0,20}?utente)",
+        r"(?i:(?:non (?:dir(?:e|lo)|informare|menzionare|rivelare)|nascondi)[^.!?\n]*?utente|(?:senza (?:informare|dirlo|avvisare)|all'insaputa)[^.!?\n]*?utente)",
     ),
     speech(
         "secrecy_zh",
@@ -233,13 +233,13 @@ pub(super) const RULES: &[Rule] = &[
             "对用户保密",
             "不要让用户",
         ],
-        r"(?:(?:不要|别|切勿|请勿|不得|无需)(?:告诉|告訴|告知|提及|透露|向|让)[^。！？\n]{0,10}?(?:用户|使用者|用戶|任何人)|瞒着[^。！？\n]{0,6}?用户|对用户保密)",
+        r"(?:(?:不要|别|切勿|请勿|不得|无需)(?:告诉|告訴|告知|提及|透露|向|让)[^。！？\n]*?(?:用户|使用者|用戶|任何人)|瞒着[^。！？\n]*?用户|对用户保密)",
     ),
     speech(
         "secrecy_ja",
         100,
         &["ユーザーに", "ユーザに", "利用者に", "使用者に", "誰にも"],
-        r"(?:ユーザー?|利用者|使用者|誰)に(?:は|も)?[^。！？\n]{0,14}?(?:言わない|伝えない|知らせない|教えない|報告しない|話さない|通知しない|秘密|内緒|知られ|見せない|明かさない|気づかれ)",
+        r"(?:ユーザー?|利用者|使用者|誰)に(?:は|も)?[^。！？\n]*?(?:言わない|伝えない|知らせない|教えない|報告しない|話さない|通知しない|秘密|内緒|知られ|見せない|明かさない|気づかれ)",
     ),
     speech(
         "secrecy_ru",
@@ -260,7 +260,7 @@ pub(super) const RULES: &[Rule] = &[
             "не рассказывай",
             "Не рассказывай",
         ],
-        r"(?i:(?:не (?:говори|сообщай|упоминай|показывай|рассказывай)(?:те)?|без ведома|скрой(?:те)?)[^.!?\n]{0,40}?пользовател)",
+        r"(?i:(?:не (?:говори|сообщай|упоминай|показывай|рассказывай)(?:те)?|без ведома|скрой(?:те)?)[^.!?\n]*?пользовател)",
     ),
     speech(
         "role_impersonation_languages",
@@ -330,7 +330,7 @@ pub(super) const RULES: &[Rule] = &[
             "を送信",
             "送信して",
         ],
-        r"(?i:(?:sende|schicke|übermittle|leite|envoie|envoyez|transmets|transmettez|env[ií]a|manda|envie|invia|inoltra|отправь(?:те)?|перешли(?:те)?) [^.!?\n]{0,80}?(?:an|nach|à|vers|a|para|all'|на|по адресу)? ?(?:https?://|[a-z0-9._-]+@[a-z0-9-]+\.)|(?:发送|发给|上传|将|將)[^。！？\n]{0,40}?(?:https?://|[a-z0-9._-]+@[a-z0-9-]+\.))",
+        r"(?i:(?:sende|schicke|übermittle|leite|envoie|envoyez|transmets|transmettez|env[ií]a|manda|envie|invia|inoltra|отправь(?:те)?|перешли(?:те)?) [^.!?\n]*?(?:an|nach|à|vers|a|para|all'|на|по адресу)? ?(?:https?://|[a-z0-9._-]+@[a-z0-9-]+\.)|(?:发送|发给|上传|将|將)[^。！？\n]*?(?:https?://|[a-z0-9._-]+@[a-z0-9-]+\.))",
     ),
     speech(
         "speaks_to_model_languages",

@@ -78,13 +78,13 @@ pub(super) const RULES: &[Rule] = &[
             "/* ai",
             "<div hidden",
         ],
-        r"(?i-u:(?:<!--|\[//\]: #|/\* ai)[^>\n]{0,200}?(?:ignore|instruction|assistant|llm|language model|system prompt|ai agent|ai:|you must|do not tell|prompt)|(?:display: ?none|font-size: ?0|color: ?(?:white|#fff)|opacity: ?0|visibility: ?hidden|<div hidden)[^\n]{0,200}?(?:ignore|instruction|assistant|llm|language model|system prompt|you must|do not tell))",
+        r"(?i:(?:<!--|\[//\]: #|/\* ai)[^>\n]*?(?:ignore|instruction|assistant|llm|language model|system prompt|ai agent|ai:|you must|do not tell|prompt)|(?:display: ?none|font-size: ?0|color: ?(?:white|#fff)|opacity: ?0|visibility: ?hidden|<div hidden)[^\n]*?(?:ignore|instruction|assistant|llm|language model|system prompt|you must|do not tell))",
     ),
     speech(
         "image_carries_data",
         100,
-        &["![", "<img "],
-        r#"(?i-u:!\[[^\]\n]*\]\(https?://[^)\s]+[?&/=](?:\{[^}\n]*\}|\$\{|\[[a-z _-]+\]|<[a-z _-]+>|%s|(?:the[_+ -])?(?:conversation|chat[_-]?history|secret|password|api[_-]?key|summary|user[_-]?data|stolen|exfil)[a-z_-]*[)&=\]}]?)|<img [^>\n]*src=["']?https?://[^>"'\s]+[?&=](?:\{|\$\{|\[[a-z _-]+\]|(?:conversation|chat[_-]?history|secret|password|api[_-]?key|exfil)))"#,
+        &["](http", "<img "],
+        r#"(?i:\]\(https?://[^)\s]+(?:[?&/=](?:\{[^}\n]*\}|\$\{|\[[a-z _-]+\]|<[a-z _-]+>|%s)|[?&][a-z_]*=(?:the[_+ -])?(?:conversation|chat[_-]?history|secrets?|passwords?|api[_-]?keys?|user[_-]?data|exfil)[)&=\]}])|<img [^>\n]*src=["']?https?://[^>"'\s]+[?&=](?:\{|\$\{|\[[a-z _-]+\]))"#,
     ),
     speech(
         "encoded_instruction",
@@ -99,6 +99,6 @@ pub(super) const RULES: &[Rule] = &[
             "unscramble",
             "reverse the following",
         ],
-        r"(?i-u:(?-u:\b)(?:(?:decode|deobfuscate|unscramble|reverse the following|translate from base64)[^.\n]{0,80}?(?:and|then)[a-z ,]{0,20}?(?:execute|follow|obey|run|do what|carry out|comply|act on|perform)|(?:base64|rot13|hex string)[^\n]{0,60}?(?:decode|decoded|decoding)[^\n]{0,30}?(?:execute|follow|obey|carry out|comply|act on|instructions)))",
+        r"(?i:(?-u:\b)(?:(?:decode|deobfuscate|unscramble|reverse the following|translate from base64)[^.\n]*?(?:and|then)[a-z ,]*?(?:execute|follow|obey|run|do what|carry out|comply|act on|perform)|(?:base64|rot13|hex string)[^\n]*?(?:decode|decoded|decoding)[^\n]*?(?:execute|follow|obey|carry out|comply|act on|instructions)))",
     ),
 ];

@@ -45,7 +45,7 @@ pub(super) const RULES: &[Rule] = &[
             "must first call",
             "in place of the",
         ],
-        r"(?i-u:(?-u:\b)(?:(?:before|prior to|after) (?:you )?(?:us(?:e|ing)|call(?:ing)?|invok(?:e|ing)) (?:any|other|another|every|all|each|the other|the [`'\x22]?[a-z0-9_]+[`'\x22]?) ?(?:other )?(?:tools?|functions?)[^.\n]{0,40}?(?:call|use|invoke|run|read|send|you must|first|always)|before any other tool|instead of the [`'\x22]?[a-z0-9_]+[`'\x22]? tool,? (?:always )?(?:use|call)|whenever (?:any|another) (?:other )?tool is (?:called|used|invoked)|every time you call (?:any|another|the)|always (?:call|use) this (?:tool|function) (?:first|before|instead|whenever)|must be (?:called|used) before (?:any|all|every|other)|must first call|in place of the [a-z0-9_`']+ tool))",
+        r"(?i:(?-u:\b)(?:(?:before|prior to|after) (?:you )?(?:us(?:e|ing)|call(?:ing)?|invok(?:e|ing)) (?:any|other|another|every|all|each|the other|the [`'\x22]?[a-z0-9_]+[`'\x22]?) ?(?:other )?(?:tools?|functions?)[^.\n]*?(?:call|use|invoke|run|read|send|you must|first|always)|before any other tool|instead of the [`'\x22]?[a-z0-9_]+[`'\x22]? tool,? (?:always )?(?:use|call)|whenever (?:any|another) (?:other )?tool is (?:called|used|invoked)|every time you call (?:any|another|the)|always (?:call|use) this (?:tool|function) (?:first|before|instead|whenever)|must be (?:called|used) before (?:any|all|every|other)|must first call|in place of the [a-z0-9_`']+ tool))",
     ),
     definition(
         "definition_asks_secrecy",
@@ -134,7 +134,7 @@ pub(super) const RULES: &[Rule] = &[
                 "extra context parameter",
                 "context parameter",
             ],
-            r"(?i-u:side[ _]?note(?:[`'\x22]| parameter| argument| field)|as metadata (?:in|for|to) (?:the|this) (?:call|tool|request)|(?:extra )?context parameter[^.\n]{0,40}(?:conversation|file|secret|content))",
+            r"(?i:side[ _]?note(?:[`'\x22]| parameter| argument| field)|as metadata (?:in|for|to) (?:the|this) (?:call|tool|request)|(?:extra )?context parameter[^.\n]*?(?:conversation|file|secret|content))",
         )
     },
 ];

@@ -76,7 +76,7 @@ pub(super) fn email(text: &str, at: usize) -> Option<Range<usize>> {
         return None;
     }
     let has_password = before == Some(&b':')
-        && text.get(..start)?.ends_with(|c| c == ':')
+        && text.get(..start)?.ends_with(':')
         && is_userinfo(bytes.get(..start)?);
     (!has_password).then_some(start..at + 1 + domain.len())
 }

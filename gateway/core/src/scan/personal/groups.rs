@@ -130,17 +130,21 @@ pub(super) fn beside(text: &str, span: Range<usize>, words: &[&str]) -> bool {
     let bytes = text.as_bytes();
     let before = bytes.get(span.start.saturating_sub(BEFORE)..span.start).unwrap_or_default();
     let behind = bytes.get(span.end..(span.end + BEHIND).min(bytes.len())).unwrap_or_default();
-    [before, behind].iter().any(|near| {
-        let near = near.to_ascii_lowercase();
-        words.iter().any(|word| holds_word(&near, word.as_bytes()))
-    })
+    [before, behind].iter().any(|near| words.iter().any(|word| holds_word(near, word.as_bytes())))
 }
 
+/// As a word of its own or of a name: `SSN`, `user_ssn`, `userSsn`.
 fn holds_word(near: &[u8], word: &[u8]) -> bool {
     near.windows(word.len()).enumerate().any(|(at, part)| {
-        let is_letter =
-            |i: Option<usize>| i.and_then(|i| near.get(i)).is_some_and(u8::is_ascii_alphabetic);
-        part == word && !is_letter(at.checked_sub(1)) && !is_letter(Some(at + word.len()))
+        let byte = |i: Option<usize>| i.and_then(|i| near.get(i)).copied().unwrap_or(b' ');
+        let (before, behind) = (byte(at.checked_sub(1)), byte(Some(at + word.len())));
+        let first = byte(Some(at));
+        let begins = !before.is_ascii_alphabetic()
+            || (first.is_ascii_uppercase() && before.is_ascii_lowercase());
+        let last = byte(Some(at + word.len() - 1));
+        let ends = !behind.is_ascii_alphabetic()
+            || (behind.is_ascii_uppercase() && last.is_ascii_lowercase());
+        part.eq_ignore_ascii_case(word) && begins && ends
     })
 }
 

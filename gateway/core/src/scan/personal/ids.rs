@@ -5,26 +5,89 @@ use std::ops::Range;
 use super::check_digits;
 use super::groups::{Number, Shape, beside, shaped, stands_alone};
 
+// Words that say of a number what it is, in small letters.
+const DE: &[&str] = &[
+    "steuer",
+    "steuerid",
+    "steuer-id",
+    "steuernummer",
+    "steueridentifikationsnummer",
+    "identifikationsnummer",
+    "steuerliche",
+    "idnr",
+    "idnr.",
+    "tin",
+    "taxid",
+    "tax id",
+    "tax_id",
+    "tax number",
+];
+const FR: &[&str] = &[
+    "nir",
+    "insee",
+    "secu",
+    "nss",
+    "social",
+    "sociale",
+    "immatriculation",
+    "assure",
+    "carte vitale",
+];
+const NL: &[&str] = &["bsn", "burgerservicenummer", "sofi", "sofinummer", "citizen service number"];
+const BE: &[&str] = &[
+    "rijksregisternummer",
+    "insz",
+    "niss",
+    "registre national",
+    "national number",
+    "rijksregister",
+    "rrn",
+];
+const CH: &[&str] =
+    &["ahv", "avs", "ahvn13", "sozialversicherungsnummer", "navs13", "assurance sociale"];
+const FI: &[&str] = &["hetu", "henkilotunnus", "henkil\u{f6}tunnus", "personbeteckning"];
+const PL: &[&str] = &["pesel"];
+const SE: &[&str] = &[
+    "personnummer",
+    "personnr",
+    "pnr",
+    "samordningsnummer",
+    "personal number",
+    "personal identity",
+    "ssn",
+];
+const NO: &[&str] =
+    &["personnummer", "fnr", "d-nummer", "dnummer", "nummer", "fodselsnummer", "national id"];
+const GB: &[&str] = &["nhs", "nhsnumber", "national health"];
+const US: &[&str] = &[
+    "ssn",
+    "social security",
+    "socialsecurity",
+    "socialsecuritynumber",
+    "taxid",
+    "tin",
+    "social_security",
+    "soc sec",
+    "taxpayer",
+];
+const BR: &[&str] = &["cpf", "contribuinte", "cadastro"];
+const IND: &[&str] = &["aadhaar", "aadhar", "adhaar", "uid", "uidai"];
+const ES: &[&str] = &[
+    "dni",
+    "nif",
+    "nie",
+    "identidad",
+    "documento",
+    "extranjero",
+    "identificacion",
+    "fiscal",
+    "tax id",
+];
+
 pub(super) fn de(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] =
         &[Shape::named(&[11], &[]), Shape::plain(&[2, 3, 3, 3], &[b" ", b"/"])];
-    const WORDS: &[&str] = &[
-        "steuer",
-        "steuerid",
-        "steuer-id",
-        "steuernummer",
-        "steueridentifikationsnummer",
-        "identifikationsnummer",
-        "steuerliche",
-        "idnr",
-        "idnr.",
-        "tin",
-        "taxid",
-        "tax id",
-        "tax_id",
-        "tax number",
-    ];
-    shaped(text, run, SHAPES, WORDS, check_digits::de)
+    shaped(text, run, SHAPES, DE, check_digits::de)
 }
 
 pub(super) fn fr(text: &str, run: Range<usize>) -> Option<Range<usize>> {
@@ -33,52 +96,28 @@ pub(super) fn fr(text: &str, run: Range<usize>) -> Option<Range<usize>> {
         Shape::named(&[13, 2], &[b" ", b"-"]),
         Shape::plain(&[1, 2, 2, 2, 3, 3, 2], &[b" ", b"-", b"."]),
     ];
-    const WORDS: &[&str] = &[
-        "nir",
-        "insee",
-        "secu",
-        "nss",
-        "social",
-        "sociale",
-        "immatriculation",
-        "assure",
-        "carte vitale",
-    ];
-    shaped(text, run, SHAPES, WORDS, check_digits::fr)
+    shaped(text, run, SHAPES, FR, check_digits::fr)
 }
 
 pub(super) fn nl(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] = &[Shape::named(&[9], &[]), Shape::plain(&[4, 2, 3], &[b"."])];
-    const WORDS: &[&str] =
-        &["bsn", "burgerservicenummer", "sofi", "sofinummer", "citizen service number"];
-    shaped(text, run, SHAPES, WORDS, check_digits::nl)
+    shaped(text, run, SHAPES, NL, check_digits::nl)
 }
 
 pub(super) fn be(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] =
         &[Shape::named(&[11], &[]), Shape::plain(&[2, 2, 2, 3, 2], &[b"..-."])];
-    const WORDS: &[&str] = &[
-        "rijksregisternummer",
-        "insz",
-        "niss",
-        "registre national",
-        "national number",
-        "rijksregister",
-        "rrn",
-    ];
-    shaped(text, run, SHAPES, WORDS, check_digits::be)
+    shaped(text, run, SHAPES, BE, check_digits::be)
 }
 
 pub(super) fn ch(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] =
         &[Shape::named(&[13], &[]), Shape::plain(&[3, 4, 4, 2], &[b".", b" "])];
-    const WORDS: &[&str] =
-        &["ahv", "avs", "ahvn13", "sozialversicherungsnummer", "navs13", "assurance sociale"];
-    shaped(text, run, SHAPES, WORDS, check_digits::ch)
+    shaped(text, run, SHAPES, CH, check_digits::ch)
 }
 
 pub(super) fn pl(text: &str, run: Range<usize>) -> Option<Range<usize>> {
-    shaped(text, run, &[Shape::named(&[11], &[])], &["pesel"], check_digits::pl)
+    shaped(text, run, &[Shape::named(&[11], &[])], PL, check_digits::pl)
 }
 
 pub(super) fn se(text: &str, run: Range<usize>) -> Option<Range<usize>> {
@@ -88,28 +127,17 @@ pub(super) fn se(text: &str, run: Range<usize>) -> Option<Range<usize>> {
         Shape::named(&[10], &[]),
         Shape::named(&[12], &[]),
     ];
-    const WORDS: &[&str] = &[
-        "personnummer",
-        "personnr",
-        "pnr",
-        "samordningsnummer",
-        "personal number",
-        "personal identity",
-        "ssn",
-    ];
-    shaped(text, run, SHAPES, WORDS, check_digits::se)
+    shaped(text, run, SHAPES, SE, check_digits::se)
 }
 
 pub(super) fn no(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] = &[Shape::named(&[11], &[]), Shape::named(&[6, 5], &[b" "])];
-    const WORDS: &[&str] =
-        &["personnummer", "fnr", "d-nummer", "dnummer", "nummer", "fodselsnummer", "national id"];
-    shaped(text, run, SHAPES, WORDS, check_digits::no)
+    shaped(text, run, SHAPES, NO, check_digits::no)
 }
 
 pub(super) fn gb(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] = &[Shape::named(&[10], &[]), Shape::named(&[3, 3, 4], &[b" ", b"-"])];
-    shaped(text, run, SHAPES, &["nhs", "nhsnumber", "national health"], check_digits::gb)
+    shaped(text, run, SHAPES, GB, check_digits::gb)
 }
 
 pub(super) fn us(text: &str, run: Range<usize>) -> Option<Range<usize>> {
@@ -118,19 +146,17 @@ pub(super) fn us(text: &str, run: Range<usize>) -> Option<Range<usize>> {
         Shape::named(&[3, 2, 4], &[b" ", b"."]),
         Shape::named(&[9], &[]),
     ];
-    const WORDS: &[&str] =
-        &["ssn", "social security", "socialsecurity", "social_security", "soc sec", "taxpayer"];
-    shaped(text, run, SHAPES, WORDS, check_digits::us)
+    shaped(text, run, SHAPES, US, check_digits::us)
 }
 
 pub(super) fn br(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] = &[Shape::plain(&[3, 3, 3, 2], &[b"..-"]), Shape::named(&[11], &[])];
-    shaped(text, run, SHAPES, &["cpf", "contribuinte", "cadastro"], check_digits::br)
+    shaped(text, run, SHAPES, BR, check_digits::br)
 }
 
 pub(super) fn ind(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     const SHAPES: &[Shape] = &[Shape::plain(&[4, 4, 4], &[b" ", b"-"]), Shape::named(&[12], &[])];
-    shaped(text, run, SHAPES, &["aadhaar", "aadhar", "adhaar", "uid", "uidai"], check_digits::ind)
+    shaped(text, run, SHAPES, IND, check_digits::ind)
 }
 
 /// Seventeen digits and a digit or `X`.
@@ -149,22 +175,11 @@ pub(super) fn cn(text: &str, run: Range<usize>) -> Option<Range<usize>> {
 
 /// Eight digits and a letter (DNI), or X, Y or Z, seven digits and a letter (NIE), the letters joined by a hyphen or not.
 pub(super) fn es(text: &str, run: Range<usize>) -> Option<Range<usize>> {
-    const WORDS: &[&str] = &[
-        "dni",
-        "nif",
-        "nie",
-        "identidad",
-        "documento",
-        "extranjero",
-        "identificacion",
-        "fiscal",
-        "tax id",
-    ];
     let bytes = text.as_bytes();
     let dni = with_sign(bytes, run.clone(), &[8], |digits, sign| {
         sign.is_some_and(|sign| check_digits::es(value(digits)) == sign.to_ascii_uppercase())
     });
-    if let Some(found) = dni.filter(|found| beside(text, found.span.clone(), WORDS)) {
+    if let Some(found) = dni.filter(|found| beside(text, found.span.clone(), ES)) {
         return Some(found.span);
     }
     nie(bytes, run)
@@ -190,18 +205,26 @@ fn nie(bytes: &[u8], run: Range<usize>) -> Option<Range<usize>> {
     .then_some(first..end)
 }
 
-/// Six digits of a date, a sign of the century, three digits, a sign.
+/// Six digits of a date, a hyphen, three digits, a sign; where the sign is a digit, only beside a word.
 pub(super) fn fi(text: &str, run: Range<usize>) -> Option<Range<usize>> {
+    const SHAPES: &[Shape] = &[Shape::named(&[6, 4], &[b"-"])];
     let bytes = text.as_bytes();
-    let last = *bytes.get(run.end)?;
+    let last = bytes.get(run.end).copied().unwrap_or(b' ');
     // The run may begin earlier, with other numbers.
-    let start = run.end.checked_sub(10)?;
-    let number = bytes.get(start..run.end).and_then(Number::of)?;
-    let is_shaped =
-        bytes.get(start + 6) == Some(&b'-') && number.digits().len() == 9 && start >= run.start;
-    let is_alone = stands_alone(bytes, start, run.end + 1);
-    (is_shaped && is_alone && check_digits::fi(number.digits()) == Some(last.to_ascii_uppercase()))
-        .then_some(start..run.end + 1)
+    let start = run.end.checked_sub(10).filter(|start| *start >= run.start);
+    let number = start.and_then(|start| bytes.get(start..run.end)).and_then(Number::of);
+    if let (Some(start), Some(number)) = (start, number)
+        && bytes.get(start + 6) == Some(&b'-')
+        && number.digits().len() == 9
+        && stands_alone(bytes, start, run.end + 1)
+        && check_digits::fi(number.digits()) == Some(last.to_ascii_uppercase())
+    {
+        return Some(start..run.end + 1);
+    }
+    shaped(text, run, SHAPES, FI, |digits| {
+        let (body, last) = digits.split_at(digits.len().min(9));
+        last.first().is_some_and(|last| check_digits::fi(body) == Some(last + b'0'))
+    })
 }
 
 struct Signed {

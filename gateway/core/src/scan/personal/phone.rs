@@ -4,75 +4,76 @@ use std::ops::Range;
 
 use super::groups::{Number, Shape, beside, digits_from, shaped, stands_alone};
 
-/// Country codes (ITU-T E.164) with the digits of a whole number, the code included, from and to.
-const COUNTRIES: &[(&[u8], usize, usize)] = &[
-    (b"1", 11, 11),
-    (b"7", 11, 11),
-    (b"20", 11, 12),
-    (b"27", 11, 11),
-    (b"30", 12, 12),
-    (b"31", 11, 11),
-    (b"32", 10, 11),
-    (b"33", 11, 11),
-    (b"34", 11, 11),
-    (b"36", 10, 11),
-    (b"39", 10, 13),
-    (b"40", 11, 11),
-    (b"41", 11, 11),
-    (b"43", 9, 14),
-    (b"44", 11, 12),
-    (b"45", 10, 10),
-    (b"46", 9, 12),
-    (b"47", 10, 10),
-    (b"48", 11, 11),
-    (b"49", 9, 14),
-    (b"51", 10, 11),
-    (b"52", 12, 13),
-    (b"53", 10, 10),
-    (b"54", 12, 13),
-    (b"55", 12, 13),
-    (b"56", 11, 11),
-    (b"57", 12, 12),
-    (b"58", 12, 12),
-    (b"60", 10, 12),
-    (b"61", 11, 11),
-    (b"62", 10, 14),
-    (b"63", 12, 12),
-    (b"64", 10, 12),
-    (b"65", 10, 10),
-    (b"66", 10, 11),
-    (b"81", 11, 12),
-    (b"82", 10, 12),
-    (b"84", 11, 12),
-    (b"86", 12, 13),
-    (b"90", 12, 12),
-    (b"91", 12, 12),
-    (b"92", 11, 12),
-    (b"93", 11, 11),
-    (b"94", 11, 11),
-    (b"95", 9, 12),
-    (b"98", 12, 12),
-    (b"21", 11, 12),
-    (b"22", 10, 13),
-    (b"23", 10, 13),
-    (b"24", 10, 12),
-    (b"25", 10, 13),
-    (b"26", 10, 13),
-    (b"29", 9, 11),
-    (b"35", 10, 13),
-    (b"37", 10, 13),
-    (b"38", 10, 13),
-    (b"42", 10, 13),
-    (b"50", 10, 12),
-    (b"59", 10, 13),
-    (b"67", 9, 12),
-    (b"68", 8, 11),
-    (b"69", 9, 11),
-    (b"85", 10, 14),
-    (b"88", 11, 14),
-    (b"96", 10, 13),
-    (b"97", 10, 13),
-    (b"99", 11, 13),
+/// Country codes (ITU-T E.164): their first digits, which digits may follow (any where there are none), and how many a
+/// whole number has, the code included, from and to.
+const COUNTRIES: &[(&[u8], &[u8], usize, usize)] = &[
+    (b"1", b"", 11, 11),
+    (b"7", b"", 11, 11),
+    (b"20", b"", 11, 12),
+    (b"27", b"", 11, 11),
+    (b"30", b"", 12, 12),
+    (b"31", b"", 11, 11),
+    (b"32", b"", 10, 11),
+    (b"33", b"", 11, 11),
+    (b"34", b"", 11, 11),
+    (b"36", b"", 10, 11),
+    (b"39", b"", 10, 13),
+    (b"40", b"", 11, 11),
+    (b"41", b"", 11, 11),
+    (b"43", b"", 9, 14),
+    (b"44", b"", 11, 12),
+    (b"45", b"", 10, 10),
+    (b"46", b"", 9, 12),
+    (b"47", b"", 10, 10),
+    (b"48", b"", 11, 11),
+    (b"49", b"", 9, 14),
+    (b"51", b"", 10, 11),
+    (b"52", b"", 12, 13),
+    (b"53", b"", 10, 10),
+    (b"54", b"", 12, 13),
+    (b"55", b"", 12, 13),
+    (b"56", b"", 11, 11),
+    (b"57", b"", 12, 12),
+    (b"58", b"", 12, 12),
+    (b"60", b"", 10, 12),
+    (b"61", b"", 11, 11),
+    (b"62", b"", 10, 14),
+    (b"63", b"", 12, 12),
+    (b"64", b"", 10, 12),
+    (b"65", b"", 10, 10),
+    (b"66", b"", 10, 11),
+    (b"81", b"", 11, 12),
+    (b"82", b"", 10, 12),
+    (b"84", b"", 11, 12),
+    (b"86", b"", 12, 13),
+    (b"90", b"", 12, 12),
+    (b"91", b"", 12, 12),
+    (b"92", b"", 11, 12),
+    (b"93", b"", 11, 11),
+    (b"94", b"", 11, 11),
+    (b"95", b"", 9, 12),
+    (b"98", b"", 12, 12),
+    (b"21", b"12368", 11, 12),
+    (b"22", b"0123456789", 10, 13),
+    (b"23", b"0123456789", 10, 13),
+    (b"24", b"0123456789", 10, 12),
+    (b"25", b"012345678", 10, 13),
+    (b"26", b"0123456789", 10, 13),
+    (b"29", b"01789", 9, 11),
+    (b"35", b"0123456789", 10, 13),
+    (b"37", b"012345678", 10, 13),
+    (b"38", b"01235679", 10, 13),
+    (b"42", b"013", 10, 13),
+    (b"50", b"0123456789", 10, 12),
+    (b"59", b"0123456789", 10, 13),
+    (b"67", b"023456789", 9, 12),
+    (b"68", b"0123456789", 8, 11),
+    (b"69", b"012", 9, 11),
+    (b"85", b"02356", 10, 14),
+    (b"88", b"06", 11, 14),
+    (b"96", b"012345678", 10, 13),
+    (b"97", b"01234567", 10, 13),
+    (b"99", b"234568", 11, 13),
 ];
 
 const WORDS: &[&str] = &[
@@ -81,31 +82,27 @@ const WORDS: &[&str] = &[
     "telefon",
     "telefono",
     "tel",
-    "tel.",
     "mobile",
     "mobil",
     "cell",
     "cellphone",
     "fax",
-    "call",
     "sms",
     "whatsapp",
-    "handy",
     "rufnummer",
-    "portable",
-    "dial",
-    "contact",
+    "phonenumber",
+    "handynummer",
 ];
 
 /// Asked at `+` (a number with its country code) and at `(` (North American, the area in parentheses).
 pub(super) fn international(text: &str, at: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let before = at.checked_sub(1).and_then(|i| bytes.get(i));
-    if before.is_some_and(|b| b.is_ascii_alphanumeric() || b"+_/=".contains(b)) {
+    if before.is_some_and(|b| b.is_ascii_alphanumeric() || b"+_/".contains(b)) {
         return None;
     }
     match bytes.get(at)? {
-        b'+' => with_country(bytes, at + 1).map(|end| at..end),
+        b'+' => with_country(bytes, at, at + 1).map(|end| at..end),
         _ => area_in_parentheses(bytes, at).map(|end| at..end),
     }
 }
@@ -119,7 +116,7 @@ pub(super) fn national(text: &str, run: Range<usize>) -> Option<Range<usize>> {
     ];
     let bytes = text.as_bytes();
     if bytes.get(run.start..run.start + 2) == Some(b"00") {
-        let end = with_country(bytes, run.start + 2)?;
+        let end = with_country(bytes, run.start, run.start + 2)?;
         let is_spaced = bytes.get(run.start..end)?.iter().any(|b| !b.is_ascii_digit());
         let is_phone = is_spaced || beside(text, run.start..end, WORDS);
         return (is_phone && stands_alone(bytes, run.start, end)).then_some(run.start..end);
@@ -136,13 +133,17 @@ fn is_north_american(digits: &[u8]) -> bool {
     ten.len() == 10 && ten.first() > Some(&1) && ten.get(3) > Some(&1) && ten.get(1) != Some(&9)
 }
 
-/// Where the number ends that begins with its country code at `start`.
-fn with_country(bytes: &[u8], start: usize) -> Option<usize> {
+/// Where the number ends that begins at `whole` and with its country code at `start`.
+fn with_country(bytes: &[u8], whole: usize, start: usize) -> Option<usize> {
     if !matches!(bytes.get(start), Some(b'1'..=b'9')) {
         return None;
     }
     let rest = bytes.get(start..)?;
-    let (_, least, most) = COUNTRIES.iter().find(|(code, _, _)| is_code(rest, code))?;
+    let is_code = |(code, then, _, _): &&(&[u8], &[u8], usize, usize)| {
+        let next = rest.get(code.len())?;
+        Some(rest.starts_with(code) && (then.is_empty() || then.contains(next)))
+    };
+    let (_, _, least, most) = COUNTRIES.iter().find(|one| is_code(one).unwrap_or(false))?;
     let (mut at, mut count, mut fits) = (start, 0, None);
     while count < *most {
         let digits = digits_from(bytes, at, (at + 16).min(bytes.len()));
@@ -151,7 +152,7 @@ fn with_country(bytes: &[u8], start: usize) -> Option<usize> {
         }
         count += digits;
         at += digits;
-        if count >= *least && stands_alone(bytes, start, at) {
+        if count >= *least && stands_alone(bytes, whole, at) {
             fits = Some(at);
         }
         at += gap(bytes, at);
@@ -159,11 +160,6 @@ fn with_country(bytes: &[u8], start: usize) -> Option<usize> {
     let number = bytes.get(start..fits?).and_then(Number::of)?;
     let is_valid = !rest.starts_with(b"1") || is_north_american(number.digits());
     fits.filter(|_| is_valid)
-}
-
-/// The code may be followed by a separator before its last digit only if it has two.
-fn is_code(rest: &[u8], code: &[u8]) -> bool {
-    rest.starts_with(code)
 }
 
 /// What may stand between two groups: a separator, or `(0)` and the like, which does not count.

@@ -104,6 +104,9 @@ fn assigned_secret(text: &str, at: usize) -> Option<Range<usize>> {
         Some(quote) => quoted(bytes, start + escaped + 1, quote)?,
         None => bare(bytes, start, sign)?,
     };
+    if sign == b'>' && bytes.get(range.end) != Some(&b'<') {
+        return None;
+    }
     let value = text.get(range.clone())?;
     let is_secret = match kind(text.get(name)?)? {
         Kind::Password => plausible::chosen(value),
@@ -187,7 +190,8 @@ fn bare(bytes: &[u8], start: usize, sign: u8) -> Option<Range<usize>> {
         });
     // The full stop or colon of a sentence is not the secret's.
     let tail = value.iter().rev().take_while(|b| b".:?".contains(b)).count().min(1);
-    (!is_call && !is_member && length > tail).then_some(start..start + length - tail)
+    (!is_call && !is_member && !value.windows(2).any(|two| two == b"::") && length > tail)
+        .then_some(start..start + length - tail)
 }
 
 fn skip(bytes: &[u8], from: usize, any: &[u8], most: usize) -> usize {

@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[
             "secretAccessKey",
             "secret_access_key",
         ],
-        r#"(?i-u:[a-z_]{9,24})["'\]]{0,2}[ \t]{0,4}(?::|=>|=|,|is)?[ \t]{0,4}["']?(?P<it>[A-Za-z0-9/+]{40})(?:["' \t\r\n,;&<]|$)"#,
+        r#"(?i:[a-z_]+)["'\]]{0,2}[ \t]{0,4}(?::|=>|=|,|is)?[ \t]{0,4}["']?(?P<it>[A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
     ),
     token("aws_bedrock_key", &["ABSKQmVkcm9ja0FQSUtleS"], "ABSK[A-Za-z0-9+/]{109,}={0,2}"),
     token("google_api_key", &["AIza"], "AIza[A-Za-z0-9_-]{35}"),
@@ -108,6 +108,8 @@ fn azure_client_secret(text: &str, at: usize) -> Option<Range<usize>> {
         return None;
     }
     let after = bytes.get(at + 1..)?.iter().take(40).take_while(|byte| inner(byte)).count();
+    // A sentence's full stop is not its.
+    let after = after - usize::from(after == 35 && bytes.get(at + 35) == Some(&b'.'));
     (31..=34).contains(&after).then_some(start..at + 1 + after)
 }
 

@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
     checked(
         "oracle_password",
         &["jdbc:oracle:"],
-        r#"jdbc:oracle:(?:thin|oci8?):[A-Za-z0-9_$#]{1,60}/(?P<it>[^\s/@"'<>`\\]{2,64})@"#,
+        r#"jdbc:oracle:(?:thin|oci8?):[A-Za-z0-9_$#]+/(?P<it>[^\s/@"'<>`\\]{2,})@"#,
         plausible::password,
     ),
     checked(

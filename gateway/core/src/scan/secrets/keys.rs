@@ -9,11 +9,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::{Rule, Seek, checked, checksums, plausible, secret, token};
 
 pub(super) const RULES: &[Rule] = &[
-    // What follows is read to the next `--`, so that many beginnings cost no more than one.
+    // Lines of base64, whole or cut off, their ends escaped or not, perhaps with headers before them.
     checked(
         "private_key",
         &["-----BEGIN ", "---- BEGIN "],
-        r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-[^-]){40,}(?:-{4,5} ?END [A-Z0-9 ]{0,40}(?:-{4,5})?)?|---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY ----(?:[^-]|-[^-]){40,}(?:---- END [A-Z0-9 ]{0,40}----)?",
+        r"(?-u)-{4,5} ?BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)? ?-{4,5}(?:[ \t\r\n]|\\+[nrt])*(?:[A-Za-z-]+: [ -~]*(?:[ \t\r\n]|\\+[nrt])+)*(?:[A-Za-z0-9+/=]{16,}(?:[ \t\r\n]|\\+[nrt])*)+(?:[A-Za-z0-9+/=]+(?:[ \t\r\n]|\\+[nrt])*){0,2}(?:-{4,5} ?END [A-Z0-9]+(?: [A-Z0-9]+)* ?-{4,5})?",
         private_key,
     ),
     token(

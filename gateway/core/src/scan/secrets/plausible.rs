@@ -2,22 +2,20 @@
 
 /// True for a token: not an example, not one character over and over.
 pub(super) fn token(found: &str) -> bool {
-    entropy(found) >= 2.5
-        && !says(
-            found,
-            &[
-                "example",
-                "xxxx",
-                "placeholder",
-                "redacted",
-                "your_",
-                "your-",
-                "yourkey",
-                "yourtoken",
-                "...",
-                "***",
-            ],
-        )
+    // Four times the same letter in a row happens by chance, once in a few thousand tokens.
+    const PARTS: &[&str] = &[
+        "example",
+        "xxxxxx",
+        "placeholder",
+        "redacted",
+        "your_",
+        "your-",
+        "yourkey",
+        "yourtoken",
+        "...",
+        "***",
+    ];
+    entropy(found) >= 2.5 && !says(found, PARTS)
 }
 
 /// True for what stands beside a name such as `password` and could be one: neither a placeholder nor a reference to where
@@ -114,11 +112,13 @@ pub(super) fn password(found: &str) -> bool {
 /// True for a value that is too random to be a word, a name, a path or a number.
 pub(super) fn random(found: &str) -> bool {
     let digits = found.bytes().filter(u8::is_ascii_digit).count();
-    let letters = found.bytes().filter(u8::is_ascii_alphabetic).count();
-    let odd = found.bytes().filter(|b| !b.is_ascii_lowercase()).count();
-    digits > 0
-        && letters > 0
-        && odd * 5 >= found.len()
+    let lower = found.bytes().filter(u8::is_ascii_lowercase).count();
+    let upper = found.bytes().filter(u8::is_ascii_uppercase).count();
+    // Without a digit only letters that change their case as no name does.
+    let is_mixed = found.len() >= 20 && upper * 3 >= found.len() && lower * 4 >= found.len();
+    (digits > 0 || is_mixed)
+        && lower + upper > 0
+        && (found.len() - lower) * 5 >= found.len()
         && entropy(found) >= if found.len() < 12 { 2.7 } else { 3.0 }
         && !is_worded(found)
 }
@@ -142,11 +142,14 @@ fn is_worded(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).all(is_word)
 }
 
-/// All in one case, or with a capital in front.
+/// All in one case, or in words of three letters and more that begin with a capital: `RsaPrivateKey`.
 fn same_case(word: &str) -> bool {
     let upper = word.bytes().filter(u8::is_ascii_uppercase).count();
-    let capital = word.as_bytes().first().is_some_and(u8::is_ascii_uppercase);
-    upper == 0 || upper == word.len() || (upper == 1 && capital)
+    let capitals_begin = word
+        .as_bytes()
+        .windows(2)
+        .all(|two| !matches!(two, [a, b] if a.is_ascii_uppercase() && b.is_ascii_uppercase()));
+    upper == word.len() || (upper * 3 <= word.len() && capitals_begin)
 }
 
 /// Shannon entropy, bits per byte.

@@ -111,6 +111,7 @@ fn catalogue() -> Catalogue {
         servers: vec![server(A, "a"), server(B, "b")],
         policies: vec![],
         limits: vec![],
+        pins: Default::default(),
         scanners: vec![],
         keys: vec![],
         agents: vec![agent(AGENT, true), agent(OFF, false)],

@@ -203,6 +203,7 @@ mod tests {
             name: format!("tool_{n}"),
             definition: "{}".into(),
             hash: [0; 32],
+            pin: [0; 32],
             annotations: vec![],
         };
         Arc::new(Server {

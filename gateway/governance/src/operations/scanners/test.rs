@@ -75,14 +75,6 @@ pub struct ScannerFinding {
     pub mode: String,
 }
 
-/// A text as the scanners read it.
-struct Read<'t> {
-    text: &'t str,
-    /// The JSON text that is read: `text` itself, or `text` as a JSON string.
-    json: String,
-    is_json: bool,
-}
-
 impl TestScanner {
     pub(crate) fn answer(self, run: &Run<'_>) -> Result<Answer, Refused> {
         let server = allowed(run, self.server_id.as_deref())?;
@@ -100,8 +92,11 @@ impl TestScanner {
 }
 
 fn tested(scanning: &Scanning, guard: Guard, text: &str) -> ScannerTested {
-    let read = Read::new(text);
-    let found = message::read(&scanning.detectors, guard, &all_on(&scanning.modes), &read.json);
+    let structured = text.trim_start().starts_with(['{', '[']);
+    let is_json = structured && Json::parse(text.as_bytes()).is_ok();
+    let modes = all_on(&scanning.modes);
+    let read = if is_json { message::read } else { message::read_text };
+    let found = read(&scanning.detectors, guard, &modes, text);
     let mode = |one: &Found| scanning.modes.of(guard, one.class);
     let strictest = found.iter().map(mode).max().unwrap_or(Mode::Off);
     let verdict = match (text.len() > scanning.limit, scanning.over_limit, strictest) {
@@ -111,16 +106,16 @@ fn tested(scanning: &Scanning, guard: Guard, text: &str) -> ScannerTested {
         (false, _, Mode::Mask) => "mask",
         (false, _, Mode::Monitor | Mode::Off) => "pass",
     };
-    let findings = found.iter().take(MOST).map(|one| read.finding(guard, one, mode(one)));
-    let findings: Vec<ScannerFinding> = findings.collect();
+    let findings = found.iter().take(MOST).map(|one| finding(guard, one, mode(one))).collect();
     let count = found.len();
     let masked: Vec<Found> = found.into_iter().filter(|one| mode(one) == Mode::Mask).collect();
+    let mask = if is_json { message::mask } else { message::mask_text };
     ScannerTested {
-        read_as: if read.is_json { "json" } else { "text" }.to_owned(),
+        read_as: if is_json { "json" } else { "text" }.to_owned(),
         verdict: verdict.to_owned(),
         findings,
         found: count,
-        masked: matches!(verdict, "pass" | "mask").then(|| read.masked(&masked)),
+        masked: matches!(verdict, "pass" | "mask").then(|| mask(text, &masked)),
     }
 }
 
@@ -135,46 +130,16 @@ fn all_on(modes: &Modes) -> Modes {
     on
 }
 
-impl Read<'_> {
-    fn new(text: &str) -> Read<'_> {
-        let structured = text.trim_start().starts_with(['{', '[']);
-        if structured && Json::parse(text.as_bytes()).is_ok() {
-            return Read { text, json: text.to_owned(), is_json: true };
-        }
-        Read { text, json: serde_json::Value::from(text).to_string(), is_json: false }
-    }
-
-    fn finding(&self, guard: Guard, one: &Found, mode: Mode) -> ScannerFinding {
-        // Nothing is kept, so nothing has to be recognised again.
-        let shown = one.finding(guard, mode, &[0; 32], 0);
-        let end = shown.offset + shown.length;
-        let (offset, end) = (self.offset(shown.offset), self.offset(end));
-        ScannerFinding {
-            class: shown.class.as_str().to_owned(),
-            rule: shown.rule.to_string(),
-            path: shown.path,
-            offset,
-            length: end.saturating_sub(offset),
-            excerpt: shown.excerpt,
-            mode: mode.as_str().to_owned(),
-        }
-    }
-
-    /// Where a byte of the JSON text stands in the text.
-    fn offset(&self, at: usize) -> usize {
-        if self.is_json {
-            return at;
-        }
-        let before = self.json.get(1..at.max(1)).unwrap_or_default();
-        let plain: Option<String> = serde_json::from_str(&format!("\"{before}\"")).ok();
-        plain.map_or(self.text.len(), |plain| plain.len())
-    }
-
-    fn masked(&self, found: &[Found]) -> String {
-        let masked = message::mask(&self.json, found);
-        if self.is_json {
-            return masked;
-        }
-        serde_json::from_str(&masked).unwrap_or(masked)
+fn finding(guard: Guard, one: &Found, mode: Mode) -> ScannerFinding {
+    // Nothing is kept, so nothing has to be recognised again.
+    let shown = one.finding(guard, mode, &[0; 32], 0);
+    ScannerFinding {
+        class: shown.class.as_str().to_owned(),
+        rule: shown.rule.to_string(),
+        path: shown.path,
+        offset: shown.offset,
+        length: shown.length,
+        excerpt: shown.excerpt,
+        mode: mode.as_str().to_owned(),
     }
 }

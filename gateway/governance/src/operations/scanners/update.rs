@@ -112,7 +112,7 @@ async fn usable(patterns: Vec<Pattern>) -> Result<(), Refused> {
     let interrupted = |_| Refused::new(Reason::Internal, "patterns could not be compiled");
     compiled.map_err(interrupted)?.map_err(|bad| {
         let field = format!("patterns[{}].{}", bad.index, bad.field);
-        Refused::params(place(&field, &format!("expected {}", bad.expected)))
+        Refused::params(place(&field, &bad.expected))
     })
 }
 

@@ -141,6 +141,13 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/api/v1/sessions/{id}", "revoke_oauth_session", Access::Concerned),
     route("GET", "/api/v1/connections", "list_connections", Access::User),
     route("POST", "/api/v1/connections/{server_id}/disconnect", "disconnect_server", Access::Owner),
+    route("GET", "/api/v1/tool-definitions", "list_tool_definition_changes", Access::Admin),
+    route(
+        "POST",
+        "/api/v1/servers/{server_id}/tool-definitions/approve",
+        "approve_tool_definitions",
+        Access::Admin,
+    ),
     route("GET", "/api/v1/limits", "list_limits", Access::Admin),
     route("PUT", "/api/v1/limits/{name}", "set_limit", Access::Admin),
     route("DELETE", "/api/v1/limits/{name}", "delete_limit", Access::Admin),

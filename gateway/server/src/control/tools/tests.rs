@@ -257,8 +257,10 @@ async fn example(server: &Server, operation: &str) -> Value {
                 example["budget"] = json!({"calls": 10_000});
             }
         }
-        "update_security_scanner_settings" => example["settings"] = json!({"limit": 65_536}),
-        "test_scanner" => example["text"] = json!("some text"),
+        // Of the organisation: without a server.
+        "get_security_scanner_settings" | "list_security_scanner_changes" => example = json!({}),
+        "update_security_scanner_settings" => example = json!({"settings": {"limit": 65_536}}),
+        "test_scanner" => example = json!({"text": "some text"}),
         "decide_confirmation" => example["approve"] = json!(true),
         "request_access" => {
             example = json!({"server_id": "vault", "reason": "on call"});

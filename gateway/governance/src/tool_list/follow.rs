@@ -1,0 +1,99 @@
+//! Stores what listings showed, makes the records, and has the snapshot know it. Until then
+//! [`ToolListGuard`] remembers it for this replica; what cannot be stored waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_core::Clock;
+use gateway_core::ids::ServerId;
+use gateway_store::audit::Trail;
+use gateway_store::definition::{DefinitionKind, Sighting, Told as New};
+use gateway_store::{Store, StoreError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Redefined, Seen, ToolListGuard, record};
+use crate::ports::Random;
+use crate::refresh::Current;
+
+/// Most sightings that are stored at once.
+const BATCH: usize = 256;
+/// Time between two batches: a server that says something else every time is not written for every time.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Time until the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The task behind [`ToolListGuard`].
+pub(crate) struct Follower {
+    pub(crate) guard: Arc<ToolListGuard>,
+    pub(crate) store: Store,
+    pub(crate) trail: Trail,
+    pub(crate) current: Arc<Current>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl Follower {
+    /// Stores what is seen until `shutdown`.
+    pub(crate) async fn follow(
+        &self,
+        mut sightings: mpsc::Receiver<Seen>,
+        shutdown: CancellationToken,
+    ) {
+        let work = async {
+            loop {
+                let mut batch = Vec::new();
+                if sightings.recv_many(&mut batch, BATCH).await == 0 {
+                    return;
+                }
+                let mut by_server: HashMap<ServerId, Vec<Seen>> = HashMap::new();
+                for seen in batch {
+                    by_server.entry(seen.server.id).or_default().push(seen);
+                }
+                for (server, seen) in by_server {
+                    while let Err(error) = self.keep(server, &seen).await {
+                        tracing::warn!(%error, "what listings showed is not stored yet");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = work => {}
+        }
+    }
+
+    async fn keep(&self, server: ServerId, seen: &[Seen]) -> Result<(), StoreError> {
+        let Some(newcomers) = seen.last().map(|last| last.newcomers) else { return Ok(()) };
+        let sightings: Vec<Sighting> = seen.iter().map(|seen| seen.sighting.clone()).collect();
+        let now = self.clock.now();
+        let told = self.store.saw(server, &sightings, newcomers, now).await?;
+        for (seen, new) in seen.iter().zip(&told) {
+            self.record(seen, new);
+        }
+        if let Err(error) = self.current.refresh().await {
+            tracing::warn!(%error, "what listings showed is stored, but not seen here yet");
+        }
+        for seen in seen {
+            self.guard.stored(server, &seen.sighting.item);
+        }
+        Ok(())
+    }
+
+    fn record(&self, seen: &Seen, new: &New) {
+        let Seen { server, sighting: Sighting { kind, item, .. }, verdict, .. } = seen;
+        let (ground, now) = ((&self.trail, &*self.random), self.clock.now());
+        if let (DefinitionKind::Tool, true, Some((before, hash))) = (kind, new.is_new, &new.before)
+        {
+            let (name, after, hashes) = (&item.name, &item.definition, [*hash, item.hash]);
+            tracing::info!(server = %server.slug, "a listing showed a tool that is defined anew");
+            record::redefined(ground, server, &Redefined { name, before, after, hashes }, now);
+        }
+        if new.is_flagged {
+            record::flagged(ground, server, (*kind, &item.name), verdict, now);
+        }
+    }
+}
