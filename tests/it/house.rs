@@ -95,7 +95,7 @@ fn only_the_right_stages_make_the_proofs() {
     };
     assert_eq!(made("Permit {"), ["gateway/server/src/proxy/decide.rs"]);
     assert_eq!(made("Counted {"), ["gateway/server/src/proxy/limit.rs"]);
-    assert_eq!(made("Scanned {"), ["gateway/server/src/proxy/scan.rs"]);
+    assert_eq!(made("Scanned { permitted"), ["gateway/server/src/proxy/scan.rs"]);
     assert_eq!(made("Cleared("), ["gateway/server/src/proxy/screen/seen.rs"]);
     assert_eq!(made("Recorded {"), ["gateway/server/src/proxy/intent.rs"]);
     assert_eq!(
