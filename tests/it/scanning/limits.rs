@@ -19,7 +19,7 @@ fn limited(over: &str) -> gateway_tests::rig::Setup {
 /// `text` with `$P` filled up so that it has that length.
 fn padded(text: &str, length: usize) -> String {
     let rest = text.len() - "$P".len();
-    text.replace("$P", &"x ".repeat(length).split_at(length - rest).0)
+    text.replace("$P", "x ".repeat(length).split_at(length - rest).0)
 }
 
 async fn unscanned(rig: &Rig) -> usize {

@@ -68,7 +68,7 @@ async fn what_has_two_readings_is_refused() {
             format!("\u{feff}{RESULT}").into_bytes(),
             RESULT.replace("\"id\":1", "\"id\":1,\"result\":{}").into_bytes(),
             format!("{RESULT}{RESULT}").into_bytes(),
-            with(&"x").replace("\"x\"", &("[".repeat(100) + &"]".repeat(100))).into_bytes(),
+            with("x").replace("\"x\"", &("[".repeat(100) + &"]".repeat(100))).into_bytes(),
             b"{'a':1}".to_vec(),
             RESULT[..20].into(),
             RESULT.encode_utf16().flat_map(u16::to_le_bytes).collect(),
