@@ -46,7 +46,8 @@ fn says(text: &str) -> Value {
 #[tokio::test]
 async fn it_is_asked_about_both_ways_and_heard() {
     let block = "external = \"fail_closed\"\nmodes.tool_intent.injection = \"block\"\n\
-                 modes.tool_call.injection = \"block\"";
+                 modes.tool_call.injection = \"block\"\n\
+                 modes.tool_intent.personal_data = \"mask\"\nmodes.tool_call.personal_data = \"mask\"";
     let (rig, scanner) = world(block).await;
     let bob = rig.client("bob");
     let calls = || rig.upstream.calls("echo").len();
@@ -99,6 +100,15 @@ async fn it_is_asked_about_both_ways_and_heard() {
         assert!(!text.contains(WORD), "{how}: {text}");
         assert_eq!(text.matches("\"step\"").count(), steps, "{how}: {text}");
     }
+    // What is to be masked is, and nothing else, both ways.
+    scanner.finds("personal_data", "Jane Dö");
+    rig.upstream.answer("echo", Answer::text("for Jane D\u{f6}, \"now\""));
+    let masked = bob.call("echo", says("\"Jane D\u{f6}\" \u{1f355}")).await;
+    assert_eq!(masked.result()["content"][0]["text"], "for [masked:reference.word], \"now\"");
+    let sent = rig.upstream.calls("echo").pop().unwrap();
+    let arguments = &sent.json["params"]["arguments"];
+    assert_eq!(arguments["text"], "\"[masked:reference.word]\" \u{1f355}", "{sent:?}");
+
     // Its own verdict counts, whatever was found.
     scanner.blocks("anchovies");
     rig.upstream.answer("echo", Answer::text("ok"));

@@ -73,7 +73,7 @@ fn addresses_of_machines() {
         "fe80::1",
         "fd00::1",
         "2001:db8::1",
-        "std::fs::read",
+        "std::str::from",
         "12:34:56",
         "52:54:00:12:34:56",
         "2a00::/16",
