@@ -195,7 +195,7 @@ fn state(upstream: SocketAddr) -> String {
         name = "Caller"
         roles = ["user"]
         groups = ["staff"]
-        "#
+        "#,
     );
     for server in [READ, UNREAD] {
         text.push_str(&governed(server, upstream));

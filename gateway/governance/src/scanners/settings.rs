@@ -45,7 +45,7 @@ pub struct ScannerSettings {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "that they can be read is what most are for")]
 struct Patch {
-    modes: Option<BTreeMap<String, Option<BTreeMap<String, Option<Mode>>>>>,
+    modes: Option<BTreeMap<String, Option<PatchRow>>>,
     limit: Option<usize>,
     over_limit: Option<OverLimit>,
     changed_definitions: Option<ChangedDefinitions>,
@@ -53,6 +53,9 @@ struct Patch {
     external: Option<External>,
     patterns: Option<Vec<Pattern>>,
 }
+
+/// What a change says of one guard, by class.
+type PatchRow = BTreeMap<String, Option<Mode>>;
 
 /// What is wrong with settings: the field, and what is wrong and expected there.
 pub type Wrong = (String, String);

@@ -32,7 +32,12 @@ pub struct TestScanner {
 /// The three guards: definitions, arguments, results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
+#[allow(
+    missing_docs,
+    clippy::enum_variant_names,
+    clippy::allow_attributes,
+    reason = "the names say it, as in settings"
+)]
 pub enum GuardName {
     ToolList,
     ToolIntent,
