@@ -39,13 +39,16 @@ pub struct ScannerSettings {
     pub patterns: Option<Vec<Pattern>>,
 }
 
+/// One guard's modes by class.
+type PatchOfGuard = BTreeMap<String, Option<Mode>>;
+
 /// What a change says: the same, and null for what is to be as it is above. It only says whether a change can be
 /// read; the change itself is made on the JSON text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "that they can be read is what most are for")]
 struct Patch {
-    modes: Option<BTreeMap<String, Option<PatchRow>>>,
+    modes: Option<BTreeMap<String, Option<PatchOfGuard>>>,
     limit: Option<usize>,
     over_limit: Option<OverLimit>,
     changed_definitions: Option<ChangedDefinitions>,
@@ -53,9 +56,6 @@ struct Patch {
     external: Option<External>,
     patterns: Option<Vec<Pattern>>,
 }
-
-/// What a change says of one guard, by class.
-type PatchRow = BTreeMap<String, Option<Mode>>;
 
 /// What is wrong with settings: the field, and what is wrong and expected there.
 pub type Wrong = (String, String);

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::Proxy;
 use super::forward::Replied;
-use super::listing::Trim;
+use super::listing::{Said, Trim};
 use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::screen::{Screen, Seen};
@@ -154,8 +154,7 @@ impl View {
             Some(_) | None => Shown::Cut,
         };
         let said = |name: &'static str, raw: &str| guard.said(&now, server, name, raw);
-        let said: Option<&dyn Fn(&'static str, &str) -> Shown> =
-            if self.introduces { Some(&said) } else { None };
+        let said: Option<Said<'_>> = if self.introduces { Some(&said) } else { None };
         let trim = Trim { listing: self.listing, private: self.private, keep: &keep, said };
         trim.apply(text).map_err(|e| e.to_string())
     }

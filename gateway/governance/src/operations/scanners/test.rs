@@ -32,12 +32,8 @@ pub struct TestScanner {
 /// The three guards: definitions, arguments, results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(
-    missing_docs,
-    clippy::enum_variant_names,
-    clippy::allow_attributes,
-    reason = "the names say it, as in settings"
-)]
+#[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
+#[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub enum GuardName {
     ToolList,
     ToolIntent,
