@@ -8,7 +8,7 @@ const SHARED: [(&str, Option<&str>); 3] =
     [("confirm", Some("without it: a preview")), ("limit", None), ("cursor", None)];
 
 /// Members of an answer that are named; what has more is a record whose names speak for themselves.
-const NAMED: usize = 8;
+const NAMED: usize = 6;
 
 /// The arguments, as they are checked; of each description the first clause.
 pub(super) fn arguments(schema: &Value) -> Map<String, Value> {
