@@ -1,5 +1,5 @@
-//! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, in alternating
-//! rounds against the same upstream. Prints one Markdown table. Run with `just bench`; not part of CI.
+//! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, its scanners off
+//! and on, in alternating rounds against the same upstream. Prints one Markdown table. Run with `just bench`; not part of CI.
 //!
 //! Governance on means: an API key, a hundred policies with confirm rules among them, and a durable audit
 //! record with payloads in a Postgres of its own with fsync on.

@@ -1,4 +1,4 @@
-//! The three sides that are compared, and the upstream that all of them reach.
+//! The sides that are compared, and the upstream that all of them reach.
 
 use std::convert::Infallible;
 use std::fs;
@@ -30,20 +30,23 @@ pub(crate) enum Side {
     Direct,
     /// nginx with keep-alive towards the upstream, no log.
     Nginx,
-    /// The gateway, governance on.
+    /// The gateway, governance on, scanners off.
+    Unread,
+    /// The gateway, governance on, every scanner at work.
     Gateway,
 }
 
 impl Side {
     /// In the order of a round.
-    pub(crate) const ALL: [Side; 3] = [Side::Direct, Side::Nginx, Side::Gateway];
+    pub(crate) const ALL: [Side; 4] = [Side::Direct, Side::Nginx, Side::Unread, Side::Gateway];
 
     /// In the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Side::Direct => "direct",
             Side::Nginx => "nginx plain proxy",
-            Side::Gateway => "gateway, governance on",
+            Side::Unread => "gateway, scanners off",
+            Side::Gateway => "gateway, scanners on",
         }
     }
 }
@@ -59,6 +62,9 @@ pub(crate) struct Sides {
 }
 
 const TOOL: &str = "lookup";
+/// The server whose traffic scanners read, and the one whose traffic they don't.
+const READ: &str = "bench";
+const UNREAD: &str = "unread";
 
 impl Sides {
     /// Starts the upstream, nginx where it is installed, and the gateway.
@@ -93,12 +99,13 @@ impl Sides {
                 let (address, process) = self.nginx.as_ref()?;
                 Target { processes: vec![process.id()], ..base(*address) }
             }
-            Side::Gateway => {
+            Side::Unread | Side::Gateway => {
                 let authority = self.gateway.base.trim_start_matches("http://");
                 let mut target = base(authority.parse().ok()?);
                 let key = HeaderValue::from_str(&self.key).ok()?;
                 target.headers.insert(HeaderName::from_static("x-runlayer-api-key"), key);
-                target.path = "/api/v1/proxy/bench/mcp".into();
+                let server = if side == Side::Unread { UNREAD } else { READ };
+                target.path = format!("/api/v1/proxy/{server}/mcp");
                 target.processes = self.gateway.process_id().into_iter().collect();
                 target.database = self.postgres.process_id().into_iter().collect();
                 target
@@ -112,13 +119,18 @@ impl Sides {
     }
 }
 
+/// What people write and programs answer: words, dates, versions, ids, an address.
+const PROSE: &str = "The deployment of service-42 (v2.14.3) finished on 2026-03-14T09:26:53Z; 3 of 3 pods are ready. \
+    Build 7f3a9c21 took 412 s. See https://ci.example.com/builds/84213 for its log, or docs/runbook.md, section 4. ";
+
 /// A modern tool call of 673 bytes or so, as real ones are.
 fn call() -> Value {
+    let query: String = PROSE.chars().take(200).collect();
     json!({
         "jsonrpc": "2.0", "id": 7, "method": "tools/call",
         "params": {
             "name": TOOL,
-            "arguments": { "query": "x".repeat(200), "limit": 20, "fields": ["id", "title", "state"] },
+            "arguments": { "query": query, "limit": 20, "fields": ["id", "title", "state"] },
             "_meta": {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {},
@@ -161,7 +173,7 @@ async fn answer(
         }),
         _ => json!({
             "resultType": "complete",
-            "content": [{ "type": "text", "text": "y".repeat(1_000) }],
+            "content": [{ "type": "text", "text": PROSE.chars().cycle().take(1_000).collect::<String>() }],
             "isError": false,
         }),
     };
@@ -172,9 +184,9 @@ async fn answer(
     Ok(response)
 }
 
-/// A hundred policies: allows on globs, denies on arguments, confirm rules on a destructive hint.
+/// Two servers at one upstream, with a hundred policies each: allows on globs, denies on arguments, confirm rules on a destructive hint.
 fn state(upstream: SocketAddr) -> String {
-    let mut text = format!(
+    let mut text = String::from(
         r#"
         [[groups]]
         name = "staff"
@@ -183,17 +195,39 @@ fn state(upstream: SocketAddr) -> String {
         name = "Caller"
         roles = ["user"]
         groups = ["staff"]
+        "#,
+    );
+    for server in [READ, UNREAD] {
+        text.push_str(&governed(server, upstream));
+    }
+    text
+}
+
+/// One server and a hundred policies for it.
+fn governed(server: &str, upstream: SocketAddr) -> String {
+    let class = "secrets personal_data hidden_characters injection dangerous_actions";
+    let off: Vec<_> = class.split(' ').map(|class| format!("{class} = \"off\"")).collect();
+    let off = format!("{{ {} }}", off.join(", "));
+    let scanners = match server {
+        UNREAD => format!(
+            "scanners = {{ modes = {{ tool_list = {off}, tool_intent = {off}, tool_call = {off} }} }}"
+        ),
+        _ => String::new(),
+    };
+    let mut text = format!(
+        r#"
         [[servers]]
-        slug = "bench"
+        slug = "{server}"
         title = "Bench"
         url = "http://{upstream}/mcp"
         auth = {{ mode = "none" }}
         status = "active"
+        {scanners}
         [[policies]]
-        name = "staff look up"
+        name = "staff look up at {server}"
         effect = "allow"
         principals = ["group:staff"]
-        server = "bench"
+        server = "{server}"
         tools = ["look*"]
         "#
     );
@@ -207,7 +241,7 @@ fn state(upstream: SocketAddr) -> String {
             _ => "effect = \"confirm\"\nmessage = \"sure?\"\nwhen = [{ annotation = \"destructiveHint\", is = true }]".into(),
         };
         text.push_str(&format!(
-            "\n[[policies]]\nname = \"rule {n}\"\nprincipals = [\"group:staff\"]\nserver = \"bench\"\n{rule}\n"
+            "\n[[policies]]\nname = \"rule {n} at {server}\"\nprincipals = [\"group:staff\"]\nserver = \"{server}\"\n{rule}\n"
         ));
     }
     text

@@ -64,6 +64,8 @@ fn secrets_are_exposed_where_they_are_used() {
         "upstream/leg.rs",
         // The mail server's password.
         "upstream/mail.rs",
+        // The token for the organisation's own scanner.
+        "upstream/scanner.rs",
         // Credentials are made and compared there; what they hold is written out by the leg alone.
         "core/src/credential.rs",
         "/config/",
@@ -93,6 +95,8 @@ fn only_the_right_stages_make_the_proofs() {
     };
     assert_eq!(made("Permit {"), ["gateway/server/src/proxy/decide.rs"]);
     assert_eq!(made("Counted {"), ["gateway/server/src/proxy/limit.rs"]);
+    assert_eq!(made("Scanned { permitted"), ["gateway/server/src/proxy/scan.rs"]);
+    assert_eq!(made("Cleared("), ["gateway/server/src/proxy/screen/seen.rs"]);
     assert_eq!(made("Recorded {"), ["gateway/server/src/proxy/intent.rs"]);
     assert_eq!(
         naming("gateway/server/src/proxy", "leg.send("),

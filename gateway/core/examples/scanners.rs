@@ -27,8 +27,7 @@ fn main() -> std::io::Result<()> {
         write!(out, "{:>18}", class.as_str())?;
     }
     writeln!(out, "{:>8}{:>8}", "all", "finds")?;
-    for (name, text) in flowing().into_iter().filter(|(name, _)| name.contains(&only_these)) {
-        let message = message_of(&text);
+    for (name, message) in flowing().into_iter().filter(|(name, _)| name.contains(&only_these)) {
         write!(out, "{name:<16}")?;
         for class in Class::ALL {
             write!(out, "{:>18.2}", per_kb(&detectors, &only(&[class]), &message))?;
@@ -51,7 +50,7 @@ fn main() -> std::io::Result<()> {
     }
 
     writeln!(out, "\nus per KB with patterns of an organisation, prose")?;
-    let message = message_of(&flowing().swap_remove(0).1);
+    let message = flowing().swap_remove(0).1;
     for count in [0, 1, 10, 100] {
         let patterns: Vec<_> = (0..count)
             .map(|n| Pattern {
@@ -105,7 +104,7 @@ fn message_of(text: &str) -> String {
     message
 }
 
-/// Prose, code, a log and JSON as they come along.
+/// Messages with prose, code, a log and JSON as they come along.
 fn flowing() -> Vec<(&'static str, String)> {
     let prose = include_str!("../../../README.md").to_owned();
     let code = include_str!("../src/json.rs").to_owned();
@@ -129,13 +128,15 @@ fn flowing() -> Vec<(&'static str, String)> {
             )
         })
         .collect();
-    let short = prose.chars().take(KB).collect();
+    let short: String = prose.chars().take(KB).collect();
+    let structured = format!(r#"{{"structuredContent":[{json}null]}}"#);
     vec![
-        ("prose", prose),
-        ("prose, 1 KB", short),
-        ("code", code),
-        ("log", log),
-        ("json in a string", json),
+        ("prose", message_of(&prose)),
+        ("prose, 1 KB", message_of(&short)),
+        ("code", message_of(&code)),
+        ("log", message_of(&log)),
+        ("json", structured),
+        ("json in a string", message_of(&json)),
     ]
 }
 

@@ -220,6 +220,8 @@ pub(crate) fn read_tool(definition: String) -> Option<Tool> {
         .flat_map(|annotations| annotations.members())
         .filter(|member| member.value.as_bool() == Some(true))
         .map(|member| member.key.into_owned())
+        // The database does not take it, and no policy names it.
+        .filter(|name| !name.contains('\0'))
         .collect();
     annotations.sort_unstable();
     Some(Tool { name, definition, hash, pin, annotations })

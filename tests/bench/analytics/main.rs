@@ -135,6 +135,7 @@ async fn govern(store: &Store, spool: &Path) -> anyhow::Result<Arc<Governance>> 
         upstreams: Arc::new(Offline),
         fetch: Arc::new(Offline),
         mail: None,
+        scanner: None,
         clock,
         random,
     };

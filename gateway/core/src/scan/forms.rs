@@ -9,6 +9,9 @@ use super::detectors::{Look, settle};
 use super::plan::Mark;
 use super::{Class, hidden};
 
+/// No built-in rule finds anything shorter, other than characters that do not show.
+const SHORTEST: usize = 4;
+
 /// So far about an encoded character its decoded text is looked at, bytes either way; the rest was looked at as it is.
 const AROUND: usize = 1024;
 
@@ -33,6 +36,10 @@ impl<'a> Forms<'a> {
 
     /// Gives what stands in the inside of a JSON string: spans in its bytes, and what each says.
     pub(super) fn json(&mut self, raw: &str, give: impl FnMut(Mark, &str)) {
+        let says_nothing = |b: u8| matches!(b, b' '..=b'~') && b != b'\\';
+        if raw.len() < SHORTEST && !self.has_own() && raw.bytes().all(says_nothing) {
+            return;
+        }
         if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
             return self.text(raw, give);
         }

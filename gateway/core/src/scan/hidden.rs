@@ -41,7 +41,11 @@ pub(super) fn find(text: &str) -> Vec<Hit> {
     let mut excused: Option<(usize, &'static str, usize)> = None;
     let mut before: Option<char> = None;
     let mut at = 0;
-    while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+    while let Some(rest) = text.get(at..) {
+        let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        before = rest.get(..plain).and_then(|plain| plain.chars().next_back()).or(before);
+        at += plain;
+        let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
         let end = at + c.len_utf8();
         if let Some(name) = kind(c) {
             let skipped = harmless(text, at, c, before);

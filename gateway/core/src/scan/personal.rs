@@ -24,24 +24,24 @@ pub(super) const RULES: &[Rule] = &[
     by_byte("ipv4_address", b".", addresses::ipv4),
     by_byte("ipv6_address", b":", addresses::ipv6),
     by_byte("phone_number", b"+(", phone::international),
-    by_digits("phone_number_national", phone::national),
-    by_digits("iban", bank::iban),
-    by_digits("payment_card", bank::card),
-    by_digits("de_tax_id", ids::de),
-    by_digits("fr_nir", ids::fr),
-    by_digits("es_dni", ids::es),
-    by_digits("nl_bsn", ids::nl),
-    by_digits("be_national_number", ids::be),
-    by_digits("ch_ahv", ids::ch),
-    by_digits("pl_pesel", ids::pl),
-    by_digits("se_personnummer", ids::se),
-    by_digits("no_fodselsnummer", ids::no),
-    by_digits("fi_hetu", ids::fi),
-    by_digits("gb_nhs_number", ids::gb),
-    by_digits("us_ssn", ids::us),
-    by_digits("br_cpf", ids::br),
-    by_digits("in_aadhaar", ids::ind),
-    by_digits("cn_resident_id", ids::cn),
+    by_digits("phone_number_national", phone::national, &[]),
+    by_digits("iban", bank::iban, &[]),
+    by_digits("payment_card", bank::card, &[4, 14, 15, 16, 19]),
+    by_digits("de_tax_id", ids::de, &[2, 11]),
+    by_digits("fr_nir", ids::fr, &[1, 13, 15]),
+    by_digits("es_dni", ids::es, &[7, 8]),
+    by_digits("nl_bsn", ids::nl, &[4, 9]),
+    by_digits("be_national_number", ids::be, &[2, 11]),
+    by_digits("ch_ahv", ids::ch, &[3, 13]),
+    by_digits("pl_pesel", ids::pl, &[11]),
+    by_digits("se_personnummer", ids::se, &[6, 8, 10, 12]),
+    by_digits("no_fodselsnummer", ids::no, &[6, 11]),
+    by_digits("fi_hetu", ids::fi, &[6]),
+    by_digits("gb_nhs_number", ids::gb, &[3, 10]),
+    by_digits("us_ssn", ids::us, &[3, 9]),
+    by_digits("br_cpf", ids::br, &[3, 11]),
+    by_digits("in_aadhaar", ids::ind, &[4, 12]),
+    by_digits("cn_resident_id", ids::cn, &[17, 18]),
     // Letters first, so only beside its name.
     Rule {
         name: "it_codice_fiscale",
@@ -74,8 +74,9 @@ const fn by_byte(
 const fn by_digits(
     name: &'static str,
     find: fn(&str, Range<usize>) -> Option<Range<usize>>,
+    groups: &'static [u8],
 ) -> Rule {
-    personal(name, Seek::Digits { find })
+    personal(name, Seek::Digits { groups, find })
 }
 
 const fn personal(name: &'static str, seek: Seek) -> Rule {

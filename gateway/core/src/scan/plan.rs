@@ -39,8 +39,8 @@ pub(super) struct Plan {
     /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
     bytes: Vec<Vec<usize>>,
-    /// Rules that ask for digits.
-    digits: Vec<usize>,
+    /// Rules that ask for digits, and the lengths of which a run must have one, a bit each.
+    digits: Vec<(usize, u64)>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -125,9 +125,11 @@ impl Plan {
                     literals.iter().for_each(|literal| plan.begins(literal, n, &mut texts));
                 }
                 Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
-                Seek::Digits { .. } => {
+                Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
-                    plan.digits.push(n);
+                    let any = |lengths, length: &u8| lengths | 1 << (*length).min(63);
+                    let lengths = groups.iter().fold(0, any);
+                    plan.digits.push((n, if groups.is_empty() { u64::MAX } else { lengths }));
                 }
             }
         }
@@ -336,15 +338,15 @@ impl Pass<'_> {
 
     /// A run of digits begins at `at`.
     fn digits(&mut self, at: usize) {
-        let (end, count) = run(self.text.as_bytes(), at);
+        let (end, count, lengths) = run(self.text.as_bytes(), at);
         self.digits = end;
         if count < 7 {
             return;
         }
         let plan = self.plan;
-        for n in &plan.digits {
+        for (n, _) in plan.digits.iter().filter(|(_, wanted)| wanted & lengths != 0) {
             let Some(known) = plan.rules.get(*n).copied() else { continue };
-            let Seek::Digits { find } = known.rule.seek else { continue };
+            let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
             while let Some(span) = find(self.text, rest.clone()) {
                 let next = span.end.max(rest.start + 1);
@@ -379,24 +381,24 @@ impl Pass<'_> {
     }
 }
 
-/// The end of the run of digits and single separators that begins at `at`, and how many digits it holds: none if it is
-/// one of so many in a row that it is no number. Such a one ends a run, too.
-fn run(bytes: &[u8], at: usize) -> (usize, usize) {
-    let (mut i, mut count) = (at, 0);
+/// The end of the run of digits and single separators that begins at `at`, how many digits it holds, and the lengths of
+/// its groups, a bit each. No digits if it is one of so many in a row that it is no number; such a one ends a run, too.
+fn run(bytes: &[u8], at: usize) -> (usize, usize, u64) {
+    let (mut i, mut count, mut lengths) = (at, 0, 0);
     loop {
         let rest = bytes.get(i..).unwrap_or_default();
         let group = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         if group > LONGEST_NUMBER {
-            return if i == at { (i + group, 0) } else { (i - 1, count) };
+            return if i == at { (i + group, 0, 0) } else { (i - 1, count, lengths) };
         }
-        (i, count) = (i + group, count + group);
+        (i, count, lengths) = (i + group, count + group, lengths | 1 << group);
         match rest.get(group..) {
             Some([b' ' | b'-' | b'.' | b'/' | b'(' | b')', digit, ..])
                 if digit.is_ascii_digit() =>
             {
                 i += 1;
             }
-            Some(_) | None => return (i, count),
+            Some(_) | None => return (i, count, lengths),
         }
     }
 }
@@ -483,8 +485,10 @@ mod tests {
             (&format!("1 2.{} 3", "4".repeat(41)), 3, 2),
             (&format!("{} 3", "4".repeat(41)), 41, 0),
         ] {
-            assert_eq!(run(text.as_bytes(), 0), (end, count), "{text}");
+            let (got_end, got_count, _) = run(text.as_bytes(), 0);
+            assert_eq!((got_end, got_count), (end, count), "{text}");
         }
+        assert_eq!(run(b"12 34-567", 0).2, 1 << 2 | 1 << 3);
         assert_eq!(digits_from(b"4111 1234567", 4, 12), Some(5));
         assert_eq!(digits_from(b"4111 123456", 4, 11), None);
     }

@@ -109,8 +109,12 @@ fn path_in(value: &Spanned<DeValue<'_>>, offset: usize) -> Option<String> {
             below.or_else(|| value.span().contains(&offset).then(String::new))
         }
         DeValue::Array(items) => {
+            // Those of one name are one array, with anything between them.
+            let tables = items.iter().any(|item| matches!(item.get_ref(), DeValue::Table(_)));
             let mut items = items.iter().enumerate();
-            items.find_map(|(i, item)| Some(format!("[{i}]{}", path_in(item, offset)?)))
+            let below =
+                items.find_map(|(i, item)| Some(format!("[{i}]{}", path_in(item, offset)?)));
+            below.or_else(|| (!tables && value.span().contains(&offset)).then(String::new))
         }
         DeValue::String(_)
         | DeValue::Integer(_)

@@ -39,13 +39,16 @@ pub struct ScannerSettings {
     pub patterns: Option<Vec<Pattern>>,
 }
 
+/// One guard's modes by class.
+type PatchOfGuard = BTreeMap<String, Option<Mode>>;
+
 /// What a change says: the same, and null for what is to be as it is above. It only says whether a change can be
 /// read; the change itself is made on the JSON text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "that they can be read is what most are for")]
 struct Patch {
-    modes: Option<BTreeMap<String, Option<BTreeMap<String, Option<Mode>>>>>,
+    modes: Option<BTreeMap<String, Option<PatchOfGuard>>>,
     limit: Option<usize>,
     over_limit: Option<OverLimit>,
     changed_definitions: Option<ChangedDefinitions>,

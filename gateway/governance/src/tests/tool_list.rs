@@ -113,6 +113,7 @@ async fn nothing_passes_unapproved_where_changes_wait() {
     assert_eq!(item(a, PAY_ALL), Shown::Cut);
     assert_eq!(standing(a, "pay").refusal(), Some(Reason::DefinitionNotApproved));
     assert_eq!(item(b, &PAY_ALL.replace("all", "none")), Shown::Cut, "whoever saw what");
+    eventually("both are stored", async || waiting(&house, "sec").await.len() == 2).await;
     stands(b, "pay", Standing::Quarantined).await;
     // Back to the approved bytes, it is shown and callable again.
     assert_eq!(item(a, PAY), Shown::Whole);

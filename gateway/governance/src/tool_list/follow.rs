@@ -52,10 +52,7 @@ impl Follower {
                     by_server.entry(seen.server.id).or_default().push(seen);
                 }
                 for (server, seen) in by_server {
-                    while let Err(error) = self.keep(server, &seen).await {
-                        tracing::warn!(%error, "what listings showed is not stored yet");
-                        tokio::time::sleep(RETRY).await;
-                    }
+                    self.keep_all(server, &seen).await;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -63,6 +60,32 @@ impl Follower {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = work => {}
+        }
+    }
+
+    /// Waits for the database; what it refuses does not keep the others from being stored.
+    async fn keep_all(&self, server: ServerId, seen: &[Seen]) {
+        let mut left = seen.chunks(seen.len().max(1));
+        let mut one_by_one = seen.chunks(1);
+        let mut refused = false;
+        while let Some(chunk) = if refused { one_by_one.next() } else { left.next() } {
+            loop {
+                match self.keep(server, chunk).await {
+                    Ok(()) => break,
+                    Err(error) if error.is_unavailable() => {
+                        tracing::warn!(%error, "what listings showed is not stored yet");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "what a listing showed cannot be stored");
+                        match chunk {
+                            [one] => self.guard.unstorable(server, &one.sighting.item),
+                            _ => refused = true,
+                        }
+                        break;
+                    }
+                }
+            }
         }
     }
 

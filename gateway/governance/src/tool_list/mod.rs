@@ -164,6 +164,8 @@ pub struct ToolListGuard {
     /// What the scanners found, as long as the settings are the same: snapshots come and go more often.
     scans: Cache<[u8; 32], Arc<Scan>>,
     told: Cache<Told, ()>,
+    /// What the database does not take.
+    unstorable: Cache<(ServerId, [u8; 32]), ()>,
     names: ArcSwapOption<Names>,
     /// By server and tool.
     unstored: Mutex<HashMap<(ServerId, String), Unstored>>,
@@ -189,6 +191,7 @@ impl ToolListGuard {
             verdicts: remembered().build(),
             scans: Cache::builder().max_capacity(REMEMBERED).time_to_idle(TOLD_FOR).build(),
             told: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOLD_FOR).build(),
+            unstorable: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOLD_FOR).build(),
             names: ArcSwapOption::empty(),
             unstored: Mutex::default(),
             unstored_count: AtomicUsize::new(0),
@@ -426,6 +429,12 @@ impl ToolListGuard {
             self.unstored_count.store(unstored.len(), Ordering::Relaxed);
         }
         true
+    }
+
+    /// What was seen cannot be stored, so it is not shown again.
+    fn unstorable(&self, server: ServerId, item: &Tool) {
+        self.unstorable.insert((server, item.pin), ());
+        self.stored(server, item);
     }
 
     /// What was seen is stored, or will not be.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_core::caller::{AuthMethod, Caller};
 use gateway_core::credential::Credential;
 use gateway_core::decision::{Approver, Demand, Target};
@@ -285,6 +287,15 @@ impl Organisation {
             broken: None,
         };
         self.store.connect(&connection).await.unwrap();
+    }
+
+    /// The hash of a definition of one of the tools of `tickets`.
+    pub(crate) async fn definition(&self) -> String {
+        let tickets = self.governance.snapshot().server("tickets").unwrap().clone();
+        let known = self.governance.learn(&tickets, None, &self.caller(Person::Admin)).await;
+        let known = known.unwrap();
+        let pin = known.server("tickets").unwrap().tool("close_ticket").unwrap().pin;
+        URL_SAFE_NO_PAD.encode(pin)
     }
 
     /// A call of Bob's that waits for `approver`.

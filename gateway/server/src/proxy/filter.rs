@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::Proxy;
 use super::forward::Replied;
-use super::listing::Trim;
+use super::listing::{Said, Trim};
 use super::outside::{Outside, Told};
 use super::refusal::Refusal;
 use super::screen::{Screen, Seen};
@@ -48,6 +48,8 @@ pub(super) struct View {
     pub(super) private: bool,
     /// The answer says what the server is: instructions and the like.
     pub(super) introduces: bool,
+    /// Its status says that the request failed.
+    pub(super) failed: bool,
     pub(super) tasks: Arc<TaskIds>,
     /// The answer may name tasks, whose ids are sealed before the client sees them.
     pub(super) names_tasks: bool,
@@ -113,12 +115,20 @@ impl View {
 
     /// The message as the caller may see it; `None` when it stays as it is.
     pub(super) fn adapt(&self, text: &str) -> Result<Option<String>, String> {
-        let trimmed = if self.is_trimmed() { self.trim(text)? } else { None };
+        let trimmed = match self.trim_whole(text) {
+            // What says that it failed may say it in any form; what a client could read as a listing is none then.
+            Err(_) if self.failed && Json::parse(text.as_bytes()).is_err() => None,
+            trimmed => trimmed?,
+        };
         if !self.names_tasks {
             return Ok(trimmed);
         }
         let sealed = self.seal_tasks(trimmed.as_deref().unwrap_or(text));
         Ok(sealed.or(trimmed))
+    }
+
+    fn trim_whole(&self, text: &str) -> Result<Option<String>, String> {
+        if self.is_trimmed() { self.trim(text) } else { Ok(None) }
     }
 
     /// True where an answer may have to be trimmed.
@@ -144,8 +154,7 @@ impl View {
             Some(_) | None => Shown::Cut,
         };
         let said = |name: &'static str, raw: &str| guard.said(&now, server, name, raw);
-        let said: Option<&dyn Fn(&'static str, &str) -> Shown> =
-            if self.introduces { Some(&said) } else { None };
+        let said: Option<Said<'_>> = if self.introduces { Some(&said) } else { None };
         let trim = Trim { listing: self.listing, private: self.private, keep: &keep, said };
         trim.apply(text).map_err(|e| e.to_string())
     }
@@ -191,7 +200,7 @@ pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refu
         let relay = Relay::events(routed, body, view, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
     }
-    let adapts = parts.status.is_success() && view.adapts();
+    let adapts = view.adapts();
     if let Some(waiver) = view.screen.waiver().filter(|_| !adapts) {
         let relay = Relay::whole(routed, body, view, waiver, proxy);
         return Ok(out.map(|()| stream::boxed(relay)));
@@ -303,6 +312,7 @@ fn view(replied: &Replied, proxy: &Proxy) -> View {
         listing,
         private: era == Era::Modern && (listing.is_some() || method == Some(Method::Discover)),
         introduces: matches!(method, Some(Method::Initialize | Method::Discover)),
+        failed: !replied.response.status().is_success(),
         tasks: proxy.tasks.clone(),
         names_tasks: method == Some(Method::Task)
             || (method == Some(Method::CallTool) && task::may_start(routed.understood.params())),

@@ -20,8 +20,11 @@ pub(super) struct Trim<'a> {
     /// What of an item may be shown, by its name or URI and its exact text.
     pub(super) keep: &'a dyn Fn(&str, &str) -> Shown,
     /// What of the named member of an introduction may be shown; `None`: it is none.
-    pub(super) said: Option<&'a dyn Fn(&'static str, &str) -> Shown>,
+    pub(super) said: Option<Said<'a>>,
 }
+
+/// Decides on a named member of an introduction, by its exact text.
+pub(super) type Said<'a> = &'a dyn Fn(&'static str, &str) -> Shown;
 
 impl Trim<'_> {
     /// The trimmed message; `None` when nothing had to be changed.

@@ -192,7 +192,7 @@ impl Screen {
             Form::Json(_) => message::read(detectors, self.guard, modes, text),
             Form::Text(_) => message::read_text(detectors, self.guard, modes, text),
         };
-        let more = self.from_outside(told, &found);
+        let more = self.outside_finds(told, &found);
         if !more.is_empty() {
             found.extend(more);
             found.sort_by_key(|one| one.span.start);
@@ -269,7 +269,7 @@ impl Screen {
     }
 
     /// What it found of classes that are looked for. Their places tell nothing that was found before.
-    fn from_outside(&self, told: &mut Told, before: &[Found]) -> Vec<Found> {
+    fn outside_finds(&self, told: &mut Told, before: &[Found]) -> Vec<Found> {
         let wanted = |one: &Found| self.scanning.modes.of(self.guard, one.class) != Mode::Off;
         let mut found: Vec<Found> = std::mem::take(&mut told.found);
         found.retain(wanted);

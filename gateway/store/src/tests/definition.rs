@@ -102,7 +102,7 @@ async fn a_sighting_is_told_once_and_is_from_then_on_what_is_known() {
     // Before the first look a server that waits for approvals gets none.
     let nothing = Told::default();
     let first = [sighting("a", "{\"x\":1}")];
-    assert_eq!(house.saw(&first, 0, Newcomers::Wait).await, [nothing.clone()]);
+    assert_eq!(house.saw(&first, 0, Newcomers::Wait).await, [Told::default()]);
     assert!(house.pins().await.is_empty());
 
     house.learn(&[tool("a", "{}")], 1, Newcomers::Wait).await;
@@ -112,7 +112,7 @@ async fn a_sighting_is_told_once_and_is_from_then_on_what_is_known() {
     let servers = house.0.load_catalogue().await.unwrap().servers;
     let server = servers.iter().find(|server| server.id == RUNLAYER_ID).unwrap();
     assert_eq!(server.tool("a").unwrap().pin, hash("{\"x\":1}"));
-    assert_eq!(house.saw(&first, 3, Newcomers::Wait).await, [nothing.clone()]);
+    assert_eq!(house.saw(&first, 3, Newcomers::Wait).await, [Told::default()]);
     // A whole look at the same is no news either, and none makes it approved.
     let when = (START, Newcomers::Wait);
     let looked = house.0.learn(RUNLAYER_ID, ERAS, &[first[0].item.clone()], when).await.unwrap();

@@ -107,7 +107,7 @@ pub(super) fn overwrites_main(found: &str) -> bool {
     // Without a branch it is the present one, whichever that is.
     overwritten
         || removed
-        || ((forced || deleted) && (all || named < 2 || words.iter().any(|w| is_main(w))))
+        || ((forced || deleted) && (all || named < 2 || words.iter().any(is_main)))
 }
 
 /// Not a template of one, which is made to be read.

@@ -238,7 +238,7 @@ fn places_that_arguments_have_no_business_with() {
         "/etc/hosts",
         "~/.config/app.toml",
         "curl -d '{\"a\":1}' https://x",
-        "https://example.com/file.io.html5",
+        "https://example.com/profile.io5",
         "169.254.10.1",
         "ssh user@host",
     ]);

@@ -67,24 +67,47 @@ pub(super) fn shaped(
     accept: fn(&[u8]) -> bool,
 ) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
+    let inner = bytes.get(..run.end)?;
+    // Most groups begin no shape: that must cost little, a text may be full of them.
+    let firsts = shapes.iter().filter_map(|shape| shape.groups.first());
+    let firsts = firsts.fold(0u32, |all, length| all | 1 << length.min(&31));
     let mut start = run.start;
     while start < run.end {
-        let length = digits_from(bytes, start, run.end);
-        for shape in shapes.iter().filter(|shape| shape.groups.first() == Some(&length)) {
-            let Some(end) = fits(bytes, start, run.end, shape) else { continue };
-            if !stands_alone(bytes, start, end) {
-                continue;
-            }
-            let is_it =
-                bytes.get(start..end).and_then(Number::of).is_some_and(|n| accept(n.digits()));
-            if is_it && (!shape.needs_word || beside(text, start..end, words)) {
-                return Some(start..end);
+        let mut end = start;
+        while inner.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        let length = end - start;
+        if firsts >> length.min(31) & 1 == 1 {
+            let found = shapes
+                .iter()
+                .filter(|shape| shape.groups.first() == Some(&length))
+                .find_map(|shape| one_shaped(text, start..run.end, shape, words, accept));
+            if found.is_some() {
+                return found;
             }
         }
-        start += length.max(1);
-        start += separators_from(bytes, start, run.end);
+        // The separator, or two where the run allows it.
+        start = end + 1;
+        while inner.get(start).is_some_and(|byte| !byte.is_ascii_digit()) {
+            start += 1;
+        }
     }
     None
+}
+
+fn one_shaped(
+    text: &str,
+    rest: Range<usize>,
+    shape: &Shape,
+    words: &[&str],
+    accept: fn(&[u8]) -> bool,
+) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let start = rest.start;
+    let end = fits(bytes, start, rest.end, shape).filter(|end| stands_alone(bytes, start, *end))?;
+    let is_it = bytes.get(start..end).and_then(Number::of).is_some_and(|n| accept(n.digits()));
+    (is_it && (!shape.needs_word || beside(text, start..end, words))).then_some(start..end)
 }
 
 /// Where the shape ends that begins at `start`, in the same separators throughout where the shape lets choose.
@@ -152,9 +175,4 @@ fn holds_word(near: &[u8], word: &[u8]) -> bool {
 pub(super) fn digits_from(bytes: &[u8], start: usize, limit: usize) -> usize {
     let rest = bytes.get(start..limit).unwrap_or_default();
     rest.iter().take_while(|b| b.is_ascii_digit()).count()
-}
-
-fn separators_from(bytes: &[u8], start: usize, limit: usize) -> usize {
-    let rest = bytes.get(start..limit).unwrap_or_default();
-    rest.iter().take_while(|b| !b.is_ascii_digit()).count()
 }

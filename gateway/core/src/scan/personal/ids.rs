@@ -194,15 +194,13 @@ fn nie(bytes: &[u8], run: Range<usize>) -> Option<Range<usize>> {
         b'Z' => 2,
         _ => return None,
     };
-    let length = run.len();
     let (sign, end) = sign_behind(bytes, run.end)?;
     let number = Number::of(bytes.get(run.start..run.end)?)?;
+    if run.len() != 7 || number.digits().len() != 7 || !stands_alone(bytes, first, end) {
+        return None;
+    }
     let wanted = check_digits::es(leading * 10_000_000 + value(number.digits()));
-    (length == 7
-        && number.digits().len() == 7
-        && wanted == sign.to_ascii_uppercase()
-        && stands_alone(bytes, first, end))
-    .then_some(first..end)
+    (wanted == sign.to_ascii_uppercase()).then_some(first..end)
 }
 
 /// Six digits of a date, a hyphen, three digits, a sign; where the sign is a digit, only beside a word.

@@ -73,7 +73,7 @@ fn addresses_of_machines() {
         "fe80::1",
         "fd00::1",
         "2001:db8::1",
-        "std::fs::read",
+        "std::str::from",
         "12:34:56",
         "52:54:00:12:34:56",
         "2a00::/16",
@@ -216,5 +216,17 @@ fn a_key_says_what_its_number_is() {
     }
     for text in [r#"{"count":536904399}"#, r#"{"ssn":666123456}"#] {
         assert_eq!(found(text), [], "{text}");
+    }
+}
+
+#[test]
+fn numbers_of_any_length_are_no_trouble() {
+    for length in 1..60 {
+        for (before, behind) in
+            [("", ""), ("X", "L"), ("+", ""), ("DNI ", "-Z"), ("DE", ""), ("00", "")]
+        {
+            let text = format!("{before}{}{behind}", "9".repeat(length));
+            assert!(found(&text).len() <= 1, "{text}");
+        }
     }
 }

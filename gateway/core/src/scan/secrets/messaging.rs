@@ -78,9 +78,12 @@ fn discord_bot_token(text: &str, at: usize) -> Option<Range<usize>> {
     }
     let inner = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
     let before = bytes.get(at.saturating_sub(29)..at)?.iter().rev().take_while(inner).count();
+    if !(23..=28).contains(&before) {
+        return None;
+    }
     let time = bytes.get(at + 1..at + 7)?.iter().take_while(inner).count();
     let signature = bytes.get(at + 8..)?.iter().take(39).take_while(inner).count();
-    if !(23..=28).contains(&before) || time != 6 || !(27..=38).contains(&signature) {
+    if time != 6 || !(27..=38).contains(&signature) {
         return None;
     }
     let id = STANDARD_NO_PAD.decode(bytes.get(at - before..at)?).ok()?;

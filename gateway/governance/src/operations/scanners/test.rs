@@ -33,6 +33,7 @@ pub struct TestScanner {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, clippy::allow_attributes, reason = "the names say it")]
+#[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub enum GuardName {
     ToolList,
     ToolIntent,

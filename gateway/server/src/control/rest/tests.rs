@@ -97,6 +97,9 @@ impl Face {
             "create_api_key" => json!({"name": "laptop"}),
             "create_delegation" => json!({"agent": self.organisation.agent().await}),
             "disconnect_server" => json!({}),
+            "approve_tool_definitions" => {
+                json!({"hashes": [self.organisation.definition().await]})
+            }
             "set_limit" => {
                 json!({"principals": ["everyone"], "server": "*", "budget": {"calls": 10_000}})
             }

@@ -249,6 +249,9 @@ async fn example(server: &Server, operation: &str) -> Value {
             example = json!({"slug": slug, "url": "http://127.0.0.1:9/mcp"});
         }
         "update_server" => example["title"] = json!("Tickets"),
+        "approve_tool_definitions" => {
+            example["hashes"] = json!([server.organisation.definition().await]);
+        }
         "set_limit" | "delete_limit" => {
             example = json!({"name": "some limit"});
             if operation == "set_limit" {
