@@ -15,12 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the scanner finds.
 const WORD: &str = "pineapple pizza";
 
+/// The gateway's own answers about calls say what was in them: the tests read those.
+const OWN: &str = "[[servers]]\nslug = \"runlayer\"\nscanners = { external = \"off\" }\n";
+
 async fn world(settings: &str) -> (Rig, ReferenceScanner) {
     let scanner = ReferenceScanner::start().await;
     scanner.finds("injection", WORD);
     let setup = Setup {
         config: scanner.config(),
-        state: format!("[scanners]\n{settings}\n"),
+        state: format!("{OWN}[scanners]\n{settings}\n"),
         ..Setup::default()
     };
     let mut rig = Rig::start(setup).await;
