@@ -220,6 +220,7 @@ impl Governance {
             tokio::spawn(async move { oauth.follow(shutdown).await }),
         ];
         if self.settings.serves {
+            self.prepare_scanners();
             tasks.push(tokio::spawn(async move { uses.follow(store, noting).await }));
             tasks.push(tokio::spawn(async move { watcher.follow(watching).await }));
             tasks.push(tokio::spawn(async move { flow.follow(forgetting).await }));
@@ -227,6 +228,15 @@ impl Governance {
             tasks.push(tokio::spawn(async move { grants.follow(poll, ending).await }));
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+
+    /// Compiles the rules that the scanners need now, which otherwise the first calls wait for. Unoptimised it would take
+    /// longer than most tests.
+    fn prepare_scanners(&self) {
+        let snapshot = self.current.snapshot();
+        if !cfg!(debug_assertions) {
+            tokio::task::spawn_blocking(move || snapshot.scanners.prepare());
+        }
     }
 
     fn keep_sightings(

@@ -17,7 +17,8 @@ pub(super) const SERVERS: [(&str, &str); 4] = [
     ("tickets", "as Bob, \"list the open tickets\"; he has no tool to close one, Alice has"),
     (
         "files",
-        "as Bob, \"read engineering/release.md\", then \"read hr/salaries.csv\": denied, with the reason",
+        "as Bob, \"read engineering/release.md\", then \"read hr/salaries.csv\": denied, with the reason; \"read \
+         engineering/oncall.md\": what is secret in it is masked",
     ),
     ("payments", "as Bob, \"give back 20 EUR of P-2001\": he is asked first"),
     ("runlayer", "as Alice, \"list the latest policy denials\": the gateway answers about itself"),
@@ -63,6 +64,7 @@ url = "http://TICKETS/mcp"
 slug = "files"
 title = "Files"
 url = "http://FILES/mcp"
+scanners = { modes = { tool_intent = { secrets = "block" }, tool_call = { secrets = "mask", personal_data = "mask" } } }
 
 [[servers]]
 slug = "payments"

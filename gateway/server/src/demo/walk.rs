@@ -15,6 +15,7 @@ pub(super) async fn walk(house: &House, screen: &mut Screen) -> anyhow::Result<b
         tokens::signed_in(house).await,
         allowed(house).await,
         denied(house).await,
+        masked(house).await,
         invisible(house).await,
         portion(house).await,
         confirmed(house).await,
@@ -64,6 +65,26 @@ async fn denied(house: &House) -> anyhow::Result<Step> {
         shows: "The same tool, denied for some arguments, and the refusal says by which policy"
             .into(),
         ok: matches!(good, Saw::Result(..)) && bad.reason() == "policy_denied",
+        saw: vec![good.text().into(), bad.text().into()],
+    })
+}
+
+async fn masked(house: &House) -> anyhow::Result<Step> {
+    let bob = house.person("Bob", "files", Mode::Modern).await?;
+    let good = bob.call("read_file", &json!({"path": "engineering/oncall.md"})).await;
+    let bad = bob.call("search_files", &json!({"query": "password = \"qX7wfR2vLm9cTz\""})).await;
+    bob.leave().await;
+    let read = good.text();
+    let masked = read.contains("[masked:") && read.contains("Outside office hours");
+    let leaked = read.contains("qX7wfR2vLm9cTz") || read.contains("night.shift@");
+    Ok(Step {
+        who: "Bob (engineer)".into(),
+        what: "read_file engineering/oncall.md; then search_files with a password in it".into(),
+        shows: "Scanners mask what a result may not show, and stop secrets on their way out".into(),
+        ok: matches!(good, Saw::Result(..))
+            && masked
+            && !leaked
+            && bad.reason() == "scanner_blocked",
         saw: vec![good.text().into(), bad.text().into()],
     })
 }
@@ -184,6 +205,7 @@ async fn audit_rows(house: &House) -> anyhow::Result<Vec<Row>> {
         "tool_call_failure",
         "access_denied",
         "request_refused",
+        "security_violation",
         "confirmation_requested",
         "confirmation_approved",
         "confirmation_declined",

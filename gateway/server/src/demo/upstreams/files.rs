@@ -11,9 +11,14 @@ use rmcp::{ServerHandler, tool, tool_handler, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-const DOCUMENTS: [(&str, &str); 4] = [
+/// A made-up database password and a made-up address: the gateway is to mask both.
+const ON_CALL: &str = "Database: postgres://oncall:qX7wfR2vLm9cTz@db.internal:5432/orders\n\
+    Outside office hours write to night.shift@corp.example";
+
+const DOCUMENTS: [(&str, &str); 5] = [
     ("handbook/welcome.md", "Welcome! Ask early, write things down."),
     ("engineering/release.md", "Release on Tuesdays. Two reviews. Watch the error rate."),
+    ("engineering/oncall.md", ON_CALL),
     ("hr/salaries.csv", "name,salary\nBob,72000\nCarol,68000"),
     ("contracts/carol.md", "Until 31 December, 60 hours a month."),
 ];
