@@ -74,7 +74,7 @@ fn changes(definition: &str) -> Vec<String> {
 
 /// The answer to `tools/list`: alternately of both eras.
 async fn listing(round: usize, client: &Client, session: &Session) -> String {
-    let reply = if round % 2 == 0 {
+    let reply = if round.is_multiple_of(2) {
         client.modern("tools/list", json!({})).await
     } else {
         session.ask("tools/list", Value::Null).await

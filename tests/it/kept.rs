@@ -91,7 +91,8 @@ async fn what_was_refused_keeps_what_it_was_to_do() {
             row.action == "tool_call_success" && row.resource_name == "echo"
         })
         .await;
-        let found = kept(rig).await.into_iter().filter(|kept| *kept == passed.to_string());
+        let passed = passed.to_string();
+        let found = kept(rig).await.into_iter().filter(|kept| *kept == passed);
         assert_eq!(found.count(), 1);
         assert!(rig.upstream.calls("delete_item").is_empty());
     })
