@@ -224,6 +224,19 @@ async fn pages_streams_and_other_callers_are_no_way_around() {
         let seen = listing(0, &bob, &session).await;
         assert!(seen.contains(&format!(r#""tools":[{ECHO}]"#)), "{seen}");
 
+        // A status that says something else, with the same in it.
+        for status in [400, 404] {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"tools":[{other}]}}}}"#);
+            rig.upstream.answer("tools/list", Answer::Json(status, body));
+            for reply in [
+                bob.modern("tools/list", json!({})).await,
+                session.ask("tools/list", Value::Null).await,
+            ] {
+                let text = String::from_utf8_lossy(&reply.body).into_owned();
+                assert!(!text.contains("Says"), "{status} {text}");
+            }
+        }
+
         // A stream that was opened anew may bring the answer to anything that was asked before.
         let message = |tools: &str| {
             let message = r#"{"jsonrpc":"2.0","id":"rig-late","result":{"tools":[TOOLS]}}"#;

@@ -119,6 +119,12 @@ async fn nothing_passes_unapproved_where_changes_wait() {
     assert_eq!(item(a, PAY), Shown::Whole);
     assert_eq!(standing(a, "pay"), Standing::Approved);
     stands(b, "pay", Standing::Approved).await;
+    // Back and forth is no news.
+    assert_eq!(item(a, PAY_ALL), Shown::Cut);
+    stands(b, "pay", Standing::Quarantined).await;
+    assert_eq!(item(b, PAY), Shown::Whole);
+    stands(a, "pay", Standing::Approved).await;
+    assert_eq!(rows(&house, "tool_definition_changed").await.len(), 2);
 
     // A tool that was not there at the first look waits, whoever sees it first.
     let fresh = r#"{"name":"fresh","inputSchema":{}}"#;
