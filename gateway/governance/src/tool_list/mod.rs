@@ -14,21 +14,18 @@
 mod follow;
 mod names;
 mod record;
+mod verdict;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use gateway_core::ids::ServerId;
-use gateway_core::json::Json;
 use gateway_core::reason::Reason;
-use gateway_core::record::Finding;
-use gateway_core::scan::{
-    ChangedDefinitions, Class, Found, Guard, Mode, OverLimit, Scanning, message,
-};
-use gateway_core::server::{Approval, Endpoint, Server, Tool};
+use gateway_core::scan::{ChangedDefinitions, Mode};
+use gateway_core::server::{Endpoint, Server, Tool};
 use gateway_store::definition::{LONGEST_NAME, Newcomers, Sighting};
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
@@ -37,6 +34,7 @@ use tokio::sync::mpsc;
 use crate::learn::read_tool;
 use crate::snapshot::Snapshot;
 use names::Names;
+use verdict::{Key, Scan, Verdict};
 
 pub use gateway_store::definition::DefinitionKind;
 
@@ -47,8 +45,6 @@ pub(crate) use record::{Redefined, redefined};
 const REMEMBERED: u64 = 100_000;
 /// Verdicts that nobody asked for in this time are forgotten.
 const IDLE: Duration = Duration::from_secs(300);
-/// The most findings that one record lists.
-const FINDINGS: usize = 64;
 /// Sightings that may wait to be stored.
 const WAITING: usize = 1024;
 /// Bytes of definitions that may wait to be stored.
@@ -112,32 +108,11 @@ impl Standing {
     }
 }
 
-/// What is thought of one definition under one snapshot.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    standing: Standing,
-    /// What is shown instead of it, where it is shown.
-    masked: Option<String>,
-    findings: Vec<Finding>,
-    /// Why it was not read.
-    unread: Option<String>,
-    /// It is what is known of the tool anyway, and there is nothing to tell about it.
-    settled: bool,
-}
-
 /// A tool that was seen here and is not stored yet.
 #[derive(Debug, Clone, Copy)]
 struct Unstored {
     pin: [u8; 32],
     standing: Standing,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    generation: u64,
-    server: ServerId,
-    kind: DefinitionKind,
-    pin: [u8; 32],
 }
 
 /// What was told about a definition: never twice the same.
@@ -174,13 +149,6 @@ pub struct ToolListGuard {
     waiting_bytes: AtomicUsize,
     sightings: mpsc::Sender<Seen>,
     finding_key: [u8; 32],
-}
-
-/// What a definition says, under these settings.
-struct Scan {
-    with: Arc<Scanning>,
-    found: Vec<Found>,
-    took_us: u64,
 }
 
 impl ToolListGuard {
@@ -252,130 +220,6 @@ impl ToolListGuard {
             // What is not known cannot be called; there is nothing to hold against it.
             None => Standing::Approved,
         }
-    }
-
-    fn verdict(
-        &self,
-        snapshot: &Snapshot,
-        server: &Arc<Server>,
-        kind: DefinitionKind,
-        (name, raw, pin): (&str, &str, [u8; 32]),
-    ) -> Arc<Verdict> {
-        let key = Key { generation: snapshot.generation, server: server.id, kind, pin };
-        self.verdicts.get_with(key, || {
-            let scanning = snapshot.scanning(server.id);
-            let approval = match kind {
-                DefinitionKind::Tool => snapshot.approval(server.id, &pin).flatten(),
-                DefinitionKind::Resource
-                | DefinitionKind::ResourceTemplate
-                | DefinitionKind::Prompt
-                | DefinitionKind::Instructions => Some(Approval::Approved),
-            };
-            let mut verdict = self.scanned(snapshot, server, (kind, name), (raw, pin));
-            verdict.standing = match (approval, scanning.changed_definitions) {
-                (Some(Approval::Rejected), _) => Standing::Rejected,
-                (None, ChangedDefinitions::Quarantine) => Standing::Quarantined,
-                _ if !verdict.standing.passes() => Standing::Blocked,
-                (Some(Approval::Approved), _) => Standing::Approved,
-                (None, ChangedDefinitions::Record) => Standing::Changed,
-            };
-            let is_current = || server.tool(name).is_some_and(|tool| tool.pin == pin);
-            verdict.settled = verdict.findings.is_empty()
-                && verdict.unread.is_none()
-                && (kind != DefinitionKind::Tool || (approval.is_some() && is_current()));
-            Arc::new(verdict)
-        })
-    }
-
-    /// The verdict of the scanners alone.
-    fn scanned(
-        &self,
-        snapshot: &Snapshot,
-        server: &Arc<Server>,
-        (kind, name): (DefinitionKind, &str),
-        (raw, pin): (&str, [u8; 32]),
-    ) -> Verdict {
-        let scanning = snapshot.scanning(server.id);
-        let standing = Standing::Approved;
-        let passes =
-            |unread| Verdict { standing, masked: None, findings: vec![], unread, settled: false };
-        if scanning.modes.is_off(Guard::ToolList) {
-            return passes(None);
-        }
-        if raw.len() > scanning.limit {
-            let long =
-                format!("{} bytes, longer than what is scanned ({})", raw.len(), scanning.limit);
-            return match scanning.over_limit {
-                OverLimit::Pass => passes(Some(long)),
-                OverLimit::Refuse => Verdict { standing: Standing::Blocked, ..passes(Some(long)) },
-            };
-        }
-        let scan = self.scan(scanning, raw, pin);
-        let mut found = scan.found.clone();
-        let names = self.names(snapshot);
-        let about_names = match kind {
-            DefinitionKind::Tool => names.of_tool(server.id, name, raw),
-            DefinitionKind::Prompt | DefinitionKind::Instructions => {
-                names.in_texts(server.id, name, raw)
-            }
-            DefinitionKind::Resource | DefinitionKind::ResourceTemplate => vec![],
-        };
-        let wanted = |class: Class| scanning.modes.of(Guard::ToolList, class) != Mode::Off;
-        found.extend(about_names.into_iter().filter(|one| wanted(one.class)));
-        self.judged(scanning, (kind, name), raw, found, scan.took_us)
-    }
-
-    fn judged(
-        &self,
-        scanning: &Scanning,
-        (kind, name): (DefinitionKind, &str),
-        raw: &str,
-        mut found: Vec<Found>,
-        took_us: u64,
-    ) -> Verdict {
-        found.sort_by_key(|one| one.span.start);
-        // No client works without the rest of an introduction.
-        let must_stay = kind == DefinitionKind::Instructions && name != INSTRUCTIONS;
-        let mode = |one: &Found| match scanning.modes.of(Guard::ToolList, one.class) {
-            Mode::Block if must_stay => Mode::Mask,
-            mode @ (Mode::Off | Mode::Monitor | Mode::Mask | Mode::Block) => mode,
-        };
-        let finding =
-            |one: &Found| one.finding(Guard::ToolList, mode(one), &self.finding_key, took_us);
-        let findings =
-            found.iter().filter(|one| !one.plain.is_empty()).take(FINDINGS).map(finding).collect();
-        // Under another name it would be another tool.
-        let name = handle(kind).and_then(|key| Json::checked_before(raw).get(key));
-        let name = name.and_then(|name| name.span_in(raw)).unwrap_or_default();
-        let stops = |one: &Found| match mode(one) {
-            Mode::Off | Mode::Monitor => false,
-            Mode::Mask => one.span.start < name.end && name.start < one.span.end,
-            Mode::Block => true,
-        };
-        if found.iter().any(stops) {
-            let standing = Standing::Blocked;
-            return Verdict { standing, masked: None, findings, unread: None, settled: false };
-        }
-        let masked: Vec<Found> =
-            found.iter().filter(|one| mode(one) == Mode::Mask).cloned().collect();
-        let masked = (!masked.is_empty()).then(|| message::mask(raw, &masked));
-        let standing = Standing::Approved;
-        Verdict { standing, masked, findings, unread: None, settled: false }
-    }
-
-    fn scan(&self, scanning: &Arc<Scanning>, raw: &str, pin: [u8; 32]) -> Arc<Scan> {
-        let same = |with: &Scanning| {
-            Arc::ptr_eq(&with.detectors, &scanning.detectors) && with.modes == scanning.modes
-        };
-        if let Some(known) = self.scans.get(&pin).filter(|known| same(&known.with)) {
-            return known;
-        }
-        let started = Instant::now();
-        let found = message::read(&scanning.detectors, Guard::ToolList, &scanning.modes, raw);
-        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let scan = Arc::new(Scan { with: Arc::clone(scanning), found, took_us });
-        self.scans.insert(pin, Arc::clone(&scan));
-        scan
     }
 
     /// Has whatever is new about a definition stored and recorded; false where it cannot be: what nobody can
@@ -499,16 +343,6 @@ pub(crate) fn newcomers(snapshot: &Snapshot, server: &Server) -> Newcomers {
         _ if server.endpoint == Endpoint::InProcess => Newcomers::Pass,
         ChangedDefinitions::Record => Newcomers::Pass,
         ChangedDefinitions::Quarantine => Newcomers::Wait,
-    }
-}
-
-/// The member by which others are called or read.
-fn handle(kind: DefinitionKind) -> Option<&'static str> {
-    match kind {
-        DefinitionKind::Tool | DefinitionKind::Prompt => Some("name"),
-        DefinitionKind::Resource => Some("uri"),
-        DefinitionKind::ResourceTemplate => Some("uriTemplate"),
-        DefinitionKind::Instructions => None,
     }
 }
 
