@@ -93,8 +93,8 @@ impl View {
         }
     }
 
-    /// Whether the organisation's own scanner is asked about a message; `text` was checked before. About definitions it
-    /// is asked elsewhere.
+    /// Whether the organisation's own scanner is asked about a message; `text` was checked before. It is not
+    /// asked about definitions.
     pub(super) fn asks_outside(&self, text: &str) -> bool {
         self.listing.is_none() && !self.introduces && self.screen.asks_outside(text)
     }
