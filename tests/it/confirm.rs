@@ -143,7 +143,7 @@ async fn an_upstream_that_asks_for_input_itself_gets_its_own_state_back() {
 }
 
 /// Makes a legacy call that is asked about on its own stream, and answers `answer`.
-async fn elicited(session: &Session, params: Value, answer: Value) -> (Value, String) {
+pub(crate) async fn elicited(session: &Session, params: Value, answer: Value) -> (Value, String) {
     let call = legacy_body("tools/call", params);
     let mut stream = session.request(&call).send().await.expect("the gateway answers");
     assert_eq!(stream.headers()["content-type"], "text/event-stream");

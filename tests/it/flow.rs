@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use gateway_tests::client::{Client, Reply, Session, legacy_body};
+use gateway_tests::client::{Client, Reply};
 use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::rig::{Rig, Setup};
 use gateway_tests::wait::eventually;
 use serde_json::{Value, json};
+
+use crate::confirm::elicited;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLICIES: &str = r#"
@@ -98,26 +100,6 @@ async fn agreed(client: &Client, params: &Value, asked: &Reply) -> Reply {
     let yes = json!({"action": "accept", "content": {"confirm": true}});
     again["inputResponses"] = json!({"rl-confirm": yes});
     client.modern("tools/call", again).await
-}
-
-/// Makes a legacy call and answers the question that comes on its stream; the question, and all that came.
-async fn elicited(session: &Session, params: Value, answer: Value) -> (Value, String) {
-    let call = legacy_body("tools/call", params);
-    let mut stream = session.request(&call).send().await.expect("the gateway answers");
-    let (mut text, mut question) = (String::new(), Value::Null);
-    while let Some(chunk) = stream.chunk().await.expect("the stream goes on") {
-        text.push_str(&String::from_utf8_lossy(&chunk));
-        let messages = text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
-        let asked = messages.filter_map(|data| serde_json::from_str::<Value>(data).ok());
-        let asked = asked.into_iter().find(|m| m["method"] == "elicitation/create");
-        if let (Some(asked), true) = (asked, question.is_null()) {
-            let response = json!({"jsonrpc": "2.0", "id": asked["id"], "result": answer});
-            let accepted = session.client.send(session.request(&response)).await;
-            assert_eq!(accepted.status, 202, "{:?}", accepted.body);
-            question = asked;
-        }
-    }
-    (question, text)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

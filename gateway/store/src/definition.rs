@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 
 use gateway_core::Timestamp;
 use gateway_core::ids::ServerId;
+use gateway_core::mcp::Listing;
 use gateway_core::server::{Approval, Tool};
 use sqlx::PgConnection;
 
@@ -37,6 +38,17 @@ pub enum DefinitionKind {
     ResourceTemplate,
     Prompt,
     Instructions,
+}
+
+impl From<Listing> for DefinitionKind {
+    fn from(listing: Listing) -> DefinitionKind {
+        match listing {
+            Listing::Tools => DefinitionKind::Tool,
+            Listing::Resources => DefinitionKind::Resource,
+            Listing::ResourceTemplates => DefinitionKind::ResourceTemplate,
+            Listing::Prompts => DefinitionKind::Prompt,
+        }
+    }
 }
 
 impl DefinitionKind {

@@ -17,7 +17,7 @@ use super::run::Run;
 use crate::connections::{Refusing, Unconnected};
 use crate::perform::{Answer, Refused};
 use crate::ports::Unread;
-use crate::tool_list::{DefinitionKind, Shown, Standing};
+use crate::tool_list::{Shown, Standing};
 
 /// Why an item that policies allow is withheld.
 const HELD_BACK: &str =
@@ -166,7 +166,7 @@ impl Filter<'_> {
             return None;
         }
         let guard = governance.tool_list();
-        let shown = guard.item(snapshot, self.server, kind(self.listing), (&name, raw));
+        let shown = guard.item(snapshot, self.server, self.listing.into(), (&name, raw));
         let standing = matches!(self.listing, Listing::Tools)
             .then(|| guard.standing(snapshot, self.server, &name));
         let definition = standing.filter(|standing| *standing != Standing::Approved);
@@ -209,15 +209,6 @@ impl Filter<'_> {
         let withheld = principals.map(|user| policies.explain(&question(user)));
         let mut denied = withheld.filter(|explanation| explanation.verdict == "deny");
         denied.next().map(|explanation| explanation.reason).unwrap_or_default()
-    }
-}
-
-fn kind(listing: Listing) -> DefinitionKind {
-    match listing {
-        Listing::Tools => DefinitionKind::Tool,
-        Listing::Resources => DefinitionKind::Resource,
-        Listing::ResourceTemplates => DefinitionKind::ResourceTemplate,
-        Listing::Prompts => DefinitionKind::Prompt,
     }
 }
 

@@ -13,7 +13,7 @@ use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
 use gateway_core::scan::Guard;
 use gateway_core::server::Server;
-use gateway_governance::tool_list::{DefinitionKind, Shown};
+use gateway_governance::tool_list::Shown;
 use gateway_governance::{Governance, Snapshot};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -149,7 +149,7 @@ impl View {
         let guard = self.governance.tool_list();
         let keep = |name: &str, raw: &str| match self.listing {
             Some(listing) if self.is_listed(listing, name) => {
-                guard.item(&now, server, kind(listing), (name, raw))
+                guard.item(&now, server, listing.into(), (name, raw))
             }
             Some(_) | None => Shown::Cut,
         };
@@ -171,15 +171,6 @@ impl View {
             self.governance.suspect(self.server.id, &self.caller);
         }
         self.governance.listed(snapshot, &self.caller, &self.server, target, circumstances)
-    }
-}
-
-fn kind(listing: Listing) -> DefinitionKind {
-    match listing {
-        Listing::Tools => DefinitionKind::Tool,
-        Listing::Resources => DefinitionKind::Resource,
-        Listing::ResourceTemplates => DefinitionKind::ResourceTemplate,
-        Listing::Prompts => DefinitionKind::Prompt,
     }
 }
 

@@ -291,18 +291,7 @@ impl Screen {
             (false, false) => return Seen::nothing(),
         };
         let mode = if blocked.is_some() { Mode::Block } else { Mode::Monitor };
-        let finding = Finding {
-            guard: self.guard,
-            class: Class::Injection,
-            rule: rule.into(),
-            mode,
-            path: String::new(),
-            offset: 0,
-            length: 0,
-            excerpt: String::new(),
-            fingerprint: String::new(),
-            scan_us: 0,
-        };
+        let finding = self.remark(Class::Injection, rule, mode, 0);
         let told = |what: &str| match self.guard {
             Guard::ToolIntent => format!("the organisation's own scanner {what}"),
             Guard::ToolCall | Guard::ToolList => format!(
@@ -355,19 +344,24 @@ impl Screen {
         let modes = &self.scanning.modes;
         let wanted =
             Class::ALL.into_iter().filter(|class| modes.of(self.guard, *class) != Mode::Off);
-        let findings = wanted.map(|class| Finding {
+        let findings = wanted.map(|class| self.remark(class, UNSCANNED, Mode::Monitor, length));
+        Seen { findings: findings.collect(), unread: true, ..Seen::nothing() }
+    }
+
+    /// What is said of a whole message: nothing in it was found.
+    fn remark(&self, class: Class, rule: &str, mode: Mode, length: usize) -> Finding {
+        Finding {
             guard: self.guard,
             class,
-            rule: UNSCANNED.into(),
-            mode: Mode::Monitor,
+            rule: rule.into(),
+            mode,
             path: String::new(),
             offset: 0,
             length,
             excerpt: String::new(),
             fingerprint: String::new(),
             scan_us: 0,
-        });
-        Seen { findings: findings.collect(), unread: true, ..Seen::nothing() }
+        }
     }
 }
 

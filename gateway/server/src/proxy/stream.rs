@@ -51,6 +51,7 @@ pub(super) struct Relay {
 /// A question about one event.
 struct Asking {
     event: Bytes,
+    ending: Ending,
     told: Pin<Box<dyn Future<Output = Told> + Send>>,
 }
 
@@ -187,20 +188,19 @@ impl Relay {
         }
         // A stream may live longer than the settings with which it began.
         self.view.screen.renew(&self.view.governance.snapshot(), self.view.server.id);
-        if Json::parse(data.as_bytes()).is_ok() && self.view.asks_outside(&data) {
+        if self.view.asks_outside(&data) && Json::parse(data.as_bytes()).is_ok() {
             let (outside, data) = (self.view.outside.clone(), data.into_owned());
             let told = Box::pin(async move { outside.ask(&data).await });
-            self.asking = Some(Asking { event: event.clone(), told });
+            self.asking = Some(Asking { event: event.clone(), ending, told });
             return Ok(());
         }
-        self.told(event, Told::default())
+        self.told(event, ending, Told::default())
     }
 
     /// Reads one event, with what the organisation's own scanner says of it.
-    fn told(&mut self, event: Bytes, told: Told) -> Result<(), String> {
+    fn told(&mut self, event: Bytes, ending: Ending, told: Told) -> Result<(), String> {
         let text = std::str::from_utf8(&event).map_err(|e| e.to_string())?;
         let data = sse::data(text).unwrap_or_default();
-        let ending = ending(data.as_bytes());
         let mut seen = self.read(text, &data, told)?;
         let came = match &data {
             Cow::Borrowed(data) => event.slice_ref(data.as_bytes()),
@@ -229,7 +229,7 @@ impl Relay {
     /// The organisation's own scanner has answered, or not.
     fn answered(&mut self, told: Told) -> Result<(), String> {
         let Some(asking) = self.asking.take() else { return Ok(()) };
-        self.told(asking.event, told)?;
+        self.told(asking.event, asking.ending, told)?;
         self.drain()
     }
 

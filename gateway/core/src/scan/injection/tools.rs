@@ -1,7 +1,7 @@
 //! Text about tools that speaks to the model: in definitions, where it has no other purpose than to steer, by itself; in
 //! results together with something else.
 
-use super::{Class, Guard, INCOMING, Rule, Seek, speech};
+use super::{Guard, INCOMING, Rule, speech};
 
 const fn definition(
     name: &'static str,
@@ -9,14 +9,7 @@ const fn definition(
     literals: &'static [&'static str],
     pattern: &'static str,
 ) -> Rule {
-    Rule {
-        name,
-        class: Class::Injection,
-        guards: &[Guard::ToolList],
-        seek: Seek::Literals { literals, pattern },
-        check: None,
-        weight,
-    }
+    Rule { guards: &[Guard::ToolList], ..speech(name, weight, literals, pattern) }
 }
 
 pub(super) const RULES: &[Rule] = &[
