@@ -94,6 +94,12 @@ def configuration(case="default"):
     return found[0]["data"]["gateway.toml"]
 
 
+def given(case):
+    """What the case's values file says."""
+    files = [argument for argument in CASES[case] if isinstance(argument, Path)]
+    return yaml.safe_load(files[0].read_text()) if files else {}
+
+
 def pods(case):
     """Every pod template with the name of what makes it."""
     owners = render(case)["Deployment"] + render(case).get("Job", [])
@@ -287,6 +293,15 @@ def way_is_narrow(case):
         spec = own[0]["spec"]
         assert spec["policyTypes"] == ["Ingress", "Egress"]
         assert all(rule.get("ports") for rule in spec["egress"]), f"{owner}: a rule without ports"
+        asked = given(case).get("networkPolicy", {})
+        for peers in asked.get("ingress", {}).values() if owner == "Deployment" else []:
+            assert peers in [rule.get("from") for rule in spec["ingress"]], f"{peers} cannot come in"
+        ways = asked.get("egress", {})
+        for rule in ways.get("upstreams", []) if owner == "Deployment" else []:
+            assert rule in spec["egress"], f"{rule} is no way out"
+        if "database" in ways:
+            wanted = {"ports": [{"protocol": "TCP", "port": ways["database"]["port"]}], "to": ways["database"]["to"]}
+            assert wanted in spec["egress"], f"{owner}: no way to the database"
         for rule in spec["ingress"]:
             assert rule["ports"][0]["port"] == "clients" or rule["from"], f"{owner}: metrics for everybody"
         assert owner == "Deployment" or spec["ingress"] == []

