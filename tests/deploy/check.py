@@ -1,5 +1,5 @@
 """Runs every check of deploy/ and counts: chart.py looks at what helm renders, running.py at what the gateway says to
-it, figures.py at alerts and dashboard. With an argument only the checks whose names hold it."""
+it, figures.py and firing.py at alerts and dashboard. With an argument only the checks whose names hold it."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chart
 import figures
+import firing
 import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def dependencies():
 
 def main(only=""):
     passed = failed = 0
-    for module in (chart, running, figures):
+    for module in (chart, running, firing, figures):
         checks = module.checks()
         if module is figures:
             checks += [("Dockerfile", dockerfile), ("dependencies", dependencies)]
