@@ -323,7 +323,7 @@ impl Governance {
     /// it. False: it must look absent.
     pub fn may_enter(&self, snapshot: &Snapshot, caller: &Caller, server: &Server) -> bool {
         snapshot.has_leave(caller, Some(server.id), self.clock.now())
-            && caller.principals().all(|user| snapshot.policies.may_enter(user, server))
+            && self.decider.enters(snapshot, caller, server)
     }
 
     /// Reads a server's eras and tools now (shared among those who ask, at most once a second), stores
