@@ -133,6 +133,20 @@ async fn nothing_passes_unapproved_where_changes_wait() {
     a.governance.learn(&tickets(a), None, &house.caller("bob")).await.unwrap();
     assert_eq!((item(a, fresh), standing(a, "fresh")), (Shown::Cut, Standing::Quarantined));
     stands(b, "fresh", Standing::Quarantined).await;
+    item(b, fresh);
+    // The trail tells once that it is there and waits, and whoever asks is told why nobody can call it.
+    let changed = rows(&house, "tool_definition_changed").await;
+    let named = |row: &&EventEntry| row.resource_name.as_deref() == Some("fresh");
+    let told: Vec<_> = changed.iter().filter(named).collect();
+    assert_eq!((changed.len(), told.len()), (3, 1), "{changed:?}");
+    assert!(told[0].detail.as_deref().unwrap().contains("waits for approval"), "{told:?}");
+    let explain = async |tool: &str| {
+        let asked = json!({"server": "tickets", "tool": tool});
+        house.perform("root", Face::Rest, "explain_access", asked).await.unwrap()
+    };
+    let held = explain("fresh").await["held_back"].clone();
+    assert!(held.as_str().unwrap().contains("waits for approval"), "{held}");
+    assert_eq!(explain("list").await.get("held_back"), None);
 
     // The gateway's own tools and other kinds of things need no approval.
     let governance = &a.governance;
