@@ -34,7 +34,7 @@ use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
-use crate::tool_list::{Follower, Seen, ToolListGuard, Unheard};
+use crate::tool_list::{Follower, Seen, Silence, ToolListGuard, Unheard};
 use crate::vault::{Vault, VaultError};
 
 /// Governance did not start.
@@ -353,9 +353,13 @@ impl Governance {
         &self.tool_list
     }
 
-    /// Has the organisation's own scanner read definitions, for that call and method; false where it gave no answer that
-    /// makes sense about one.
-    pub async fn hear(&self, unheard: Unheard, call: CallId, method: Option<&str>) -> bool {
+    /// Has the organisation's own scanner read definitions, for that call and method.
+    pub async fn hear(
+        &self,
+        unheard: Unheard,
+        call: CallId,
+        method: Option<&str>,
+    ) -> Result<(), Silence> {
         self.tool_list.hear(self.scanner(), (call, method), unheard).await
     }
 

@@ -138,11 +138,14 @@ async fn hear(
     let guard = run.governance.tool_list();
     let Some(unheard) = guard.unheard(&run.snapshot, server, items) else { return Ok(()) };
     let heard = run.governance.hear(unheard, run.origin.call, Some(listing.method())).await;
-    if heard || run.snapshot.scanning(server.id).external == External::FailOpen {
-        return Ok(());
+    let open = run.snapshot.scanning(server.id).external == External::FailOpen;
+    match heard {
+        Err(silence) if silence.suspected || !open => {
+            let detail = "the organisation's own scanner does not answer now; try again later";
+            Err(Refused::new(Reason::ScannerUnavailable, detail))
+        }
+        Err(_) | Ok(()) => Ok(()),
     }
-    let detail = "the organisation's own scanner does not answer now; try again later";
-    Err(Refused::new(Reason::ScannerUnavailable, detail))
 }
 
 /// What a server's refusal of the caller's credential means is noted, so that the next question fares better.

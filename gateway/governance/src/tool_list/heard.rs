@@ -1,6 +1,6 @@
 //! What the organisation's own scanner says of definitions. It is asked about many at once, once for the same bytes as
 //! long as the settings of the scanners stay, and before anybody is shown them or calls the tool: [`super::verdict`] looks
-//! up what it said and asks nobody. What it gave no answer about is not remembered, and is whoever asked's to judge.
+//! up what it said and asks nobody. What it gave no answer about is not remembered; whoever asked judges that.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,6 +53,13 @@ struct Item {
     raw: String,
 }
 
+/// There is a definition about which it gave no answer that makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// It does not let something pass among definitions of which this is one.
+    pub suspected: bool,
+}
+
 /// Some of them.
 struct Batch {
     items: Vec<Item>,
@@ -96,19 +103,20 @@ impl ToolListGuard {
         self.unheard(snapshot, server, [(DefinitionKind::Tool, tool.definition.as_str())])
     }
 
-    /// Asks; false where there is a definition about which it gave no answer that makes sense.
+    /// Asks; an error where there is a definition about which it gave no answer.
     pub(crate) async fn hear(
         &self,
         scanner: Option<&dyn Scanner>,
         (call, method): (CallId, Option<&str>),
         unheard: Unheard,
-    ) -> bool {
+    ) -> Result<(), Silence> {
         let Unheard { server, scanning, items } = unheard;
         let mut left = batches(items);
+        left.reverse();
         let mut questions = QUESTIONS;
-        let mut all = true;
+        let mut silence: Option<Silence> = None;
         while let Some(Batch { mut items, suspected }) = left.pop() {
-            let said = match scanner.filter(|_| all && questions > 0) {
+            let said = match scanner.filter(|_| silence.is_none() && questions > 0) {
                 Some(scanner) => {
                     questions -= 1;
                     ask(scanner, (call, method), &server, &items).await
@@ -128,14 +136,12 @@ impl ToolListGuard {
                     }
                 }
                 None => {
-                    all = false;
-                    for item in items.iter().filter(|_| suspected) {
-                        self.remember(&scanning, &server, item, Vec::new(), true);
-                    }
+                    let before = silence.is_some_and(|silence| silence.suspected);
+                    silence = Some(Silence { suspected: suspected || before });
                 }
             }
         }
-        all
+        silence.map_or(Ok(()), Err)
     }
 
     /// What it said of a definition under settings like these; `None`: nothing, or it is not asked.

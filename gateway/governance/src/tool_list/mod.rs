@@ -40,7 +40,7 @@ use verdict::{Key, Scan, Verdict};
 
 pub use gateway_store::definition::DefinitionKind;
 
-pub use heard::Unheard;
+pub use heard::{Silence, Unheard};
 
 pub(crate) use follow::Follower;
 pub(crate) use record::{Redefined, appeared, redefined};

@@ -332,10 +332,10 @@ async fn heard(routed: &mut Routed, target: Target<'_>, proxy: &Proxy) -> Result
     let Some(unheard) = guard.unheard_tool(&now, server, tool) else { return Ok(()) };
     let call = routed.understood.identified.received.receipt.call;
     let method = routed.understood.call().map(|call| call.method_name.as_str());
-    if Box::pin(proxy.governance.hear(unheard, call, method)).await {
+    let Err(silence) = Box::pin(proxy.governance.hear(unheard, call, method)).await else {
         return Ok(());
-    }
-    let mut seen = Screen::of(routed, Guard::ToolList, proxy).unheard();
+    };
+    let mut seen = Screen::of(routed, Guard::ToolList, proxy).unheard(silence);
     routed.understood.identified.received.receipt.found(&seen.findings);
     seen.clear(Bytes::new()).map(drop)
 }

@@ -13,7 +13,7 @@ use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
 use gateway_core::scan::{Guard, external};
 use gateway_core::server::Server;
-use gateway_governance::tool_list::Shown;
+use gateway_governance::tool_list::{Shown, Silence};
 use gateway_governance::{Governance, Snapshot};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, Response};
@@ -91,7 +91,7 @@ impl View {
     pub(super) fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
         let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
         if self.screen.is_off() {
-            return Ok(self.with_definitions(self.screen.message(text), told.unheard));
+            return Ok(self.with_definitions(self.screen.message(text), told.silence));
         }
         match Json::parse(body) {
             Ok(_) => Ok(self.message(text, told)),
@@ -104,12 +104,12 @@ impl View {
     /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
     /// to it.
     pub(super) fn message(&self, text: &str, told: Told) -> Seen {
-        let unheard = told.unheard;
+        let silence = told.silence;
         let seen = match &*self.defining() {
             [] => self.screen.message_told(text, told),
             members => self.screen.message_around(text, members, told),
         };
-        self.with_definitions(seen, unheard)
+        self.with_definitions(seen, silence)
     }
 
     /// The members of the result that hold definitions.
@@ -122,8 +122,11 @@ impl View {
     }
 
     /// What was seen in a message, when the organisation's own scanner gave no answer about a definition in it.
-    pub(super) fn with_definitions(&self, seen: Seen, unheard: bool) -> Seen {
-        if unheard { seen.and(self.screen.unheard()) } else { seen }
+    pub(super) fn with_definitions(&self, seen: Seen, silence: Option<Silence>) -> Seen {
+        match silence {
+            Some(silence) => seen.and(self.screen.unheard(silence)),
+            None => seen,
+        }
     }
 
     /// What it is to be asked about a message; `None`: nothing. `text` was checked before. `anything`: it may be

@@ -8,7 +8,7 @@ use gateway_core::ids::CallId;
 use gateway_core::mcp::Method;
 use gateway_core::scan::external::{self, Judged};
 use gateway_core::scan::{Found, Guard};
-use gateway_governance::tool_list::Unheard;
+use gateway_governance::tool_list::{Silence, Unheard};
 use gateway_governance::{Governance, ScannerQuestion};
 
 use super::Proxy;
@@ -34,7 +34,7 @@ pub(super) struct Told {
     /// It was asked and gave no answer that makes sense.
     pub(super) missing: bool,
     /// The same about a definition.
-    pub(super) unheard: bool,
+    pub(super) silence: Option<Silence>,
 }
 
 /// What it is to be asked of a message.
@@ -70,8 +70,8 @@ impl Outside {
             None => Told::default(),
         };
         if let Some(definitions) = inquiry.definitions {
-            told.unheard =
-                !self.governance.hear(definitions, self.call, self.method.as_deref()).await;
+            let heard = self.governance.hear(definitions, self.call, self.method.as_deref()).await;
+            told.silence = heard.err();
         }
         told
     }

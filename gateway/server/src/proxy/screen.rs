@@ -19,6 +19,7 @@ use gateway_core::record::Finding;
 use gateway_core::scan::external::{UNAVAILABLE, VERDICT};
 use gateway_core::scan::{Class, External, Found, Guard, Mode, OverLimit, Scanning, message};
 use gateway_governance::Snapshot;
+use gateway_governance::tool_list::Silence;
 use uuid::Uuid;
 
 use super::Proxy;
@@ -275,8 +276,8 @@ impl Screen {
     }
 
     /// What becomes of a message with a definition, or of a call of a tool with one, about which it gave no answer.
-    pub(super) fn unheard(&self) -> Seen {
-        let closed = self.scanning.external == External::FailClosed;
+    pub(super) fn unheard(&self, silence: Silence) -> Seen {
+        let closed = silence.suspected || self.scanning.external == External::FailClosed;
         let mode = if closed { Mode::Block } else { Mode::Monitor };
         let finding = Finding::whole(Guard::ToolList, Class::Injection, UNAVAILABLE, mode);
         let told = "the organisation's own scanner, which reads definitions before they are shown or used, does not \

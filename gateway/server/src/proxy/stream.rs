@@ -253,7 +253,7 @@ impl Relay {
         let screen = &self.view.screen;
         let beside = screen.text(&sse::beside_data(event), "");
         if data.trim().is_empty() || screen.is_off() {
-            return Ok(self.view.with_definitions(beside, told.unheard));
+            return Ok(self.view.with_definitions(beside, told.silence));
         }
         match Json::parse(data.as_bytes()) {
             Ok(_) => Ok(self.view.message(data, told).and(beside)),
