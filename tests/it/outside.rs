@@ -341,9 +341,10 @@ async fn definitions_that_nobody_has_read_are_shown_as_the_settings_say() {
         let (rig, scanner) = world(settings).await;
         let bob = rig.client("bob");
         let known = listed(&bob).await;
-        scanner.behave(Behaviour::Says("nonsense".into()));
-        // Everything in it has been read.
+        // It would not answer about these, but everything in the listing has been read.
+        scanner.behave(Behaviour::HangsAbout("The tool ".into()));
         assert_eq!(listed(&bob).await, known);
+        scanner.behave(Behaviour::HangsAbout("Anew.".into()));
         rig.upstream.tool("list_new", saying("Anew."));
         let reply = bob.modern("tools/list", json!({})).await;
         let finding = json!({"guard": "tool_list", "rule": "external_unavailable"});
@@ -359,7 +360,11 @@ async fn definitions_that_nobody_has_read_are_shown_as_the_settings_say() {
         // A tool that was never listed here is read when it is called.
         rig.upstream.tool("list_unseen", json!({}));
         scanner.behave(Behaviour::HangsAbout("The tool list_unseen".into()));
-        let reply = bob.call("list_unseen", json!({})).await;
+        let reply = eventually("it is known", PATIENCE, async || {
+            let reply = bob.call("list_unseen", json!({})).await;
+            (reply.reason() != "target_not_found").then_some(reply)
+        })
+        .await;
         assert_eq!(
             reply.reason(),
             if closed { "scanner_unavailable" } else { "" },
@@ -454,17 +459,17 @@ async fn calls_that_stream_end_with_their_session_on_every_replica() {
     let (session, other) = (bob.legacy().await, bob.legacy().await);
     let client = bob.at(&b.proxy_url("fake"));
     let there = gateway_tests::client::Session { client, id: session.id.clone() };
-    rig.upstream.tool("slow_tail", json!({}));
     let step = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"step"}}"#;
     // Steps without end: a stream that is never at rest has to end, too.
     let steps = (0..2000).map(|_| (Duration::from_millis(50), format!("data: {step}\n\n")));
-    rig.upstream.answer("slow_tail", Answer::Open(steps.collect()));
+    rig.upstream.answer("list_items", Answer::Open(steps.collect()));
     let mut calls = Vec::new();
     for session in [&session, &there, &other] {
-        let call = json!({"name": "slow_tail", "arguments": {}});
+        let call = json!({"name": "list_items", "arguments": {}});
         let call = session.request(&gateway_tests::client::legacy_body("tools/call", call));
         let mut answer = call.send().await.unwrap();
-        assert!(answer.chunk().await.unwrap().is_some(), "it has begun");
+        let first = answer.chunk().await.unwrap().expect("it has begun");
+        assert!(first.starts_with(b"data: "), "{first:?}");
         calls.push(answer);
     }
     let stopped = session.call("echo", says(WORD)).await;
