@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::client::Client;
+use gateway_tests::client::{Client, Reply};
 use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::rig::{Rig, Setup};
 use gateway_tests::scanner::{Behaviour, ReferenceScanner, SCANNER_TOKEN};
@@ -235,6 +235,15 @@ async fn listed(client: &Client) -> Vec<String> {
     client.modern("tools/list", json!({})).await.names("tools")
 }
 
+/// Calls a tool that is new: the gateway looks for it once in a while.
+async fn called(client: &Client, tool: &str) -> Reply {
+    eventually("it is known", PATIENCE, async || {
+        let reply = client.call(tool, json!({})).await;
+        (reply.reason() != "target_not_found").then_some(reply)
+    })
+    .await
+}
+
 fn saying(text: &str) -> Value {
     json!({"description": format!("Lists. {text}")})
 }
@@ -269,7 +278,7 @@ async fn definitions_are_read_once_and_before_they_are_shown() {
     rig.upstream.tool("list_bad", saying(WORD));
     assert_eq!(listed(&bob).await, whole);
     assert_eq!(batches(&scanner).split_off(before), [1]);
-    let stopped = bob.call("list_bad", json!({})).await;
+    let stopped = called(&bob, "list_bad").await;
     assert_eq!(stopped.reason(), "scanner_blocked", "{:?}", stopped.body);
     assert!(rig.upstream.calls("list_bad").is_empty());
     let found = findings(&rig, "security_violation").await;
@@ -301,7 +310,7 @@ async fn definitions_are_read_once_and_before_they_are_shown() {
     let more = listed(&bob).await;
     assert_eq!(more.len(), 203 + 6, "{more:?}");
     assert!(!more.contains(&"list_more_3".to_owned()), "{more:?}");
-    let stopped = bob.call("list_more_3", json!({})).await;
+    let stopped = called(&bob, "list_more_3").await;
     assert_eq!(stopped.reason(), "scanner_blocked", "{:?}", stopped.body);
 
     // In an event; and what a server says of itself.
@@ -360,11 +369,7 @@ async fn definitions_that_nobody_has_read_are_shown_as_the_settings_say() {
         // A tool that was never listed here is read when it is called.
         rig.upstream.tool("list_unseen", json!({}));
         scanner.behave(Behaviour::HangsAbout("The tool list_unseen".into()));
-        let reply = eventually("it is known", PATIENCE, async || {
-            let reply = bob.call("list_unseen", json!({})).await;
-            (reply.reason() != "target_not_found").then_some(reply)
-        })
-        .await;
+        let reply = called(&bob, "list_unseen").await;
         assert_eq!(
             reply.reason(),
             if closed { "scanner_unavailable" } else { "" },
