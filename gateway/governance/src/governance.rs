@@ -34,7 +34,7 @@ use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
-use crate::tool_list::{Follower, Seen, ToolListGuard};
+use crate::tool_list::{Follower, Seen, Silence, ToolListGuard, Unheard};
 use crate::vault::{Vault, VaultError};
 
 /// Governance did not start.
@@ -351,6 +351,16 @@ impl Governance {
     /// What looks at definitions before they are shown.
     pub fn tool_list(&self) -> &ToolListGuard {
         &self.tool_list
+    }
+
+    /// Has the organisation's own scanner read definitions, for that call and method.
+    pub async fn hear(
+        &self,
+        unheard: Unheard,
+        call: CallId,
+        method: Option<&str>,
+    ) -> Result<(), Silence> {
+        self.tool_list.hear(self.scanner(), (call, method), unheard).await
     }
 
     /// Credentials towards upstream servers.
