@@ -2,22 +2,27 @@
 //! and what that does not cover comes out of one pot for the whole message. A text that has used up both is not read on:
 //! it counts as one find of each class (`Forms::text`). So a message costs what its length allows, however it was made.
 
+#[cfg(test)]
+mod tests;
+
 /// The rule under which a text is found that takes more reading than any that was not made for it.
 pub(super) const TOO_DENSE: &str = "too_dense";
 
-/// So much work goes with each byte of a text. A unit is about a nanosecond: a byte read by a pattern.
-const PER_BYTE: usize = 5;
+/// So much work goes with each byte of a text. A unit is about a nanosecond.
+const PER_BYTE: usize = 8;
 /// So much goes with each text, however short: the finds that it would count as if it were cut off.
 const PER_TEXT: usize = 5 * FIND;
 /// So much more may be used by all texts of a message together.
 const POT: usize = 1 << 20;
 
 /// Trying a pattern at a place.
-pub(super) const ATTEMPT: usize = 12;
+pub(super) const ATTEMPT: usize = 30;
 /// Asking a function at a place.
 pub(super) const CALL: usize = 4;
 /// Something that was found.
-pub(super) const FIND: usize = 40;
+pub(super) const FIND: usize = 50;
+/// Reading one more byte by a pattern.
+pub(super) const STEP: usize = 2;
 /// Looking through one more byte of what a text says once it is decoded.
 pub(super) const LOOK: usize = 3;
 
@@ -31,7 +36,11 @@ pub(super) struct Budget {
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { pot: POT, left: POT }
+        #[cfg(not(test))]
+        let pot = POT;
+        #[cfg(test)]
+        let pot = NEXT_POT.with(std::cell::Cell::get);
+        Budget { pot, left: pot }
     }
 }
 
@@ -49,6 +58,16 @@ impl Budget {
         self.left = self.left.saturating_sub(work);
     }
 
+    /// Some work is done if there is enough left for all of it; if not, nothing more is.
+    pub(super) fn afford(&mut self, work: usize) -> bool {
+        if work < self.left {
+            self.spend(work);
+        } else {
+            self.left = 0;
+        }
+        !self.is_used_up()
+    }
+
     /// The present text is not read on.
     pub(super) fn is_used_up(&self) -> bool {
         self.left == 0
@@ -58,33 +77,7 @@ impl Budget {
 #[cfg(test)]
 thread_local! {
     /// All work that was done, for tests that say how much there may be.
-    pub(super) static SPENT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-#[cfg(test)]
-pub(super) const fn most(texts: usize, bytes: usize) -> usize {
-    POT + texts * PER_TEXT + bytes * PER_BYTE
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pot_is_shared_and_the_allowance_is_not() {
-        let mut budget = Budget::default();
-        budget.begin(100);
-        budget.spend(100 * PER_BYTE + PER_TEXT);
-        assert!(!budget.is_used_up());
-        budget.begin(10);
-        budget.spend(10 * PER_BYTE + PER_TEXT + POT - 1);
-        assert!(!budget.is_used_up(), "the first text took nothing out of the pot");
-        budget.spend(1);
-        assert!(budget.is_used_up());
-        budget.begin(1);
-        budget.spend(PER_BYTE + PER_TEXT - 1);
-        assert!(!budget.is_used_up(), "its own allowance is left");
-        budget.spend(1);
-        assert!(budget.is_used_up());
-    }
+    static SPENT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// The pot of the next message.
+    static NEXT_POT: std::cell::Cell<usize> = const { std::cell::Cell::new(POT) };
 }

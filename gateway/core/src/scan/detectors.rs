@@ -194,7 +194,11 @@ fn only_what_counts(marks: &mut Vec<Mark<'_>>, first: usize) {
 }
 
 /// Drops some of the marks from `first` on; those before it are not even looked at, there may be many.
-pub(super) fn drop_from(first: usize, marks: &mut Vec<Mark<'_>>, which: impl Fn(&Mark<'_>) -> bool) {
+pub(super) fn drop_from(
+    first: usize,
+    marks: &mut Vec<Mark<'_>>,
+    which: impl Fn(&Mark<'_>) -> bool,
+) {
     if marks.iter().skip(first).any(&which) {
         let new = marks.split_off(first);
         marks.extend(new.into_iter().filter(|mark| !which(mark)));

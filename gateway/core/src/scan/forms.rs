@@ -7,8 +7,8 @@ use super::base64_runs::{self, Room};
 use super::budget::{CALL, LOOK};
 use super::decode::{self, Decoded};
 use super::detectors::{Look, drop_from, settle};
-use super::plan::Mark;
 use super::hidden;
+use super::plan::Mark;
 
 /// No built-in rule finds anything shorter, other than characters that do not show.
 const SHORTEST: usize = 4;
@@ -114,8 +114,7 @@ impl<'a> Forms<'a> {
         for stretch in self.loose.changed(AROUND) {
             let first = self.marks.len();
             let text = self.loose.text.get(stretch.clone()).unwrap_or_default();
-            self.look.budget().spend(CALL + LOOK * text.len());
-            if self.look.budget().is_used_up() {
+            if !self.look.budget().afford(CALL + LOOK * text.len()) {
                 return;
             }
             self.look.text(text, &mut self.marks);
@@ -141,8 +140,7 @@ impl<'a> Forms<'a> {
             at = run.end;
             self.room.texts(plain.get(run.clone()).unwrap_or_default(), |text| {
                 let first = marks.len();
-                look.budget().spend(CALL + LOOK * text.len());
-                if look.budget().is_used_up() {
+                if !look.budget().afford(CALL + LOOK * text.len()) {
                     return;
                 }
                 match is_data(text) {

@@ -82,7 +82,9 @@ fn spans(found: &[Found], which: impl Fn(Class) -> bool) -> Vec<Span> {
         .map(|one| {
             let span = one.span.clone();
             match one.class {
-                Class::HiddenCharacters if *one.rule != *TOO_DENSE => Span { span, put: String::new(), longest: 0 },
+                Class::HiddenCharacters if *one.rule != *TOO_DENSE => {
+                    Span { span, put: String::new(), longest: 0 }
+                }
                 Class::HiddenCharacters
                 | Class::Secrets
                 | Class::PersonalData

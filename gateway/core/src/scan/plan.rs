@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, MatchKind, dfa};
 
-use super::budget::{ATTEMPT, Budget, CALL, FIND, LOOK};
+use super::budget::{ATTEMPT, Budget, CALL, FIND, LOOK, STEP};
 use super::detectors::TABLES;
 use super::pattern::{Compiled, Progress};
 use super::rule::{Rule, Seek};
@@ -177,8 +177,10 @@ impl Plan {
             !self.digits.is_empty() && value.len() <= 64 && digits == 7
         };
         if is_number() || self.names(name) {
-            scratch.budget.spend(LOOK * text.len());
-            return self.look(text, scratch, found);
+            if scratch.budget.afford(LOOK * text.len()) {
+                self.look(text, scratch, found);
+            }
+            return;
         }
         scratch.begin();
         let mark = text.as_bytes().get(at).map_or(0, |sign| self.marks[usize::from(*sign)]);
@@ -314,7 +316,7 @@ impl Pass<'_, '_> {
         }
         progress.tried = at + 1;
         let end = pattern.end(self.text, at, progress);
-        let work = ATTEMPT + progress.take_read();
+        let work = ATTEMPT + STEP * progress.take_read();
         self.scratch.budget.spend(work);
         let Some(end) = end else { return };
         if self.counts(known, pattern.found(self.text, at..end))
@@ -353,7 +355,9 @@ impl Pass<'_, '_> {
             let Some(known) = plan.rules.get(*n).copied() else { continue };
             let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
-            self.scratch.budget.spend(CALL + rest.len() / 2);
+            if !self.scratch.budget.afford(CALL + rest.len()) {
+                return;
+            }
             while let Some(span) = find(self.text, rest.clone()) {
                 let next = span.end.max(rest.start + 1);
                 self.counts(known, span);

@@ -73,9 +73,8 @@ pub(super) fn email(text: &str, at: usize) -> Option<Range<usize>> {
         return None;
     }
     let rest = text.get(at + 1..)?;
-    let is_domain = |c: &char| {
-        c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\u{c0}'..='\u{24f}')
-    };
+    let is_domain =
+        |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\u{c0}'..='\u{24f}');
     let length: usize = rest.chars().take(DOMAIN).take_while(is_domain).map(char::len_utf8).sum();
     let domain = rest.get(..length)?.trim_end_matches(['.', '-']);
     // `user:password@host`, `git@host:path` and URLs with a user name no person's address.

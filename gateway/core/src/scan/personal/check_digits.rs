@@ -153,12 +153,23 @@ pub(super) fn ind(digits: &[u8]) -> bool {
 
 /// The product in the dihedral group of ten.
 fn dihedral(a: u8, b: u8) -> u8 {
-    match (a < 5, b < 5) {
-        (true, true) => (a + b) % 5,
-        (true, false) => (a + b - 5) % 5 + 5,
-        (false, true) => (a - 5 + 5 - b) % 5 + 5,
-        (false, false) => (a + 5 - b) % 5,
-    }
+    const PRODUCTS: [[u8; 10]; 10] = {
+        let mut products = [[0; 10]; 10];
+        let mut at = 0;
+        while at < 100 {
+            let (a, b) = (at / 10, at % 10);
+            let product = match (a < 5, b < 5) {
+                (true, true) => (a + b) % 5,
+                (true, false) => (a + b - 5) % 5 + 5,
+                (false, true) => (a - 5 + 5 - b) % 5 + 5,
+                (false, false) => (a + 5 - b) % 5,
+            };
+            products[a][b] = product as u8;
+            at += 1;
+        }
+        products
+    };
+    PRODUCTS[usize::from(a) % 10][usize::from(b) % 10]
 }
 
 /// Verhoeff's permutation, as often as the digit's place says.
