@@ -13,7 +13,7 @@ use super::confirm::{self, Agreed};
 use super::connect;
 use super::refusal::Refusal;
 use super::resolve::Routed;
-use super::{scan, task};
+use super::{fail, scan, task};
 
 /// A request that policy lets pass, with people's agreement where it asks for that.
 pub(super) struct Permitted {
@@ -87,6 +87,7 @@ impl Kind {
 
 /// Asks the policies, and people where the policies say so.
 pub(super) async fn permit(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
+    fail::point("decide");
     let relation = match relation(&routed, proxy) {
         Ok(relation) => relation,
         Err(detail) => return Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail)),

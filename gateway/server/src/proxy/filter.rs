@@ -18,7 +18,6 @@ use gateway_governance::{Governance, Snapshot};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-use super::Proxy;
 use super::forward::Replied;
 use super::listing::{Said, Trim};
 use super::outside::{Outside, Told};
@@ -28,6 +27,7 @@ use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
 use super::whole::Answer;
+use super::{Proxy, fail};
 use crate::exchange::{Body, Reply};
 
 /// Headers of an upstream that a client may see.
@@ -176,6 +176,7 @@ impl View {
 
 /// Makes the client's answer out of the upstream's.
 pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refusal> {
+    fail::point("filter");
     let view = view(&replied, proxy);
     if let Some((reason, detail)) = unusable(&replied.response, &view) {
         return Err(Refusal::of_routed(replied.routed, reason, detail));

@@ -17,17 +17,17 @@ use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
 use gateway_core::sniff::{Ending, Sniffer};
 use gateway_core::sse::{self, Splitter};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Interval, Sleep};
 
-use super::Proxy;
 use super::filter::{View, not_strict};
 use super::outcome::{Record, ending};
 use super::outside::Told;
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Seen, Waiver};
 use super::shown::Shown;
+use super::{Proxy, fail};
 use crate::exchange::{Body, BodyError};
 
 /// How often a long stream looks whether its caller may still listen.
@@ -46,6 +46,8 @@ pub(super) struct Relay {
     /// The upstream's body is over.
     over: bool,
     done: bool,
+    /// Work began and did not come to its end: it panicked.
+    working: bool,
 }
 
 /// A question about one event.
@@ -142,11 +144,13 @@ impl Relay {
             asking: None,
             over: false,
             done: false,
+            working: false,
         }
     }
 
     /// Takes a piece of the upstream's body.
     fn take(&mut self, bytes: Bytes) -> Result<(), String> {
+        fail::point("stream");
         if let Lane::Events(splitter) = &mut self.lane {
             splitter.push(&bytes);
         } else {
@@ -389,17 +393,10 @@ impl Relay {
         self.done = true;
         self.record.conclude(broken);
     }
-}
 
-impl http_body::Body for Relay {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let relay = &mut *self;
+    /// The next of what the client gets.
+    fn step(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let relay = self;
         loop {
             if let Some(cleared) = relay.ready.pop_front() {
                 let bytes = cleared.into_bytes();
@@ -464,6 +461,21 @@ impl http_body::Body for Relay {
             }
         }
     }
+}
+
+impl http_body::Body for Relay {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.working = true;
+        let step = self.step(context);
+        self.working = false;
+        step
+    }
 
     fn is_end_stream(&self) -> bool {
         self.ready.is_empty() && self.done
@@ -479,6 +491,9 @@ impl http_body::Body for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        if self.working {
+            self.record.panicked();
+        }
         self.record.left();
     }
 }
