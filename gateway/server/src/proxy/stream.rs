@@ -379,9 +379,24 @@ impl Relay {
         self.finish(Some((reason, why.into())));
     }
 
-    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    /// What came cannot be used.
     fn fail(&mut self, detail: &str) -> bool {
-        let told = self.record.fail(Reason::UpstreamInvalid, detail);
+        self.tell(Reason::UpstreamInvalid, detail)
+    }
+
+    /// Nothing comes any more, and the answer has not come. Among events there is a way to say so; else the
+    /// answer breaks off.
+    fn broke(&mut self, reason: Reason, detail: String) -> Option<BodyError> {
+        if matches!(self.lane, Lane::Events(_)) && self.tell(reason, &detail) {
+            return None;
+        }
+        self.finish(Some((reason, detail.clone())));
+        Some(BodyError::new(detail))
+    }
+
+    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    fn tell(&mut self, reason: Reason, detail: &str) -> bool {
+        let told = self.record.fail(reason, detail);
         self.done |= told.is_some();
         let waits = told.is_some();
         self.ready.extend(told.map(|told| Cleared::ours(sse::message(&told))));
@@ -435,8 +450,9 @@ impl Relay {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    relay.finish(Some((Reason::UpstreamInvalid, error.to_string())));
-                    return Poll::Ready(Some(Err(error)));
+                    if let Some(error) = relay.broke(Reason::UpstreamInvalid, error.to_string()) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
                 }
                 Poll::Ready(None) => {
                     relay.over = true;
@@ -452,8 +468,9 @@ impl Relay {
                     } else if !relay.ready.is_empty() {
                         // Told above that what the client may use has changed.
                     } else if let Some(detail) = relay.overdue(context) {
-                        relay.finish(Some((Reason::UpstreamTimeout, detail.clone())));
-                        return Poll::Ready(Some(Err(BodyError::new(detail))));
+                        if let Some(error) = relay.broke(Reason::UpstreamTimeout, detail) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
                     } else {
                         return Poll::Pending;
                     }
