@@ -34,6 +34,7 @@ impl Raw {
             ("host", rig.gateway.base.trim_start_matches("http://")),
             ("content-type", "application/json"),
             ("accept", "application/json, text/event-stream"),
+            ("connection", "close"),
         ];
         let mut headers: Vec<_> =
             headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -74,11 +75,13 @@ async fn connect(rig: &Rig) -> TcpStream {
     TcpStream::connect(rig.gateway.base.trim_start_matches("http://")).await.unwrap()
 }
 
-/// Sends it; gives the answer's status, or 0 where the connection just closes.
-async fn send(rig: &Rig, bytes: &[u8]) -> u16 {
+/// Sends it, and no more where `ends`; gives the answer's status, or 0 where the connection just closes.
+async fn send(rig: &Rig, bytes: &[u8], ends: bool) -> u16 {
     let mut stream = connect(rig).await;
     stream.write_all(bytes).await.unwrap();
-    let _ = stream.shutdown().await;
+    if ends {
+        let _ = stream.shutdown().await;
+    }
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "neither an answer nor an end");
@@ -159,12 +162,10 @@ async fn every_class_of_attack_leaves_an_event_and_nothing_upstream() {
         assert_eq!(rig.client("bob").call("echo", json!({})).await.status, 200);
         let mut expected: HashMap<&str, i64> = HashMap::new();
         for (what, bytes, reason) in corpus(rig) {
-            let status = send(rig, &bytes).await;
-            assert!(
-                status >= 400
-                    || ["policy_denied", "target_not_found", "unknown_method"].contains(&reason),
-                "{what}: {status}"
-            );
+            let ends = reason == "body_incomplete";
+            let status = send(rig, &bytes, ends).await;
+            let told = ["policy_denied", "target_not_found", "unknown_method"].contains(&reason);
+            assert!(status >= 400 || ends || told, "{what}: {status}");
             *expected.entry(reason).or_default() += 1;
             let wanted = expected[reason];
             // What is counted together comes within two of the flood gate's windows.
@@ -200,7 +201,12 @@ async fn pour(rig: &Rig, lane: usize, count: usize) {
                 1 => format!("eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiI{lane}In0.{n:043}"),
                 _ => format!("nonsense-{lane}-{n}"),
             };
-            bytes.extend(Raw::of(rig, Some(&credential)).body("{}").bytes());
+            bytes.extend(
+                Raw::of(rig, Some(&credential))
+                    .body("{}")
+                    .header("connection", "keep-alive")
+                    .bytes(),
+            );
         }
         stream.write_all(&bytes).await.unwrap();
         let (mut answers, mut rest) = (0, Vec::new());
@@ -226,6 +232,7 @@ async fn a_flood_of_bad_tokens_becomes_a_few_rows_that_count_all_of_it() {
     let given = std::env::var("GATEWAY_TEST_FLOOD").ok().and_then(|text| text.parse().ok());
     let flood: usize = given.unwrap_or(FLOOD);
     check(Setup::default(), async |rig| {
+        let intents = rig.database.count("select count(*) from audit_intent").await;
         let from = Instant::now();
         let each = flood / CONNECTIONS;
         join_all((0..CONNECTIONS).map(|lane| pour(rig, lane, each))).await;
@@ -243,7 +250,7 @@ async fn a_flood_of_bad_tokens_becomes_a_few_rows_that_count_all_of_it() {
         );
         println!("{all} bad tokens in {took:.1?}: {rows} rows of {bytes} bytes");
         assert!(bytes < ROOM, "{bytes} bytes for {all} bad tokens");
-        assert_eq!(rig.database.count("select count(*) from audit_intent").await, 0);
+        assert_eq!(rig.database.count("select count(*) from audit_intent").await, intents);
         // Somebody with a good key was served all the time, and is now.
         assert_eq!(rig.client("bob").call("echo", json!({})).await.status, 200);
     })

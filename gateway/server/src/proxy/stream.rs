@@ -387,7 +387,8 @@ impl Relay {
     /// Nothing comes any more, and the answer has not come. Among events there is a way to say so; else the
     /// answer breaks off.
     fn broke(&mut self, reason: Reason, detail: String) -> Option<BodyError> {
-        if matches!(self.lane, Lane::Events(_)) && self.tell(reason, &detail) {
+        let owed = matches!(self.lane, Lane::Events(_)) && !self.record.ending.is_answer();
+        if owed && self.tell(reason, &detail) {
             return None;
         }
         self.finish(Some((reason, detail.clone())));
