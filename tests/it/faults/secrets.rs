@@ -67,8 +67,8 @@ async fn in_headers(rig: &Rig, cage: &mut Cage) {
         ("authorization", |c| format!("Bearer eyJhbGciOiJFZERTQSJ9.{c}.{c}")),
         ("authorization", |c| format!("Basic {c}")),
         ("authorization", |c| format!("{c} x")),
-        ("x-api-key", |c| format!("rl_{c}")),
-        ("x-runlayer-api-key", |c| c.to_owned()),
+        ("x-runlayer-api-key", |c| format!("rl_{c}")),
+        ("x-api-key", |c| c.to_owned()),
         ("cookie", |c| format!("__Host-session={c}; session={c}")),
     ];
     for (name, form) in forms {

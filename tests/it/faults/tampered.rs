@@ -154,6 +154,8 @@ const TABLES: [(&str, &[&str]); 5] = [
 /// Another value of the column.
 fn changed(column: &str, kind: &str) -> String {
     match kind {
+        // Of two that may stand there.
+        _ if column == "codec" => "case codec when 'raw' then 'zstd' else 'raw' end".into(),
         "text" => format!("coalesce({column}, '') || 'x'"),
         "boolean" => format!("not coalesce({column}, false)"),
         "uuid" => "gen_random_uuid()".into(),

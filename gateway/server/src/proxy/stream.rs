@@ -387,12 +387,14 @@ impl Relay {
     /// Nothing comes any more, and the answer has not come. Among events there is a way to say so; else the
     /// answer breaks off.
     fn broke(&mut self, reason: Reason, detail: String) -> Option<BodyError> {
-        let owed = matches!(self.lane, Lane::Events(_)) && !self.record.ending.is_answer();
-        if owed && self.tell(reason, &detail) {
+        let events = matches!(self.lane, Lane::Events(_));
+        let answered = events && !self.record.open_ended && self.record.ending.is_answer();
+        if !answered && events && self.tell(reason, &detail) {
             return None;
         }
         self.finish(Some((reason, detail.clone())));
-        Some(BodyError::new(detail))
+        // What was lost behind the answer is nothing that anybody waits for.
+        (!answered).then(|| BodyError::new(detail))
     }
 
     /// Tells whoever waits for the answer that none of use comes. False: nobody does.
