@@ -23,7 +23,7 @@ pub(super) async fn spooler(shared: Arc<Shared>, mut entries: mpsc::Receiver<Que
     let mut group = Vec::new();
     let stopped = async {
         shared.stopping.cancelled().await;
-        // The writer hands over what it has left before the tracker is empty but for us.
+        // The writers hand over what it has left before the tracker is empty but for us.
         while shared.tasks.len() > 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -69,7 +69,7 @@ async fn to_disk(shared: &Arc<Shared>, mut group: Vec<Queued>) {
                 if !std::mem::replace(&mut told, true) {
                     tracing::error!(%error, "the audit spool cannot be written: its records wait in memory");
                 }
-                if shared.down().is_none() || shared.stopping.is_cancelled() {
+                if !shared.is_down() || shared.stopping.is_cancelled() {
                     back_to_queue(shared, group).await;
                     break;
                 }
@@ -96,7 +96,8 @@ fn answer(group: Vec<Queued>, all: bool) {
 async fn back_to_queue(shared: &Shared, group: Vec<Queued>) {
     for queued in group {
         let concluded = queued.entry.concluded();
-        let room = shared.queue.send_timeout(Item::Entry(queued), ROOM_WITHIN);
+        let lane = shared.lane_of(&queued.entry);
+        let room = lane.queue.send_timeout(Item::Entry(queued), ROOM_WITHIN);
         if room.await.is_err() {
             shared.lose([concluded]);
         }
