@@ -23,6 +23,17 @@ conformance:
     tests/conformance/client.sh
     tests/conformance/authorization.sh
 
+# Faults for longer, from a seed: processes are killed, networks break, replicas restart. Each test with rounds goes on
+# for so many seconds.
+chaos SECONDS="120" SEED="":
+    SQLX_OFFLINE=true GATEWAY_TEST_SECONDS={{SECONDS}} GATEWAY_TEST_SEED={{SEED}} \
+        cargo test -p gateway-tests --test it faults:: -- --nocapture --test-threads 1
+
+# A flood of bad tokens, and what it leaves in the trail.
+flood COUNT="1000000":
+    SQLX_OFFLINE=true GATEWAY_TEST_FLOOD={{COUNT}} \
+        cargo test -p gateway-tests --test it faults::flood -- --nocapture
+
 # Real clients through the gateway.
 clients:
     tests/clients/run.sh

@@ -148,6 +148,7 @@ pub struct App {
     admin: Admin,
     health: Arc<Health>,
     public_url: Url,
+    notice: Duration,
     drain: Duration,
 }
 
@@ -198,8 +199,8 @@ impl App {
             public_url = %public_url,
             "the gateway is up"
         );
-        let drain = config.server.drain;
-        Ok(App { base, dispatch, plumbing, admin, health, public_url, drain })
+        let (notice, drain) = (config.server.notice, config.server.drain);
+        Ok(App { base, dispatch, plumbing, admin, health, public_url, notice, drain })
     }
 
     /// Where clients reach it.
@@ -234,10 +235,11 @@ impl App {
         self.stop().await;
     }
 
-    /// Not ready any more; running calls get `server.drain` to finish; then records are flushed and
-    /// everything is closed.
+    /// Not ready any more; load balancers get `server.notice` to see that, running calls `server.drain` to finish;
+    /// then records are flushed and everything is closed.
     pub async fn stop(self) {
         self.health.drain();
+        tokio::time::sleep(self.notice).await;
         self.dispatch.drain();
         if !self.plumbing.drain(self.drain).await {
             tracing::warn!("some calls did not finish in time and were cut");

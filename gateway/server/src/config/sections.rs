@@ -40,7 +40,10 @@ section! {
         max_headers: Size = Size(32 << 10);
         /// The time that a client has to send its request.
         body_timeout: Duration = 30 * SECOND;
-        /// On SIGTERM: the time that running calls get to finish.
+        /// On SIGTERM: how long everything is served as before while /health/ready says no, so that load
+        /// balancers turn away first; longer than they take to notice.
+        notice: Duration = Duration::ZERO;
+        /// After that: the time that running calls get to finish.
         drain: Duration = 20 * SECOND;
         /// TLS on `listen`: the certificate chain and its key, PEM. Both or neither.
         tls_cert_file: Option<PathBuf> = None, like "\"/etc/gateway/tls.crt\"";

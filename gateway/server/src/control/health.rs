@@ -116,6 +116,7 @@ impl Health {
                     audit_running: audit.running as u64,
                     audit_lost: audit.lost,
                     audit_writable: audit.writable,
+                    spool_writable: audit.spool_writable,
                     ready,
                     servers: self.servers().await,
                 }))

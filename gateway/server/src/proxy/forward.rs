@@ -15,12 +15,11 @@ use gateway_governance::{Face, Origin};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
-use super::Proxy;
-use super::connect;
 use super::intent::Recorded;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::scan::Scanned;
+use super::{Proxy, connect, fail};
 use crate::exchange::Body;
 use crate::telemetry::{self, TraceParent};
 
@@ -40,6 +39,7 @@ pub(super) struct Replied {
 /// no effects and was refused for its credential is sent again with a new one.
 pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, Refusal> {
     let scanned = recorded.into_inner();
+    fail::point("forward");
     let request = match request(&scanned) {
         Ok(request) => request,
         Err((reason, detail)) => {
@@ -92,6 +92,7 @@ async fn once(
             return Err(refused(Refusal { sent: error.sent, ..refusal }));
         }
     };
+    fail::point("forwarded");
     let (head, body) = response.into_parts();
     if let Some(reason) = head.extensions.get::<Reason>() {
         routed.understood.identified.received.receipt.refused_behind(*reason);

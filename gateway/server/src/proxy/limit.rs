@@ -3,9 +3,9 @@
 
 use gateway_core::mcp::{MessageKind, Method};
 
-use super::Proxy;
 use super::decide::Permitted;
 use super::refusal::{Refusal, Way};
+use super::{Proxy, fail};
 use crate::telemetry;
 
 /// A permitted request that is within every limit.
@@ -22,6 +22,7 @@ impl Counted {
 
 /// Counts the call; a refusal says which limit, and when to come again.
 pub(super) async fn count(permitted: Permitted, proxy: &Proxy) -> Result<Counted, Refusal> {
+    fail::point("limit");
     let routed = &permitted.routed;
     let Some(tool) = counts(permitted.routed.understood.call()) else {
         return Ok(Counted { permitted });

@@ -6,6 +6,7 @@ mod answer;
 mod confirm;
 mod connect;
 mod decide;
+mod fail;
 mod filter;
 mod forward;
 mod identify;

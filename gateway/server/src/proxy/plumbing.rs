@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
 use http::{HeaderMap, Method};
 use pingora_core::listeners::tls::TlsSettings;
@@ -69,6 +70,8 @@ pub struct Unread {
     /// [`Handler::handle`] had begun and was dropped: what it records on drop is recorded; only an answer
     /// is wanted.
     pub began: bool,
+    /// The id under which that is recorded, where the handler gave one: as an extension of its reply.
+    pub call: Option<CallId>,
 }
 
 /// Where to listen.

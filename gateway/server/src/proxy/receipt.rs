@@ -42,6 +42,11 @@ pub(super) struct Receipt {
     owed: bool,
 }
 
+/// A fresh id for an exchange.
+pub(super) fn next_call(governance: &Governance) -> CallId {
+    CallId(governance.next_id(governance.clock().now()))
+}
+
 /// Which pair of action types an exchange ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -99,10 +104,15 @@ impl Ended {
 impl Receipt {
     /// The debt begins with the first byte.
     pub(super) fn new(governance: &Arc<Governance>, request_bytes: usize) -> Receipt {
+        Receipt::of(governance, next_call(governance), request_bytes)
+    }
+
+    /// The same under an id that was given out before.
+    pub(super) fn of(governance: &Arc<Governance>, call: CallId, request_bytes: usize) -> Receipt {
         let at = governance.clock().now();
         Receipt {
             governance: governance.clone(),
-            call: CallId(governance.next_id(at)),
+            call,
             subject: Box::default(),
             request_bytes: request_bytes as u64,
             arguments: None,

@@ -14,7 +14,7 @@ use gateway_governance::Snapshot;
 use super::parse::{Ask, Understood};
 use super::refusal::Refusal;
 use super::session::Session;
-use super::{Proxy, connect};
+use super::{Proxy, connect, fail};
 
 /// A request whose server is known and up.
 pub(super) struct Routed {
@@ -29,6 +29,7 @@ pub(super) struct Routed {
 
 /// Finds the server and opens the session.
 pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<Routed, Refusal> {
+    fail::point("resolve");
     if !proxy.governance.is_fresh() {
         let detail = "the catalogue could not be refreshed in time".into();
         return Err(Refusal::of(understood, Reason::CatalogueStale, detail));

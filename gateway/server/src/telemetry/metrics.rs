@@ -30,6 +30,7 @@ struct Figures {
     audit_queue: IntGauge,
     audit_spooled: IntGauge,
     audit_writable: IntGauge,
+    spool_writable: IntGauge,
     audit_running: IntGauge,
     audit_lost: IntGauge,
     ready: IntGauge,
@@ -88,6 +89,10 @@ impl Figures {
                 "Audit records that wait on disk, in bytes",
             )?,
             audit_writable: gauge("gateway_audit_writable", "1 while the trail can be written")?,
+            spool_writable: gauge(
+                "gateway_audit_spool_writable",
+                "0 while the disk does not take the audit records that are to wait there",
+            )?,
             audit_running: gauge("gateway_audit_running", "Calls between intent and outcome")?,
             audit_lost: gauge("gateway_audit_lost", "Outcomes lost: queue and disk were full")?,
             ready: gauge("gateway_ready", "1 while this replica takes calls")?,
@@ -115,6 +120,7 @@ impl Figures {
             &self.audit_queue,
             &self.audit_spooled,
             &self.audit_writable,
+            &self.spool_writable,
             &self.audit_running,
             &self.audit_lost,
             &self.ready,
@@ -236,6 +242,8 @@ pub struct Gauges {
     pub audit_lost: u64,
     /// The trail can be written.
     pub audit_writable: bool,
+    /// So can its spool on disk, as far as was tried.
+    pub spool_writable: bool,
     /// This replica takes calls.
     pub ready: bool,
     /// Active servers; `None` while that cannot be told.
@@ -262,6 +270,7 @@ pub fn render(gauges: Gauges) -> String {
     figures.audit_running.set(clamp(gauges.audit_running));
     figures.audit_lost.set(clamp(gauges.audit_lost));
     figures.audit_writable.set(i64::from(gauges.audit_writable));
+    figures.spool_writable.set(i64::from(gauges.spool_writable));
     figures.ready.set(i64::from(gauges.ready));
     if let Some(Servers { ok, failing, unknown }) = gauges.servers {
         for (health, number) in [("ok", ok), ("failing", failing), ("unknown", unknown)] {
@@ -321,6 +330,7 @@ mod tests {
             audit_running: 1,
             audit_lost: 0,
             audit_writable: true,
+            spool_writable: true,
             ready: true,
             servers: Some(Servers { ok: 3, failing: 2, unknown: 1 }),
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
 use http::StatusCode;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
@@ -97,7 +98,7 @@ async fn exchange(
     let handling = AssertUnwindSafe(shared.handler.handle(exchange)).catch_unwind();
     let reply = match answer.wait(handling, frames).await.ok()? {
         Ok(reply) => reply,
-        Err(panic) => failed(shared, &answer, describe_panic(&*panic)),
+        Err(panic) => failed(shared, &answer, None, describe_panic(&*panic)),
     };
     drop(place);
     send(shared, answer, reply).await
@@ -105,22 +106,23 @@ async fn exchange(
 
 /// Writes the reply. One whose body breaks before its first byte is answered as our own failure.
 async fn send(shared: &Shared, mut answer: Answer<'_>, reply: Reply) -> Option<ReusedHttpStream> {
+    let call = reply.extensions().get::<CallId>().copied();
     match answer.send(reply).await {
         Ok(()) => answer.finish().await,
         Err(Failed::Gone) => None,
         Err(Failed::Unsent(detail)) => {
-            let reply = failed(shared, &answer, detail);
+            let reply = failed(shared, &answer, call, detail);
             answer.send(reply).await.ok()?;
             answer.finish().await
         }
     }
 }
 
-fn failed(shared: &Shared, answer: &Answer<'_>, detail: String) -> Reply {
+fn failed(shared: &Shared, answer: &Answer<'_>, call: Option<CallId>, detail: String) -> Reply {
     tracing::error!(detail, "an exchange failed");
     let head = Some(head::describe(answer.session()));
     let mut unread = unread(answer.session(), head, (Reason::Internal, detail));
-    unread.began = true;
+    (unread.began, unread.call) = (true, call);
     refusal(shared, unread)
 }
 
@@ -148,7 +150,7 @@ async fn refuse(
 fn unread(session: &ServerSession, head: Option<Head>, (reason, detail): Refused) -> Unread {
     let method = head.as_ref().map(|head| head.method.clone());
     let Head { path, headers, .. } = head.unwrap_or_default();
-    Unread { reason, detail, method, path, headers, peer: peer(session), began: false }
+    Unread { reason, detail, method, path, headers, peer: peer(session), began: false, call: None }
 }
 
 fn refusal(shared: &Shared, unread: Unread) -> Reply {
