@@ -26,6 +26,7 @@ pub(super) struct Received {
 /// Takes an exchange whose body has been read.
 pub(super) fn receive(exchange: Exchange, proxy: &Proxy) -> Result<Received, Refusal> {
     let mut receipt = Receipt::new(&proxy.governance, exchange.body.len());
+    receipt.turn = exchange.turn;
     receipt.subject.client_ip = Some(exchange.peer.to_string());
     receipt.subject.trace_id = crate::telemetry::trace_id(&exchange.headers);
     let Some(server) = server_in(&exchange.path) else {
