@@ -29,7 +29,8 @@ fn client(rig: &Rig, name: &str, server: &str) -> Client {
 fn call(client: &Client, tool: &'static str) -> JoinHandle<Result<Reply, String>> {
     let client = client.clone();
     tokio::spawn(async move {
-        let body = client.modern_body("tools/call", json!({"name": tool, "arguments": {"text": "a"}}));
+        let body =
+            client.modern_body("tools/call", json!({"name": tool, "arguments": {"text": "a"}}));
         let request = client.modern_request(&body).timeout(PATIENCE);
         client.try_send(request).await.map_err(|error| format!("{error:?}"))
     })

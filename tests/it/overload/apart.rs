@@ -30,7 +30,8 @@ async fn arrived(rig: &Rig, calls: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_is_not_called_for_a_while_and_the_other_one_is() {
     let other = Upstream::start().await;
-    let limits = "limits.first_byte = \"1s\"\nlimits.breaker_failures = 3\nlimits.breaker_pause = \"2s\"\n";
+    let limits =
+        "limits.first_byte = \"1s\"\nlimits.breaker_failures = 3\nlimits.breaker_pause = \"2s\"\n";
     let setup = Setup { config: limits.into(), state: beside(&other), ..Setup::default() };
     check(setup, async |rig| {
         rig.upstreams.push(other);
@@ -52,7 +53,8 @@ async fn a_server_that_hangs_is_not_called_for_a_while_and_the_other_one_is() {
         }
         assert!(away >= 10, "{away} of 40");
         let metrics = rig.gateway.metrics().await;
-        let state = |server: &str, state| format!("gateway_breaker_state{{server=\"{server}\"}} {state}");
+        let state =
+            |server: &str, state| format!("gateway_breaker_state{{server=\"{server}\"}} {state}");
         assert!(metrics.contains(&state("beside", 0)), "{metrics}");
         assert!(!metrics.contains(&state("fake", 0)), "{metrics}");
         assert!(metrics.contains("gateway_breaker_opened_total 1\n"), "{metrics}");

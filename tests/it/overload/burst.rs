@@ -45,7 +45,12 @@ async fn whoever_comes_in_a_burst_is_answered_or_turned_away_and_recorded() {
             match reply.status {
                 200 => served += 1,
                 _ => {
-                    assert!(is_turned_away(&reply, "overloaded"), "{} {:?}", reply.status, reply.body);
+                    assert!(
+                        is_turned_away(&reply, "overloaded"),
+                        "{} {:?}",
+                        reply.status,
+                        reply.body
+                    );
                     away += 1;
                 }
             }
@@ -63,7 +68,8 @@ async fn whoever_comes_in_a_burst_is_answered_or_turned_away_and_recorded() {
         assert!(rows <= 40, "{rows} rows for {away} refusals");
         assert_eq!(call(&bob, "slow_call").await.unwrap().unwrap().status, 200, "and it is over");
         let metrics = rig.gateway.metrics().await;
-        let turns = metrics.lines().find(|line| line.starts_with("gateway_shed_total{full=\"turns\"}"));
+        let turns =
+            metrics.lines().find(|line| line.starts_with("gateway_shed_total{full=\"turns\"}"));
         assert!(turns.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
         for line in [
             "gateway_pool_limit{pool=\"exchanges\"} 60",

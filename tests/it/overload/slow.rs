@@ -101,10 +101,17 @@ async fn idle(address: SocketAddr, number: usize) -> Vec<TcpStream> {
     let mut open = Vec::new();
     for _ in 0..number {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET /nothing HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET /nothing HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut answer = [0; 4096];
         let read = timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
-        assert!(answer[..read].starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer[..read]));
+        assert!(
+            answer[..read].starts_with(b"HTTP/1.1 4"),
+            "{}",
+            String::from_utf8_lossy(&answer[..read])
+        );
         open.push(stream);
     }
     open
@@ -112,7 +119,8 @@ async fn idle(address: SocketAddr, number: usize) -> Vec<TcpStream> {
 
 fn big_request(rig: &Rig, head: &str) -> String {
     let bob = client(rig, "bob", "fake");
-    let body = bob.modern_body("tools/call", json!({"name": "raw_big", "arguments": {}})).to_string();
+    let body =
+        bob.modern_body("tools/call", json!({"name": "raw_big", "arguments": {}})).to_string();
     format!(
         "{head}Accept: application/json, text/event-stream\r\nAuthorization: Bearer {}\r\nMcp-Protocol-Version: 2026-07-28\r\n\
          Mcp-Method: tools/call\r\nMcp-Name: raw_big\r\nContent-Length: {}\r\n\r\n{body}",
