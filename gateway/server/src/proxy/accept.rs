@@ -32,6 +32,7 @@ pub(super) fn receive(
 ) -> Result<Received, Refusal> {
     let mut receipt = Receipt::of(&proxy.governance, call, exchange.body.len());
     fail::point("accept");
+    receipt.turn = exchange.turn;
     receipt.subject.client_ip = Some(exchange.peer.to_string());
     receipt.subject.trace_id = crate::telemetry::trace_id(&exchange.headers);
     let Some(server) = server_in(&exchange.path) else {

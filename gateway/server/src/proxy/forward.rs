@@ -85,20 +85,25 @@ async fn once(
         Err(unconnected) => return Err(refused(connect::refuse(routed, unconnected))),
     };
     routed.understood.identified.received.receipt.leaves();
-    let response = match proxy.leg.send(&routed.server, &credential, request).await {
-        Ok(response) => response,
-        Err(error) => {
-            let refusal = Refusal::of_routed(routed, error.reason, error.detail);
-            return Err(refused(Refusal { sent: error.sent, ..refusal }));
-        }
-    };
+    let response =
+        match proxy.leg.send(routed.entry.as_ref(), &routed.server, &credential, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let refusal = Refusal::of_routed(routed, error.reason, error.detail);
+                return Err(refused(Refusal { sent: error.sent, ..refusal }));
+            }
+        };
     fail::point("forwarded");
     let (head, body) = response.into_parts();
     if let Some(reason) = head.extensions.get::<Reason>() {
         routed.understood.identified.received.receipt.refused_behind(*reason);
     }
     match Box::pin(connect::refusing(&routed, (head.status, &head.headers), proxy)).await {
-        Refusing::Nothing => Ok(Replied { routed, response: Response::from_parts(head, body) }),
+        Refusing::Nothing => {
+            // Whoever streams for hours takes nobody's place.
+            routed.entry = None;
+            Ok(Replied { routed, response: Response::from_parts(head, body) })
+        }
         Refusing::Again(unconnected) => Err(Unsent::Stale(Box::new(routed), unconnected)),
         Refusing::Person(unconnected) => Err(refused(connect::refuse(routed, unconnected))),
     }

@@ -6,8 +6,8 @@
 //! ```text
 //! accept -> identify -> parse -> resolve -> decide -> limit -> scan -> intent -> forward -> filter -> outcome
 //!           who         what     which      policy,   how      what    no        the only   answers   written when
-//!                                server     confirm   much     it      record,   upstream   scanned,  the answer has
-//!                                                              carries no call   IO         trimmed   gone out
+//!                                server     confirm   much,    it      record,   upstream   scanned,  the answer has
+//!                                                     a place  carries no call   IO         trimmed   gone out
 //! ```
 //!
 //! The record that an exchange owes travels along as a [`Receipt`](super::receipt::Receipt): a refusal
@@ -28,24 +28,24 @@ use super::{
     scan,
 };
 use crate::exchange::{Exchange, Reply};
-use crate::telemetry;
+use crate::telemetry::{self, Stage, Timed};
 
 impl Proxy {
     /// A governed exchange, from bytes in to bytes out. Read this first.
     async fn line(&self, exchange: Exchange, call: CallId) -> Result<Reply, Refusal> {
         let received = accept::receive(exchange, call, self)?;
-        let identified = identify::caller(received, self).await?;
+        let identified = identify::caller(received, self).timed(Stage::Identify).await?;
         let understood = parse::message(identified, self)?;
-        let routed = resolve::route(understood, self).await?;
+        let routed = resolve::route(understood, self).timed(Stage::Resolve).await?;
         if let Some(agreement) = confirm::agreement(&routed) {
             return Box::pin(confirm::settle(routed, agreement, self)).await;
         }
-        let permitted = decide::permit(routed, self).await?;
-        let counted = limit::count(permitted, self).await?;
-        let scanned = scan::request(counted, self).await?;
-        let recorded = intent::record(scanned, self).await?;
-        let replied = forward::send(recorded, self).await?;
-        filter::reply(replied, self).await
+        let permitted = decide::permit(routed, self).timed(Stage::Decide).await?;
+        let counted = limit::count(permitted, self).timed(Stage::Limit).await?;
+        let scanned = scan::request(counted, self).timed(Stage::Scan).await?;
+        let recorded = intent::record(scanned, self).timed(Stage::Intent).await?;
+        let replied = forward::send(recorded, self).timed(Stage::Forward).await?;
+        filter::reply(replied, self).timed(Stage::Filter).await
     }
 }
 

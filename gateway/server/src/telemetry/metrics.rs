@@ -13,6 +13,8 @@ use prometheus::{
     histogram_opts, opts,
 };
 
+use super::pressure::Load;
+
 /// From one tenth of a millisecond to five minutes.
 const SECONDS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0, 300.0];
@@ -230,7 +232,7 @@ impl Drop for InFlight {
 }
 
 /// What is read at the moment of a scrape.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Gauges {
     /// Audit records that wait to be written.
     pub audit_queue: u64,
@@ -248,6 +250,8 @@ pub struct Gauges {
     pub ready: bool,
     /// Active servers; `None` while that cannot be told.
     pub servers: Option<Servers>,
+    /// What is scarce.
+    pub load: Load,
 }
 
 /// How many active servers are how.
@@ -277,8 +281,10 @@ pub fn render(gauges: Gauges) -> String {
             figures.servers.with_label_values(&[health]).set(clamp(number));
         }
     }
+    let mut families = figures.registry.gather();
+    families.extend(super::pressure::gather(&gauges.load));
     let mut text = Vec::new();
-    if let Err(error) = TextEncoder::new().encode(&figures.registry.gather(), &mut text) {
+    if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::error!(%error, "the figures could not be rendered");
     }
     String::from_utf8_lossy(&text).into_owned()
@@ -333,6 +339,7 @@ mod tests {
             spool_writable: true,
             ready: true,
             servers: Some(Servers { ok: 3, failing: 2, unknown: 1 }),
+            load: Load { queues: vec![("turns", 4)], ..Load::default() },
         };
         let text = render(gauges);
         drop(running);
@@ -340,6 +347,7 @@ mod tests {
         let call = "gateway_calls_total{method=\"tools/call\",outcome=\"error\",reason=\"upstream_timeout\"} 3";
         assert!(text.contains(call), "{text}");
         assert!(text.contains("gateway_audit_queue 7"), "{text}");
+        assert!(text.contains("gateway_queue_length{queue=\"turns\"} 4"), "{text}");
         assert!(text.contains("gateway_servers{health=\"failing\"} 2"), "{text}");
         for end in ["outcome=\"ok\",reason=\"none\"", "outcome=\"denied\",reason=\"role_missing\""]
         {
