@@ -6,6 +6,8 @@ mod answer;
 mod confirm;
 mod connect;
 mod decide;
+#[doc(hidden)]
+pub mod doors;
 mod filter;
 mod forward;
 mod identify;
