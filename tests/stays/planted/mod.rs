@@ -92,7 +92,7 @@ fn every_fault_finds_its_place_and_its_tests() {
 fn planted_faults_are_caught() {
     let tree = root().join("target/planted/tree");
     copy(&tree);
-    let wanted = std::env::var("PLANTED").ok();
+    let wanted = std::env::var("PLANTED").ok().filter(|id| !id.is_empty());
     for fault in faults().iter().filter(|fault| wanted.as_ref().is_none_or(|id| *id == fault.id)) {
         let sound = std::fs::read_to_string(tree.join(&fault.file)).unwrap();
         std::fs::write(tree.join(&fault.file), fault.planted(&tree)).unwrap();
