@@ -281,7 +281,7 @@ impl PolicySet {
                 && match &statement.body {
                     Body::Structured(_) => self.may_hold(statement, &view),
                     Body::Raw(raw) => {
-                        let alone = slice.only(&self.compiled, *number);
+                        let alone = slice.only(*number);
                         let asked = || self.outcome(user, &alone, &view, Mode::Call, false);
                         raw.loose.is_some() && matches!(asked(), Outcome::Forbidden(_))
                     }

@@ -93,7 +93,7 @@ fn raw_part(
     slice: &Slice,
     view: &View<'_>,
 ) -> (bool, String) {
-    let alone = slice.only(&set.compiled, number);
+    let alone = slice.only(number);
     match set.outcome(question.user, &alone, view, Mode::Call, question.confirmed) {
         Outcome::Allowed(_) | Outcome::Forbidden(_) => (true, "its Cedar text is satisfied".into()),
         Outcome::Unpermitted => (false, "its Cedar text is not satisfied".into()),

@@ -43,6 +43,14 @@ pub(crate) enum Mode {
     Listing,
 }
 
+/// What is left of a slice at one question.
+struct Left {
+    /// Statements, ascending.
+    numbers: Vec<usize>,
+    /// Their conditions, all of which hold.
+    held: Vec<RestrictedExpression>,
+}
+
 /// Cedar's answer, by statements.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -185,44 +193,43 @@ impl PolicySet {
         mode: Mode,
         confirmed: bool,
     ) -> Outcome {
-        let set = match mode {
-            Mode::Call => &slice.exact,
-            Mode::Listing => slice.listing(),
-        };
-        let held = self.held(slice, view, mode);
+        let Left { numbers, held } = self.left(slice, view, mode, confirmed);
+        let set = slice.some(&self.compiled, mode, &numbers);
         let asked = Asked { user, slices: &self.slices, slice, view, held, confirmed };
-        match self.engine.ask(set, asked) {
+        match self.engine.ask(&set, asked) {
             Some(response) => read(&response),
             None => Outcome::Failed(vec![]),
         }
     }
 
-    /// The conditions that hold, of the statements that cover the target.
-    fn held(&self, slice: &Slice, view: &View<'_>, mode: Mode) -> Vec<RestrictedExpression> {
-        let mut tested: Vec<(usize, bool)> = vec![];
-        for number in &slice.statements {
-            let Body::Structured(structured) = &self.statement(*number).body else { continue };
-            if structured.when.is_empty() || !structured.covers(view.target) {
+    /// The statements that Cedar has to look at. Of structured ones the gateway itself tests targets and conditions:
+    /// one that fails there could not be satisfied, and evaluating it is what takes the time.
+    fn left(&self, slice: &Slice, view: &View<'_>, mode: Mode, confirmed: bool) -> Left {
+        let (mut numbers, mut held) = (vec![], vec![]);
+        let mut tested: Vec<Option<bool>> = vec![];
+        for number in slice.covering(&self.compiled, view.target).iter().copied() {
+            let statement = self.statement(number);
+            let Body::Structured(structured) = &statement.body else {
+                numbers.push(number);
+                continue;
+            };
+            if confirmed && matches!(statement.effect, Effect::Confirm(_)) {
                 continue;
             }
-            for condition in &structured.when {
-                let known = tested.iter().find(|(tested, _)| tested == condition);
-                let holds = match known {
-                    Some((_, holds)) => *holds,
-                    None => {
-                        let holds = self.holds(*condition, view, mode);
-                        tested.push((*condition, holds));
-                        holds
-                    }
-                };
-                if !holds {
-                    break;
-                }
+            tested.resize(self.compiled.conditions.len(), None);
+            let all = structured.when.iter().all(|condition| {
+                *tested[*condition].get_or_insert_with(|| self.holds(*condition, view, mode))
+            });
+            if all {
+                numbers.push(number);
+                held.extend_from_slice(&structured.when);
             }
         }
-        let held = tested.into_iter().filter(|(_, holds)| *holds);
-        held.map(|(n, _)| RestrictedExpression::new_string(self.compiled.conditions[n].key.clone()))
-            .collect()
+        held.sort_unstable();
+        held.dedup();
+        let key =
+            |n: usize| RestrictedExpression::new_string(self.compiled.conditions[n].key.clone());
+        Left { numbers, held: held.into_iter().map(key).collect() }
     }
 
     fn holds(&self, condition: usize, view: &View<'_>, mode: Mode) -> bool {
@@ -312,8 +319,8 @@ impl PolicySet {
         target: Target<'_>,
         test: impl Fn(&Statement) -> bool,
     ) -> bool {
-        let mut statements = slice.statements.iter().map(|number| self.statement(*number));
-        statements.any(|statement| statement.covers(target) && test(statement))
+        let covering = slice.covering(&self.compiled, target);
+        covering.iter().any(|number| test(self.statement(*number)))
     }
 
     /// True when the statement's end may depend on one of `about`.

@@ -2,7 +2,8 @@
 //!
 //! Cedar evaluates every statement that it is given, so what cannot apply is left out once, not on every
 //! call. People and agents whom the policies cannot tell apart share their slices. Nothing is lost: a
-//! statement is left out only when its scope names somebody or something else.
+//! statement is left out only when its scope names somebody or something else. Of what is left a question takes
+//! those that cover its target and, of structured ones, whose conditions hold (`set.rs`): their sets are remembered.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -10,25 +11,27 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use cedar_policy::PolicySet;
 use gateway_core::caller::{PrincipalKind, User};
+use gateway_core::decision::Target;
 use gateway_core::server::Server;
 
 use crate::check::{Effect, Principal};
 use crate::compile::Compiled;
-use crate::statement::{ARGUMENTS, Body, Statement, TargetKind};
+use crate::set::Mode;
+use crate::statement::{Body, Statement, TargetKind};
 
 /// Slices kept at most, and statements in all of them together; then memory is freed and filled anew.
 const MAX_SLICES: usize = 4096;
 const MAX_STATEMENTS: usize = 100_000;
+/// Targets, and sets of what was left of a slice, that one slice remembers; then it begins anew.
+const MAX_REMEMBERED: usize = 1024;
+/// Longer names of targets are not remembered.
+const MAX_NAME: usize = 256;
 
 /// Statements that can concern a class of people, a server and a kind of target.
 #[derive(Debug)]
 pub(crate) struct Slice {
     /// Their numbers, ascending.
     pub(crate) statements: Vec<usize>,
-    /// As they are.
-    pub(crate) exact: PolicySet,
-    /// For listings, where it differs from `exact`.
-    listing: Option<PolicySet>,
     /// Raw permits without what reads the context.
     pub(crate) loose_permits: PolicySet,
     /// Raw forbids that don't read the context.
@@ -41,25 +44,78 @@ pub(crate) struct Slice {
     pub(crate) reads: HashSet<String>,
     /// Argument paths that raw Cedar names.
     pub(crate) paths: HashSet<String>,
+    remembered: RwLock<Remembered>,
+}
+
+/// What was worked out for earlier questions.
+#[derive(Debug, Default)]
+struct Remembered {
+    /// The statements that cover a target, by its name.
+    covering: HashMap<String, Arc<[usize]>>,
+    /// Some of the statements as Cedar takes them, as they are and for listings.
+    sets: [HashMap<Vec<usize>, Arc<PolicySet>>; 2],
 }
 
 impl Slice {
-    pub(crate) fn listing(&self) -> &PolicySet {
-        self.listing.as_ref().unwrap_or(&self.exact)
+    /// The statements that cover the target: of raw Cedar all.
+    pub(crate) fn covering(&self, compiled: &Compiled, target: Target<'_>) -> Arc<[usize]> {
+        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(covering) = remembered.covering.get(target.name()) {
+            return Arc::clone(covering);
+        }
+        drop(remembered);
+        let covers = |n: &usize| compiled.statements.get(*n).is_some_and(|s| s.covers(target));
+        let covering: Arc<[usize]> = self.statements.iter().copied().filter(covers).collect();
+        if target.name().len() <= MAX_NAME {
+            let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+            if remembered.covering.len() >= MAX_REMEMBERED {
+                remembered.covering.clear();
+            }
+            remembered.covering.insert(target.name().to_owned(), Arc::clone(&covering));
+        }
+        covering
+    }
+
+    /// Some of its statements, ascending, for Cedar.
+    pub(crate) fn some(
+        &self,
+        compiled: &Compiled,
+        mode: Mode,
+        numbers: &[usize],
+    ) -> Arc<PolicySet> {
+        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = remembered.sets[mode as usize].get(numbers) {
+            return Arc::clone(set);
+        }
+        drop(remembered);
+        let statements = numbers.iter().filter_map(|n| compiled.statements.get(*n));
+        let made = Arc::new(match mode {
+            Mode::Call => set(statements.map(|statement| &statement.cedar)),
+            Mode::Listing => set(statements.filter_map(|statement| match &statement.body {
+                Body::Raw(raw) => raw.listing.as_ref(),
+                Body::Structured(_) => Some(&statement.cedar),
+            })),
+        });
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        let sets = &mut remembered.sets[mode as usize];
+        if sets.len() >= MAX_REMEMBERED {
+            sets.clear();
+        }
+        sets.insert(numbers.to_vec(), Arc::clone(&made));
+        made
     }
 
     /// One statement of it alone.
-    pub(crate) fn only(&self, compiled: &Compiled, number: usize) -> Slice {
+    pub(crate) fn only(&self, number: usize) -> Slice {
         Slice {
             statements: vec![number],
-            exact: set(compiled.statements.get(number).map(|s| &s.cedar).into_iter()),
-            listing: None,
             loose_permits: PolicySet::new(),
             loose_forbids: PolicySet::new(),
             raw: self.raw,
             attributes: self.attributes,
             reads: self.reads.clone(),
             paths: self.paths.clone(),
+            remembered: RwLock::default(),
         }
     }
 }
@@ -215,20 +271,11 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
             Body::Structured(_) => None,
         })
     };
-    let differs = raws().any(|(_, raw)| raw.reads_any(&ARGUMENTS));
-    let listing = || {
-        statements.iter().filter_map(|(_, statement)| match &statement.body {
-            Body::Raw(raw) => raw.listing.as_ref(),
-            Body::Structured(_) => Some(&statement.cedar),
-        })
-    };
     let loose = |permits: bool| {
         let side = move |s: &Statement| (s.effect == Effect::Allow) == permits;
         set(raws().filter(|(s, _)| side(s)).filter_map(|(_, raw)| raw.loose.as_ref()))
     };
     Slice {
-        exact: set(statements.iter().map(|(_, statement)| &statement.cedar)),
-        listing: differs.then(|| set(listing())),
         loose_permits: loose(true),
         loose_forbids: loose(false),
         raw: raws().next().is_some(),
@@ -239,6 +286,7 @@ fn slice(compiled: &Compiled, user: &User, server: &Server, kind: TargetKind) ->
             .collect(),
         paths: raws().flat_map(|(_, raw)| raw.paths.iter().cloned()).collect(),
         statements: statements.iter().map(|(number, _)| *number).collect(),
+        remembered: RwLock::default(),
     }
 }
 

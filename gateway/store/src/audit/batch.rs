@@ -1,14 +1,13 @@
-//! One transaction of the writer: rows into their tables with one statement each, counts into the
+//! One transaction of a writer, which is one statement: rows and payloads into their tables, counts into the
 //! rollups, and the link that chains it to the one before. It knows nothing of queues and retries.
 
 use std::collections::HashSet;
 
 use gateway_core::Timestamp;
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::chain::{ChainKey, Link, Place, TAG, VOID};
+use super::chain::{ChainKey, Link, Place, VOID};
 use super::payload::Packed;
 use super::row::{Entry, EventRow, IntentRow};
 
@@ -19,6 +18,9 @@ pub(super) enum WriteError {
     /// An earlier transaction of ours, given up for lost, was committed after all: read the chain anew.
     #[error("the chain has moved on")]
     Stale,
+    /// A row is there already: ask [`known`] which.
+    #[error("a row is there already")]
+    There,
     /// A row's day has no partition yet.
     #[error("no partition for a row")]
     NoDay,
@@ -40,6 +42,7 @@ impl From<sqlx::Error> for WriteError {
         let no_day = refusal.is_some_and(|refusal| refusal.message().starts_with("no partition"));
         match code.get(..2) {
             Some("23") if no_day => WriteError::NoDay,
+            Some("23") if code == "23505" => WriteError::There,
             // 22 data exception, 23 constraint, 54 a limit of an index or row.
             Some("22" | "23" | "54") => WriteError::Content(error),
             Some("40") => WriteError::Again(error),
@@ -56,80 +59,90 @@ pub(super) struct Head<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Writes all of `entries`, or nothing. What is there already is left as it is and not counted again.
+/// Writes all of `entries` but those at the places `known`, or nothing. They are of one kind: intents or events.
 pub(super) async fn write(
     connection: &mut PgConnection,
     head: &Head<'_>,
     entries: &[&Entry],
+    known: &HashSet<i32>,
 ) -> Result<Link, WriteError> {
-    let mut transaction = connection.begin().await?;
-    let batch = head.link.batch + 1;
-    let mut fresh = HashSet::with_capacity(entries.len());
-    let intents = Intents::of(entries);
-    if !intents.place.is_empty() {
-        fresh.extend(intents.insert(&mut transaction, head.replica, batch).await?);
-    }
-    let events = Events::of(entries);
-    if !events.place.is_empty() {
-        fresh.extend(events.insert(&mut transaction, head.replica, batch).await?);
-    }
+    let fresh: Vec<Placed<'_>> =
+        places(entries).filter(|(place, _)| !known.contains(place)).collect();
     if fresh.is_empty() {
-        transaction.rollback().await?;
         return Ok(head.link);
     }
-    let payloads = Payloads::of(entries, &fresh);
-    if !payloads.id.is_empty() {
-        payloads.insert(&mut transaction).await?;
-    }
-    let link = chain(&mut transaction, head, entries, &fresh).await?;
-    transaction.commit().await?;
-    Ok(link)
+    let (linked, payloads) = (Linked::of(head, entries.len(), &fresh), Payloads::of(&fresh));
+    let (intents, events) = (Intents::of(&fresh), Events::of(&fresh));
+    let moved = match (intents.place.len(), events.place.len()) {
+        (_, 0) => intents.write(connection, head, &linked, &payloads).await?,
+        (0, _) => events.write(connection, head, &linked, &payloads).await?,
+        (_, _) => return Err(WriteError::Lost(sqlx::Error::Protocol("a mixed batch".into()))),
+    };
+    if moved == 1 { Ok(linked.link) } else { Err(WriteError::Stale) }
 }
 
-async fn chain(
-    transaction: &mut Transaction<'_, Postgres>,
-    head: &Head<'_>,
+/// The places of those of `entries` that are there already or come twice among them: they are neither written nor
+/// counted again.
+pub(super) async fn known(
+    connection: &mut PgConnection,
     entries: &[&Entry],
-    fresh: &HashSet<i32>,
-) -> Result<Link, WriteError> {
-    let mut scratch = Vec::with_capacity(2048);
-    let mut tags = Vec::with_capacity(entries.len() * TAG);
-    let (mut from, mut to) = (head.now, head.now);
+) -> Result<HashSet<i32>, WriteError> {
+    let (mut known, mut ids, mut calls) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut first = Vec::with_capacity(entries.len());
     for (place, entry) in places(entries) {
-        if !fresh.contains(&place) {
-            tags.extend_from_slice(&VOID);
-            continue;
+        let concluded = match entry {
+            Entry::Event { row, .. } if row.concludes => Some(row.call_id),
+            Entry::Event { .. } | Entry::Intent { .. } => None,
+        };
+        let is_new_id = ids.insert(entry.id());
+        if concluded.is_none_or(|call| calls.insert(call)) && is_new_id {
+            first.push((place, entry));
+        } else {
+            known.insert(place);
         }
-        (from, to) = (from.min(entry.ts()), to.max(entry.ts()));
-        let at = Place { replica: head.replica, batch: head.link.batch + 1, place };
-        tags.extend_from_slice(&match entry {
-            Entry::Intent { row, .. } => head.key.row("audit_intent", at, row, &mut scratch),
-            Entry::Event { row, .. } => head.key.row("audit_event", at, row, &mut scratch),
-        });
     }
-    let link = head.key.next(head.replica, head.link, head.now, &tags);
-    let moved = sqlx::query!(
-        "with moved as (
-            update audit_chain set batch = $3::bigint, mac = $7, seal = $8
-            where replica = $2 and batch = $3::bigint - 1 and mac = $9 returning replica)
-         insert into audit_batch (ts, replica, batch, from_ts, to_ts, tags, mac)
-         select $1, replica, $3, $4, $5, $6, $7 from moved",
-        head.now,
-        head.replica,
-        link.batch,
-        from,
-        to,
-        tags,
-        &link.mac[..],
-        &head.key.seal(head.replica, link)[..],
-        &head.link.mac[..],
-    )
-    .execute(&mut **transaction)
-    .await?;
-    if moved.rows_affected() == 1 { Ok(link) } else { Err(WriteError::Stale) }
+    let (intents, events) = (Intents::of(&first), Events::of(&first));
+    known.extend(intents.there(connection).await?);
+    known.extend(events.there(connection).await?);
+    Ok(known)
 }
 
-fn places<'a>(entries: &'a [&'a Entry]) -> impl Iterator<Item = (i32, &'a Entry)> {
+/// An entry and its place in the batch.
+type Placed<'a> = (i32, &'a Entry);
+
+/// What the chain says of a batch.
+struct Linked {
+    link: Link,
+    seal: [u8; 32],
+    /// One for each place, [`VOID`] for what is not written.
+    tags: Vec<u8>,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Linked {
+    fn of(head: &Head<'_>, places: usize, fresh: &[Placed<'_>]) -> Linked {
+        let mut scratch = Vec::with_capacity(2048);
+        let mut tags = vec![VOID; places];
+        let (mut from, mut to) = (head.now, head.now);
+        for (place, entry) in fresh {
+            (from, to) = (from.min(entry.ts()), to.max(entry.ts()));
+            let at = Place { replica: head.replica, batch: head.link.batch + 1, place: *place };
+            let tag = match entry {
+                Entry::Intent { row, .. } => head.key.row("audit_intent", at, row, &mut scratch),
+                Entry::Event { row, .. } => head.key.row("audit_event", at, row, &mut scratch),
+            };
+            if let Some(slot) = usize::try_from(*place).ok().and_then(|place| tags.get_mut(place)) {
+                *slot = tag;
+            }
+        }
+        let tags = tags.concat();
+        let link = head.key.next(head.replica, head.link, head.now, &tags);
+        Linked { link, seal: head.key.seal(head.replica, link), tags, from, to }
+    }
+}
+
+fn places<'a>(entries: &'a [&'a Entry]) -> impl Iterator<Item = Placed<'a>> {
     (0..).zip(entries.iter().copied())
 }
 
@@ -144,11 +157,11 @@ struct Intents<'a> {
 }
 
 impl<'a> Intents<'a> {
-    fn of(entries: &'a [&'a Entry]) -> Intents<'a> {
+    fn of(entries: &[Placed<'a>]) -> Intents<'a> {
         let mut columns = Intents::default();
-        for (place, entry) in places(entries) {
+        for (place, entry) in entries {
             if let Entry::Intent { row, .. } = entry {
-                columns.push(place, row);
+                columns.push(*place, row);
             }
         }
         columns
@@ -163,28 +176,55 @@ impl<'a> Intents<'a> {
         self.arguments_digest.push(row.arguments_digest.as_deref());
     }
 
-    async fn insert(
+    /// How many links were added: 0 when the chain stands elsewhere, and nothing is written.
+    async fn write(
         &self,
-        transaction: &mut Transaction<'_, Postgres>,
-        replica: Uuid,
-        batch: i64,
-    ) -> Result<Vec<i32>, sqlx::Error> {
-        sqlx::query_scalar!(
-            "insert into audit_intent
-                (replica, batch, ts, id, place, request_bytes, subject, arguments_digest)
-             select $1, $2, * from unnest($3::timestamptz[], $4::uuid[], $5::integer[], $6::bigint[],
-                $7::text[], $8::bytea[])
-             on conflict do nothing returning place",
-            replica,
-            batch,
+        connection: &mut PgConnection,
+        head: &Head<'_>,
+        linked: &Linked,
+        payloads: &Payloads<'_>,
+    ) -> Result<u64, sqlx::Error> {
+        let written = sqlx::query_file!(
+            "src/audit/write_intents.sql",
+            head.now,
+            head.replica,
+            linked.link.batch,
+            linked.from,
+            linked.to,
+            linked.tags,
+            &linked.link.mac[..],
+            &linked.seal[..],
+            &head.link.mac[..],
             &self.ts as &[Timestamp],
             &self.id as &[Uuid],
             &self.place as &[i32],
             &self.request_bytes as &[i64],
             &self.subject as &[&str],
             &self.arguments_digest as &[Option<&[u8]>],
+            &payloads.ts as &[Timestamp],
+            &payloads.id as &[Uuid],
+            &payloads.kind as &[&str],
+            &payloads.codec as &[&str],
+            &payloads.size as &[i64],
+            &payloads.kept as &[i64],
+            &payloads.body as &[&[u8]],
         )
-        .fetch_all(&mut **transaction)
+        .execute(connection)
+        .await?;
+        Ok(written.rows_affected())
+    }
+
+    /// The places of those that are in the table.
+    async fn there(&self, connection: &mut PgConnection) -> Result<Vec<i32>, sqlx::Error> {
+        sqlx::query_scalar!(
+            r#"select asked.place as "place!"
+             from unnest($1::integer[], $2::timestamptz[], $3::uuid[]) as asked (place, ts, id)
+             join audit_intent i on i.ts = asked.ts and i.id = asked.id"#,
+            &self.place as &[i32],
+            &self.ts as &[Timestamp],
+            &self.id as &[Uuid],
+        )
+        .fetch_all(connection)
         .await
     }
 }
@@ -201,9 +241,9 @@ struct Payloads<'a> {
 }
 
 impl<'a> Payloads<'a> {
-    fn of(entries: &'a [&'a Entry], fresh: &HashSet<i32>) -> Payloads<'a> {
+    fn of(entries: &[Placed<'a>]) -> Payloads<'a> {
         let mut columns = Payloads::default();
-        for (_, entry) in places(entries).filter(|(place, _)| fresh.contains(place)) {
+        for (_, entry) in entries.iter().copied() {
             match entry {
                 Entry::Intent { arguments, .. } => columns.push(entry, "arguments", arguments),
                 Entry::Event { arguments, result, .. } => {
@@ -225,25 +265,6 @@ impl<'a> Payloads<'a> {
         self.kept.push(packed.kept);
         self.body.push(&packed.body);
     }
-
-    async fn insert(&self, transaction: &mut Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
-        sqlx::query!(
-            "insert into audit_payload (ts, id, kind, codec, size, kept, body)
-             select * from unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
-                $6::bigint[], $7::bytea[])
-             on conflict do nothing",
-            &self.ts as &[Timestamp],
-            &self.id as &[Uuid],
-            &self.kind as &[&str],
-            &self.codec as &[&str],
-            &self.size as &[i64],
-            &self.kept as &[i64],
-            &self.body as &[&[u8]],
-        )
-        .execute(&mut **transaction)
-        .await?;
-        Ok(())
-    }
 }
 
 macro_rules! event_columns {
@@ -256,11 +277,11 @@ macro_rules! event_columns {
         }
 
         impl<'a> Events<'a> {
-            fn of(entries: &'a [&'a Entry]) -> Events<'a> {
+            fn of(entries: &[Placed<'a>]) -> Events<'a> {
                 let mut columns = Events::default();
-                for (place, entry) in places(entries) {
+                for (place, entry) in entries {
                     if let Entry::Event { row, .. } = entry {
-                        columns.place.push(place);
+                        columns.place.push(*place);
                         $(columns.$name.push(($value)(row));)+
                     }
                 }
@@ -313,17 +334,32 @@ event_columns! {
 }
 
 impl Events<'_> {
-    /// Rows and rollups in one statement: what conflicts is neither written nor counted.
-    async fn insert(
+    /// How many links were added: 0 when the chain stands elsewhere, and nothing is written.
+    async fn write(
         &self,
-        transaction: &mut Transaction<'_, Postgres>,
-        replica: Uuid,
-        batch: i64,
-    ) -> Result<Vec<i32>, sqlx::Error> {
-        sqlx::query_file_scalar!(
-            "src/audit/insert_events.sql",
-            replica,
-            batch,
+        connection: &mut PgConnection,
+        head: &Head<'_>,
+        linked: &Linked,
+        payloads: &Payloads<'_>,
+    ) -> Result<u64, sqlx::Error> {
+        let written = sqlx::query_file!(
+            "src/audit/write_events.sql",
+            head.now,
+            head.replica,
+            linked.link.batch,
+            linked.from,
+            linked.to,
+            linked.tags,
+            &linked.link.mac[..],
+            &linked.seal[..],
+            &head.link.mac[..],
+            &payloads.ts as &[Timestamp],
+            &payloads.id as &[Uuid],
+            &payloads.kind as &[&str],
+            &payloads.codec as &[&str],
+            &payloads.size as &[i64],
+            &payloads.kept as &[i64],
+            &payloads.body as &[&[u8]],
             &self.place as &[i32],
             &self.ts as &[Timestamp],
             &self.id as &[Uuid],
@@ -364,7 +400,27 @@ impl Events<'_> {
             &self.agent_id as &[Option<Uuid>],
             &self.agent_name as &[Option<&str>],
         )
-        .fetch_all(&mut **transaction)
+        .execute(connection)
+        .await?;
+        Ok(written.rows_affected())
+    }
+
+    /// The places of those that are in the table, or whose intent is concluded there.
+    async fn there(&self, connection: &mut PgConnection) -> Result<Vec<i32>, sqlx::Error> {
+        sqlx::query_scalar!(
+            r#"select asked.place as "place!"
+             from unnest($1::integer[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::boolean[])
+                as asked (place, ts, id, call_id, concludes)
+             where exists (select from audit_event e where e.id = asked.id and e.ts = asked.ts)
+                or asked.concludes and exists (select from audit_event e
+                    where e.call_id = asked.call_id and e.ts = asked.ts and e.concludes)"#,
+            &self.place as &[i32],
+            &self.ts as &[Timestamp],
+            &self.id as &[Uuid],
+            &self.call_id as &[Uuid],
+            &self.concludes as &[bool],
+        )
+        .fetch_all(connection)
         .await
     }
 }

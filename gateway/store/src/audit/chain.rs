@@ -1,4 +1,4 @@
-//! The hash chain of one replica: a tag for each row, a mac for each batch that covers the one before it,
+//! The hash chains of one replica, of its intents and of its events: a tag for each row, a mac for each batch that covers the one before it,
 //! and a seal over the end. All keyed, so that who can write to the database cannot make them.
 
 use gateway_core::Timestamp;
@@ -27,6 +27,11 @@ pub(super) struct Link {
 impl Link {
     /// Before the first batch.
     pub(super) const GENESIS: Link = Link { batch: 0, mac: [0; 32] };
+}
+
+/// The name of the chain of a replica's events; that of its intents is the replica itself.
+pub(super) fn chain_of_events(replica: Uuid) -> Uuid {
+    Uuid::from_u128(replica.as_u128() ^ 1)
 }
 
 /// Which place in which chain.

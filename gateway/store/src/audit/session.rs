@@ -1,7 +1,7 @@
-//! The writer's connection: how it signs in, where its chain stands, and a deadline on everything, so that
+//! A writer's connection: how it signs in, where its chain stands, and a deadline on everything, so that
 //! a Postgres that hangs is noticed. After an error other than of a row's content it is thrown away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,16 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 use time::Date;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::batch::{self, Head, WriteError};
-use super::chain::Link;
+use super::chain::{Link, chain_of_events};
 use super::row::{Entry, to_micros};
-use super::shared::Shared;
+use super::shared::{Kind, Shared};
 
 /// A commit is acknowledged only when it is on disk, whatever the database's default. A statement or a
-/// transaction that hangs is ended by the server too, so that nothing of ours lands much later.
+/// transaction that hangs is ended by the server too, so that nothing of ours lands much later. Plans hang on no
+/// parameter here, and planning takes as long as writing.
 const SESSION: &str = "
     set role gateway_app;
     select set_config('synchronous_commit', 'on', false)
@@ -25,19 +27,22 @@ const SESSION: &str = "
     set statement_timeout = '5s';
     set idle_in_transaction_session_timeout = '5s';
     set timezone = 'UTC';
+    set plan_cache_mode = force_generic_plan;
 ";
 
 /// See the head of this file.
 pub(super) struct Session {
     shared: Arc<Shared>,
     connection: PgConnection,
+    /// Names the chain.
+    replica: Uuid,
     link: Link,
     limit: Duration,
 }
 
 impl Session {
     /// Signs in, makes the days around the present, finds the end of the chain.
-    pub(super) async fn open(shared: &Arc<Shared>) -> Result<Session, WriteError> {
+    pub(super) async fn open(shared: &Arc<Shared>, kind: Kind) -> Result<Session, WriteError> {
         // Shorter than a waiter's patience, so that a second attempt may still serve it.
         let limit = shared.settings.deadline * 3 / 4;
         let options = shared.pool.connect_options();
@@ -47,8 +52,12 @@ impl Session {
             Ok(connection)
         };
         let connection = within(limit, signing_in).await?;
-        let mut session =
-            Session { shared: shared.clone(), connection, link: Link::GENESIS, limit };
+        let replica = match kind {
+            Kind::Intents => shared.settings.replica,
+            Kind::Events => chain_of_events(shared.settings.replica),
+        };
+        let (shared, link) = (shared.clone(), Link::GENESIS);
+        let mut session = Session { shared, connection, replica, link, limit };
         session.prepare().await?;
         Ok(session)
     }
@@ -59,17 +68,26 @@ impl Session {
         within(self.limit, async { Ok(connection.ping().await?) }).await
     }
 
-    /// One transaction with all of the entries, or nothing.
-    pub(super) async fn write(&mut self, entries: &[&Entry]) -> Result<(), WriteError> {
+    /// One transaction with all of the entries but those at the places `known`, or nothing.
+    pub(super) async fn write(
+        &mut self,
+        entries: &[&Entry],
+        known: &HashSet<i32>,
+    ) -> Result<(), WriteError> {
         let head = Head {
             key: &self.shared.key,
-            replica: self.shared.settings.replica,
+            replica: self.replica,
             link: self.link,
             now: to_micros(self.shared.settings.clock.now()),
         };
         let connection = &mut self.connection;
-        self.link = within(self.limit, batch::write(connection, &head, entries)).await?;
+        self.link = within(self.limit, batch::write(connection, &head, entries, known)).await?;
         Ok(())
+    }
+
+    /// Which of the entries are there already.
+    pub(super) async fn known(&mut self, entries: &[&Entry]) -> Result<HashSet<i32>, WriteError> {
+        within(self.limit, batch::known(&mut self.connection, entries)).await
     }
 
     /// Days beyond those that upkeep made ahead: an old spool, a clock that is off.
@@ -87,7 +105,7 @@ impl Session {
 
     /// Finds the end of the chain.
     pub(super) async fn read_link(&mut self) -> Result<(), WriteError> {
-        let replica = self.shared.settings.replica;
+        let replica = self.replica;
         let connection = &mut self.connection;
         let row = sqlx::query!("select batch, mac from audit_chain where replica = $1", replica)
             .fetch_one(connection);
@@ -98,7 +116,7 @@ impl Session {
     }
 
     async fn prepare(&mut self) -> Result<(), WriteError> {
-        let replica = self.shared.settings.replica;
+        let replica = self.replica;
         let seal = self.shared.key.seal(replica, Link::GENESIS);
         let connection = &mut self.connection;
         within(self.limit, async {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// How the trail is set up. [`TrailSettings::new`] gives the defaults.
 #[derive(Clone)]
 pub struct TrailSettings {
-    /// This process: a fresh id for every start. Names its hash chain and its heartbeat.
+    /// This process: a fresh id for every start. Names its heartbeat and its hash chains.
     pub replica: Uuid,
     /// Where outcomes wait while Postgres is away. Replicas may share it.
     pub spool_dir: PathBuf,
@@ -24,6 +24,8 @@ pub struct TrailSettings {
     pub keep_payloads: bool,
     /// Bytes kept of one payload.
     pub payload_limit: usize,
+    /// How long an event that nobody waits for waits for others to be written with.
+    pub company: Duration,
     /// Longest wait for a durable intent.
     pub deadline: Duration,
     /// While Postgres is away, take a call's intent on disk as its record. Needs a persistent volume.
@@ -58,6 +60,7 @@ impl TrailSettings {
             queue_bytes: 64 << 20,
             keep_payloads: true,
             payload_limit: 1 << 20,
+            company: Duration::from_millis(20),
             deadline: Duration::from_secs(2),
             spool_intents: false,
             spool_limit: 256 << 20,

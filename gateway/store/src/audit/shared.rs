@@ -31,7 +31,8 @@ pub(super) struct Shared {
     pub(super) key: ChainKey,
     pub(super) pool: PgPool,
     pub(super) spool: Spool,
-    pub(super) queue: mpsc::Sender<Item>,
+    pub(super) intents: Lane,
+    pub(super) events: Lane,
     /// Entries on their way to the disk.
     pub(super) to_disk: mpsc::Sender<Queued>,
     pub(super) on_the_way: AtomicU64,
@@ -40,12 +41,56 @@ pub(super) struct Shared {
     pub(super) lost: AtomicU64,
     pub(super) running: Mutex<HashMap<Uuid, Timestamp>>,
     pub(super) gate: Mutex<FloodGate>,
-    /// Since when Postgres is away.
-    pub(super) down: Mutex<Option<Instant>>,
     /// Rings when upkeep is wanted at once.
     pub(super) bell: Notify,
     pub(super) stopping: CancellationToken,
     pub(super) tasks: TaskTracker,
+}
+
+/// The way to one of the two writers. Calls wait for their intents, nobody for events: each kind goes over a
+/// connection of its own, so that no call waits until the events of others, with all their sums, are written.
+pub(super) struct Lane {
+    pub(super) queue: mpsc::Sender<Item>,
+    /// Rings when somebody waits for what is in the queue.
+    pub(super) hurry: Notify,
+    /// Since when Postgres is away.
+    down: Mutex<Option<Instant>>,
+}
+
+/// Which lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Intents,
+    Events,
+}
+
+impl Lane {
+    fn new(room: usize) -> (Lane, mpsc::Receiver<Item>) {
+        let (queue, end) = mpsc::channel(room.max(1));
+        (Lane { queue, hurry: Notify::new(), down: Mutex::new(None) }, end)
+    }
+
+    pub(super) fn down(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once everything in the queue is written or on its way to the disk; false when the writer has ended.
+    async fn flush(&self) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.send(Item::Flush(done)).await && wait.await.is_ok()
+    }
+
+    /// Hands over what somebody waits for; false when the writer has ended.
+    pub(super) async fn send(&self, item: Item) -> bool {
+        let sent = self.queue.send(item).await.is_ok();
+        self.hurry.notify_one();
+        sent
+    }
+
+    /// Rows that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
 }
 
 /// What waits in the queue.
@@ -82,15 +127,21 @@ impl Queued {
     }
 }
 
-pub(super) type Started = (Arc<Shared>, mpsc::Receiver<Item>, mpsc::Receiver<Queued>);
+pub(super) struct Started {
+    pub(super) shared: Arc<Shared>,
+    pub(super) intents: mpsc::Receiver<Item>,
+    pub(super) events: mpsc::Receiver<Item>,
+    pub(super) to_disk: mpsc::Receiver<Queued>,
+}
 
 impl Shared {
-    pub(super) fn new(pool: PgPool, settings: TrailSettings) -> Result<Started, StoreError> {
+    pub(super) fn start(pool: PgPool, settings: TrailSettings) -> Result<Started, StoreError> {
         let key = ChainKey::new(&settings.chain_key);
         let dir = &settings.spool_dir;
         let spool = Spool::open(dir, settings.replica, key.clone(), settings.spool_limit)
             .map_err(|e| StoreError::Setup(format!("the spool {}: {e}", dir.display())))?;
-        let (queue, queue_end) = mpsc::channel(settings.queue.max(1));
+        let (intents, intents_end) = Lane::new(settings.queue);
+        let (events, events_end) = Lane::new(settings.queue);
         let (to_disk, disk_end) = mpsc::channel(settings.queue.max(1) * 4);
         let room = (settings.queue_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Shared {
@@ -99,18 +150,39 @@ impl Shared {
             key,
             pool,
             spool,
-            queue,
+            intents,
+            events,
             to_disk,
             on_the_way: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(room)),
             lost: AtomicU64::new(0),
             running: Mutex::default(),
-            down: Mutex::new(None),
             bell: Notify::new(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Ok((Arc::new(shared), queue_end, disk_end))
+        let shared = Arc::new(shared);
+        Ok(Started { shared, intents: intents_end, events: events_end, to_disk: disk_end })
+    }
+
+    pub(super) fn lane(&self, kind: Kind) -> &Lane {
+        match kind {
+            Kind::Intents => &self.intents,
+            Kind::Events => &self.events,
+        }
+    }
+
+    /// The lane that an entry goes over.
+    pub(super) fn lane_of(&self, entry: &Entry) -> &Lane {
+        match entry {
+            Entry::Intent { .. } => &self.intents,
+            Entry::Event { .. } => &self.events,
+        }
+    }
+
+    /// Whether either lane cannot reach Postgres.
+    pub(super) fn is_down(&self) -> bool {
+        self.intents.down().is_some() || self.events.down().is_some()
     }
 
     pub(super) fn running(&self) -> MutexGuard<'_, HashMap<Uuid, Timestamp>> {
@@ -121,14 +193,10 @@ impl Shared {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn down(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.down.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Away for longer than anybody would wait: no use in queueing.
     pub(super) fn gave_up(&self) -> bool {
         let stopped = self.stopping.is_cancelled();
-        let down = *self.down();
+        let down = *self.intents.down();
         let late = down.is_some_and(|since| since.elapsed() >= self.settings.deadline);
         stopped || (late && !self.settings.spool_intents)
     }
@@ -166,8 +234,9 @@ impl Shared {
         if room.is_none() {
             entry.leave_out_bodies();
         }
+        let lane = self.lane_of(&entry);
         let item = Item::Entry(Queued { entry, waiter: None, _room: room });
-        match self.queue.try_send(item) {
+        match lane.queue.try_send(item) {
             Ok(()) => {}
             Err(
                 mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item),
@@ -215,8 +284,8 @@ impl Shared {
             self.conclude(event);
         }
         loop {
-            let (done, wait) = oneshot::channel();
-            let written = self.queue.send(Item::Flush(done)).await.is_ok() && wait.await.is_ok();
+            // In this order: an intent that nobody waits for any more leaves an event behind.
+            let written = self.intents.flush().await && self.events.flush().await;
             let on_disk = self.on_the_way.load(Ordering::SeqCst) > 0 || self.spool.bytes() > 0;
             if written && !on_disk {
                 return;

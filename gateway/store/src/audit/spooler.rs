@@ -19,7 +19,7 @@ pub(super) async fn spooler(shared: Arc<Shared>, mut entries: mpsc::Receiver<Que
     let mut group = Vec::new();
     let stopped = async {
         shared.stopping.cancelled().await;
-        // The writer hands over what it has left before the tracker is empty but for us.
+        // The writers hand over what it has left before the tracker is empty but for us.
         while shared.tasks.len() > 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -67,9 +67,10 @@ async fn to_disk(shared: &Arc<Shared>, mut group: Vec<Queued>) -> Vec<Queued> {
             }
             Err(error) => {
                 tracing::error!(%error, "the audit spool cannot be written");
-                if shared.down().is_none() || shared.stopping.is_cancelled() {
+                if !shared.is_down() || shared.stopping.is_cancelled() {
                     for queued in group.drain(..) {
-                        if shared.queue.try_send(Item::Entry(queued)).is_err() {
+                        let lane = shared.lane_of(&queued.entry);
+                        if lane.queue.try_send(Item::Entry(queued)).is_err() {
                             shared.lose(1);
                         }
                     }

@@ -119,7 +119,7 @@ impl Sweeper {
             let (waiter, answer) = oneshot::channel();
             let entry = closing(&self.shared.key, &row, now, None);
             let item = Item::Entry(Queued::new(entry, Some(waiter)));
-            if self.shared.queue.send(item).await.is_err() {
+            if !self.shared.events.send(item).await {
                 return;
             }
             answers.push((row.id, answer));

@@ -9,7 +9,7 @@ use gateway_core::record::{Event, Intent};
 use tokio::sync::oneshot;
 
 use super::settings::TrailSettings;
-use super::shared::{Item, Queued, Running, Shared};
+use super::shared::{Item, Kind, Queued, Running, Shared, Started};
 use super::spooler::spooler;
 use super::upkeep::Upkeep;
 use super::writer::Writer;
@@ -45,7 +45,7 @@ impl Durable {
 pub struct TrailHealth {
     /// The last attempt to reach Postgres succeeded.
     pub writable: bool,
-    /// Rows that wait for the writer.
+    /// Rows that wait for the writers.
     pub queued: usize,
     /// Bytes that wait on disk.
     pub spooled_bytes: u64,
@@ -55,18 +55,22 @@ pub struct TrailHealth {
     pub lost: u64,
 }
 
-/// The audit trail's writer. Cheap to clone.
+/// The audit trail's writers. Cheap to clone.
 #[derive(Clone)]
 pub struct Trail(Arc<Shared>);
 
 impl Trail {
-    /// Starts the writer. Fails when Postgres cannot be reached now.
+    /// Starts the writers. Fails when Postgres cannot be reached now.
     pub async fn start(store: &Store, settings: TrailSettings) -> Result<Trail, StoreError> {
-        let (shared, queue, to_disk) = Shared::new(store.pool().clone(), settings)?;
-        let mut writer = Writer::new(shared.clone(), queue);
-        writer.connect().await.map_err(StoreError::Setup)?;
+        let Started { shared, intents, events, to_disk } =
+            Shared::start(store.pool().clone(), settings)?;
+        let mut intents = Writer::new(shared.clone(), Kind::Intents, intents);
+        let mut events = Writer::new(shared.clone(), Kind::Events, events);
+        intents.connect().await.map_err(StoreError::Setup)?;
+        events.connect().await.map_err(StoreError::Setup)?;
         let upkeep = Upkeep::new(shared.clone());
-        shared.tasks.spawn(writer.run());
+        shared.tasks.spawn(intents.run());
+        shared.tasks.spawn(events.run());
         shared.tasks.spawn(spooler(shared.clone(), to_disk));
         shared.tasks.spawn(upkeep.run());
         Ok(Trail(shared))
@@ -85,7 +89,7 @@ impl Trail {
         let (waiter, mut answer) = oneshot::channel();
         let running = Running::begin(&self.0, call);
         let item = Item::Entry(Queued::roomy(entry, waiter, room));
-        self.0.queue.try_send(item).map_err(|_| full())?;
+        self.0.intents.queue.try_send(item).map_err(|_| full())?;
         let told = match tokio::time::timeout(self.0.settings.deadline, &mut answer).await {
             Ok(told) => told.ok(),
             Err(_) => {
@@ -143,8 +147,8 @@ impl Trail {
     /// How it is doing.
     pub fn health(&self) -> TrailHealth {
         TrailHealth {
-            writable: self.0.down().is_none(),
-            queued: self.0.queue.max_capacity() - self.0.queue.capacity(),
+            writable: !self.0.is_down(),
+            queued: self.0.intents.waiting() + self.0.events.waiting(),
             spooled_bytes: self.0.spool.bytes(),
             running: self.0.running().len(),
             lost: self.0.lost.load(Ordering::Relaxed),

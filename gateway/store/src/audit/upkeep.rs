@@ -70,7 +70,7 @@ impl Upkeep {
         for event in due {
             self.shared.conclude(event);
         }
-        if self.shared.down().is_some() {
+        if self.shared.is_down() {
             return;
         }
         if self.days_made.is_none_or(|made| made.elapsed() >= DAYS_EVERY)
@@ -133,7 +133,7 @@ impl Upkeep {
         for entry in chunk {
             let (waiter, answer) = oneshot::channel();
             let item = Item::Entry(Queued::new(entry.clone(), Some(waiter)));
-            if self.shared.queue.send(item).await.is_err() {
+            if !self.shared.lane_of(entry).send(item).await {
                 return false;
             }
             answers.push(answer);

@@ -1,8 +1,8 @@
-//! The writer: one task, one connection. What queued while the last batch was being committed makes the
-//! next one. When Postgres is gone or hangs it tries again, lets events go to the disk meanwhile, and
+//! A writer: one task, one connection; there is one for intents and one for events. What queued while the last
+//! batch was being committed makes the next one; events wait a little for each other. When Postgres is gone or hangs it tries again, lets events go to the disk meanwhile, and
 //! never answers an intent before its COMMIT is acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::batch::WriteError;
 use super::row::Entry;
 use super::session::{Session, lost};
-use super::shared::{Item, Queued, Shared};
+use super::shared::{Item, Kind, Queued, Shared};
 use super::sweep::closing;
 use super::trail::TrailError;
 
@@ -30,6 +30,7 @@ const ATTEMPTS: usize = 8;
 /// See the head of this file.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    kind: Kind,
     queue: mpsc::Receiver<Item>,
     pending: VecDeque<Queued>,
     flushes: Vec<oneshot::Sender<()>>,
@@ -37,8 +38,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Item>) -> Writer {
-        Writer { shared, queue, pending: VecDeque::new(), flushes: Vec::new(), session: None }
+    pub(super) fn new(shared: Arc<Shared>, kind: Kind, queue: mpsc::Receiver<Item>) -> Writer {
+        Writer { shared, kind, queue, pending: VecDeque::new(), flushes: Vec::new(), session: None }
     }
 
     /// Until the trail stops; leaves nothing behind in memory.
@@ -65,6 +66,26 @@ impl Writer {
                 () = tokio::time::sleep(pause) => return self.check().await,
                 () = stopping.cancelled() => return,
             }
+        }
+        self.drain(BATCH_ROWS);
+        self.company().await;
+    }
+
+    /// Events that nobody waits for gather for a moment: a statement costs far more than one row of it.
+    async fn company(&mut self) {
+        let is_wanted = |queued: &Queued| queued.waiter.is_some();
+        if self.kind == Kind::Intents
+            || !self.flushes.is_empty()
+            || self.pending.len() >= BATCH_ROWS
+            || self.pending.iter().any(is_wanted)
+        {
+            return;
+        }
+        let shared = self.shared.clone();
+        tokio::select! {
+            () = tokio::time::sleep(shared.settings.company) => {}
+            () = shared.events.hurry.notified() => {}
+            () = shared.stopping.cancelled() => {}
         }
         self.drain(BATCH_ROWS);
     }
@@ -102,9 +123,10 @@ impl Writer {
     /// Makes a new connection.
     pub(super) async fn connect(&mut self) -> Result<(), String> {
         self.session = None;
-        let session = Session::open(&self.shared).await.map_err(|error| error.to_string())?;
+        let session =
+            Session::open(&self.shared, self.kind).await.map_err(|error| error.to_string())?;
         self.session = Some(session);
-        if self.shared.down().take().is_some() {
+        if self.shared.lane(self.kind).down().take().is_some() {
             tracing::info!("the audit trail can be written again");
             self.shared.bell.notify_one();
         }
@@ -113,7 +135,7 @@ impl Writer {
 
     fn lost(&mut self, error: &str) {
         self.session = None;
-        let mut down = self.shared.down();
+        let mut down = self.shared.lane(self.kind).down();
         if down.is_none() {
             tracing::error!(error, "the audit trail cannot be written: calls are refused");
             *down = Some(Instant::now());
@@ -207,9 +229,11 @@ impl Writer {
     async fn attempt(&mut self, part: &[Queued]) -> Result<(), WriteError> {
         let entries: Vec<&Entry> = part.iter().map(|queued| &queued.entry).collect();
         let session = self.session.as_mut().ok_or_else(|| lost("not connected"))?;
+        let mut known = HashSet::new();
         for _ in 0..ATTEMPTS {
-            match session.write(&entries).await {
+            match session.write(&entries, &known).await {
                 Ok(()) => return Ok(()),
+                Err(WriteError::There) => known = session.known(&entries).await?,
                 Err(WriteError::NoDay) => session.make_days(&entries).await?,
                 Err(WriteError::Stale) => session.read_link().await?,
                 Err(WriteError::Again(error)) => tracing::debug!(%error, "writing a batch again"),
@@ -246,8 +270,9 @@ impl Writer {
     }
 
     /// Committed: tell those who wait. Where nobody does any more, the call was not made.
-    fn written(&mut self, part: Vec<Queued>) {
-        let mut running = self.shared.running();
+    fn written(&self, part: Vec<Queued>) {
+        let shared = &self.shared;
+        let mut running = shared.running();
         for queued in part {
             let Queued { entry, waiter, .. } = queued;
             if let Entry::Event { row, .. } = &entry
@@ -259,10 +284,13 @@ impl Writer {
             if waiter.send(Ok(())).is_err()
                 && let Entry::Intent { row, .. } = &entry
             {
-                let now = self.shared.settings.clock.now();
-                let entry =
-                    closing(&self.shared.key, row, now, Some("nobody waited for the record"));
-                self.pending.push_back(Queued::new(entry, None));
+                let now = shared.settings.clock.now();
+                shared.enqueue(closing(
+                    &shared.key,
+                    row,
+                    now,
+                    Some("nobody waited for the record"),
+                ));
             }
         }
     }
