@@ -295,7 +295,7 @@ impl Model for Agreements {
 }
 
 fn model(fault: Fault) -> Agreements {
-    Agreements { fault, calls: 4 }
+    Agreements { fault, calls: 6 }
 }
 
 #[test]

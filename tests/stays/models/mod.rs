@@ -9,7 +9,7 @@ mod record;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 /// No walk goes further; that it ends before is demanded.
 const MOST: usize = 3_000_000;
@@ -33,7 +33,8 @@ where
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
     M::Action: Clone + Debug + PartialEq,
 {
-    let checker = model.checker().target_state_count(MOST).spawn_bfs().join();
+    let found = HasDiscoveries::AnyOf([property].into());
+    let checker = model.checker().finish_when(found).target_state_count(MOST).spawn_bfs().join();
     let path = checker.assert_any_discovery(property);
     println!("found after {} steps: {:?}", path.clone().into_actions().len(), path.into_actions());
 }
