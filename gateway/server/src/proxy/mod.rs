@@ -7,6 +7,8 @@ mod confirm;
 mod connect;
 mod decide;
 mod fail;
+#[doc(hidden)]
+pub mod doors;
 mod filter;
 mod forward;
 mod identify;
