@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// A collector of traces: keeps what it is sent, as it comes.
-struct Collector {
-    endpoint: String,
-    exported: Arc<Mutex<Vec<u8>>>,
+pub(crate) struct Collector {
+    pub(crate) endpoint: String,
+    pub(crate) exported: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Collector {
-    async fn start() -> Collector {
+    pub(crate) async fn start() -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let exported = Arc::new(Mutex::new(Vec::new()));

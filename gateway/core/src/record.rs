@@ -368,6 +368,7 @@ impl ActionType {
             | Reason::TaskUnknown
             | Reason::ScanLimitExceeded
             | Reason::ScannerUnavailable
+            | Reason::UpstreamUnavailable
             | Reason::AuditUnavailable
             | Reason::CatalogueStale
             | Reason::ConnectionRequired

@@ -82,16 +82,18 @@ impl Learner {
         tool: Option<&str>,
         caller: Option<&Caller>,
     ) -> Result<Arc<Snapshot>, Unconnected> {
+        let arrived = self.clock.now();
         let lock = self.lock_of(server.id);
         let mut last = lock.lock().await;
         let snapshot = self.current.snapshot();
         let known = tool.is_some_and(|tool| {
             snapshot.server_by_id(server.id).is_some_and(|now| now.tool(tool).is_some())
         });
-        let now = self.clock.now();
-        if known || last.is_some_and(|last| now < last + PAUSE) {
+        // Who waited for a read shares it, however long it took.
+        if known || last.is_some_and(|last| arrived < last + PAUSE) {
             return Ok(snapshot);
         }
+        let now = self.clock.now();
         // Who lacks an account must not keep those who have one from reading.
         let mut credential = self.connections.credential(caller, server).await?;
         *last = Some(now);
@@ -110,6 +112,7 @@ impl Learner {
                 Refusing::Person(unconnected) => return Err(unconnected),
             }
         }
+        *last = last.map(|_| self.clock.now());
         Ok(self.current.snapshot())
     }
 

@@ -183,7 +183,9 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         data.insert("message".into(), json!(message));
     }
     if let Way::Later { seconds, limit } = &refusal.way {
-        data.insert("limit".into(), json!(limit));
+        if let Some(limit) = limit {
+            data.insert("limit".into(), json!(limit));
+        }
         data.insert("retry_after".into(), json!(seconds));
     }
     if refusal.reason == Reason::ScannerBlocked {

@@ -17,7 +17,7 @@ use super::filter::SESSION_ENDED;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::screen::{Blocked, Screen};
-use super::{scan, task};
+use super::{fail, scan, task};
 
 /// Longest message of an error that a client may send to an outward server unasked, bytes: its program writes it.
 const SHORT_ERROR: usize = 200;
@@ -96,6 +96,7 @@ impl Kind {
 
 /// Asks the policies, and people where the policies say so.
 pub(super) async fn permit(routed: Routed, proxy: &Proxy) -> Result<Permitted, Refusal> {
+    fail::point("decide");
     let relation = match relation(&routed, proxy) {
         Ok(relation) => relation,
         Err(detail) => return Err(Refusal::of_routed(routed, Reason::TaskUnknown, detail)),

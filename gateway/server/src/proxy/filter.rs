@@ -18,7 +18,6 @@ use gateway_governance::{Governance, Snapshot};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::Proxy;
 use super::forward::Replied;
 use super::listing::{INTRODUCTION, Said, Trim, definitions};
 use super::outside::{Inquiry, Outside, Told};
@@ -29,6 +28,7 @@ use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
 use super::whole::Answer;
+use super::{Proxy, fail};
 use crate::exchange::{Body, Reply};
 
 /// Every kind of listing.
@@ -238,6 +238,7 @@ fn says_more(rest: &str) -> bool {
 
 /// Makes the client's answer out of the upstream's.
 pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refusal> {
+    fail::point("filter");
     let view = view(&replied, proxy);
     if let Some((reason, detail)) = unusable(&replied.response, &view) {
         return Err(Refusal::of_routed(replied.routed, reason, detail));

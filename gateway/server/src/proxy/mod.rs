@@ -6,6 +6,9 @@ mod answer;
 mod confirm;
 mod connect;
 mod decide;
+mod fail;
+#[doc(hidden)]
+pub mod doors;
 mod filter;
 mod forward;
 mod identify;

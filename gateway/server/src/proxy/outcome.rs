@@ -7,12 +7,12 @@ use gateway_core::reason::Reason;
 use gateway_core::record::Outcome;
 use gateway_core::sniff::{Ending, Sniffer};
 
-use super::Proxy;
 use super::parse::Ask;
 use super::receipt::{Ended, Receipt};
 use super::refusal::{Form, Refusal, Way};
 use super::resolve::Routed;
 use super::screen::{Blocked, Findings};
+use super::{Proxy, fail};
 
 /// What is known for the record of an exchange whose answer is on its way.
 pub(super) struct Record {
@@ -138,6 +138,7 @@ impl Record {
 
     /// The answer is over; `broken` says that it broke off.
     pub(super) fn conclude(&mut self, broken: Option<(Reason, String)>) {
+        fail::point("outcome");
         let Some(receipt) = self.receipt.take() else { return };
         let answered = self.ending.is_answer();
         let (outcome, reason, detail) = match broken {
@@ -159,6 +160,13 @@ impl Record {
             result,
             ..Ended::without_body(outcome, reason, detail)
         });
+    }
+
+    /// Reading the answer panicked: nobody knows what the client has got.
+    pub(super) fn panicked(&mut self) {
+        let Some(receipt) = self.receipt.take() else { return };
+        let ended = Ended::without_body(Outcome::Unknown, Some(Reason::Internal), "panic".into());
+        receipt.conclude(ended);
     }
 
     /// The client has left. An answer that had passed whole is one all the same, and a stream that the client

@@ -17,6 +17,7 @@ use gateway_governance::Governance;
 use gateway_governance::operations::keeps_nothing;
 
 use super::screen::{FINDINGS, Findings, Screen, Seen, Tally};
+use crate::turns::Turn;
 
 /// One exchange's debt to the audit trail.
 pub(super) struct Receipt {
@@ -24,6 +25,8 @@ pub(super) struct Receipt {
     /// Also what the client sees as correlation id.
     pub(super) call: CallId,
     pub(super) subject: Box<Subject>,
+    /// Ends when the request leaves, or with the exchange.
+    pub(super) turn: Turn,
     pub(super) request_bytes: u64,
     /// The call's arguments, if they are to be kept; of unidentified callers never: their records are counted
     /// together.
@@ -40,6 +43,11 @@ pub(super) struct Receipt {
     behind: Option<Reason>,
     intent: bool,
     owed: bool,
+}
+
+/// A fresh id for an exchange.
+pub(super) fn next_call(governance: &Governance) -> CallId {
+    CallId(governance.next_id(governance.clock().now()))
 }
 
 /// Which pair of action types an exchange ends in.
@@ -99,11 +107,17 @@ impl Ended {
 impl Receipt {
     /// The debt begins with the first byte.
     pub(super) fn new(governance: &Arc<Governance>, request_bytes: usize) -> Receipt {
+        Receipt::of(governance, next_call(governance), request_bytes)
+    }
+
+    /// The same under an id that was given out before.
+    pub(super) fn of(governance: &Arc<Governance>, call: CallId, request_bytes: usize) -> Receipt {
         let at = governance.clock().now();
         Receipt {
             governance: governance.clone(),
-            call: CallId(governance.next_id(at)),
+            call,
             subject: Box::default(),
+            turn: Turn::default(),
             request_bytes: request_bytes as u64,
             arguments: None,
             beyond: Tally::default(),
@@ -206,8 +220,9 @@ impl Receipt {
         !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
     }
 
-    /// The first byte is about to leave.
+    /// The first byte is about to leave. What comes now is the server's work, not ours.
     pub(super) fn leaves(&mut self) {
+        self.turn.end();
         self.sent = Some(Instant::now());
     }
 
@@ -262,10 +277,9 @@ impl Receipt {
         crate::telemetry::observe(&event);
         crate::telemetry::observe_findings(self.beyond.iter());
         let trail = self.governance.trail();
-        match (event.subject.actor_id, event.subject.client_ip.clone()) {
-            // Anybody can make as many of these as they like.
-            (None, Some(source)) => trail.conclude_flood(&source, event),
-            _ => trail.conclude(event),
+        match flood_of(&event) {
+            Some(source) => trail.conclude_flood(&source, event),
+            None => trail.conclude(event),
         }
     }
 
@@ -306,6 +320,20 @@ impl Receipt {
             (Kind::SessionStart, _) => ActionType::SessionStarted,
             (Kind::SessionEnd, _) => ActionType::SessionEnded,
             (Kind::Relay, _) => ActionType::MessageRelayed,
+        }
+    }
+}
+
+/// Whose flood it belongs to, if it is of a kind that clients can make as many of as they like. What concludes an
+/// intent is a row of its own always.
+fn flood_of(event: &Event) -> Option<String> {
+    let subject = &event.subject;
+    match subject.actor_id {
+        None => subject.client_ip.clone(),
+        Some(actor) => {
+            let shed = event.reason.is_some_and(Reason::comes_in_floods);
+            let server = subject.server_slug.as_deref().unwrap_or_default();
+            (shed && !event.concludes_intent).then(|| format!("{actor} {server}"))
         }
     }
 }

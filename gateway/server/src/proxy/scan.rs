@@ -16,7 +16,6 @@ use gateway_core::scan::Guard;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 
-use super::Proxy;
 use super::decide::Permitted;
 use super::limit::Counted;
 use super::outgoing;
@@ -25,6 +24,7 @@ use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Screen, Seen};
 use super::task::RELATED;
+use super::{Proxy, fail};
 
 /// A permitted request that the detectors have read, whole.
 pub(super) struct Scanned {
@@ -57,6 +57,7 @@ impl Scanned {
 /// Reads what is to leave.
 pub(super) async fn request(counted: Counted, proxy: &Proxy) -> Result<Scanned, Refusal> {
     let mut permitted = counted.into_inner();
+    fail::point("scan");
     let body = outgoing::body(&permitted);
     let screen = Screen::of(&permitted.routed, Guard::ToolIntent, proxy);
     let told = ask_outside(&permitted.routed, &screen, text(&body), proxy).await;

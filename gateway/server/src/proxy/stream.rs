@@ -21,13 +21,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Interval, Sleep};
 
-use super::Proxy;
 use super::filter::{LISTINGS, SESSION_ENDED, View, not_strict};
 use super::outcome::{Record, ending};
 use super::outside::{Inquiry, Told};
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Seen, Waiver};
 use super::shown::Shown;
+use super::{Proxy, fail};
 use crate::exchange::{Body, BodyError};
 
 /// How often a stream looks whether its caller may still listen.
@@ -46,6 +46,8 @@ pub(super) struct Relay {
     /// The upstream's body is over.
     over: bool,
     done: bool,
+    /// Work began and did not come to its end: it panicked.
+    working: bool,
 }
 
 /// A question about one event.
@@ -149,11 +151,13 @@ impl Relay {
             asking: None,
             over: false,
             done: false,
+            working: false,
         }
     }
 
     /// Takes a piece of the upstream's body.
     fn take(&mut self, bytes: Bytes) -> Result<(), String> {
+        fail::point("stream");
         if let Lane::Events(splitter) = &mut self.lane {
             splitter.push(&bytes);
         } else {
@@ -405,9 +409,27 @@ impl Relay {
         self.finish(Some((reason, why.into())));
     }
 
-    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    /// What came cannot be used.
     fn fail(&mut self, detail: &str) -> bool {
-        let told = self.record.fail(Reason::UpstreamInvalid, detail);
+        self.tell(Reason::UpstreamInvalid, detail)
+    }
+
+    /// Nothing comes any more, and the answer has not come. Among events there is a way to say so; else the
+    /// answer breaks off.
+    fn broke(&mut self, reason: Reason, detail: String) -> Option<BodyError> {
+        let events = matches!(self.lane, Lane::Events(_));
+        let answered = events && !self.record.open_ended && self.record.ending.is_answer();
+        if !answered && events && self.tell(reason, &detail) {
+            return None;
+        }
+        self.finish(Some((reason, detail.clone())));
+        // What was lost behind the answer is nothing that anybody waits for.
+        (!answered).then(|| BodyError::new(detail))
+    }
+
+    /// Tells whoever waits for the answer that none of use comes. False: nobody does.
+    fn tell(&mut self, reason: Reason, detail: &str) -> bool {
+        let told = self.record.fail(reason, detail);
         self.done |= told.is_some();
         let waits = told.is_some();
         self.ready.extend(told.map(|told| Cleared::ours(sse::message(&told))));
@@ -445,8 +467,7 @@ impl Relay {
         }
         match self.overdue(context) {
             Some(detail) => {
-                self.finish(Some((Reason::UpstreamTimeout, detail.clone())));
-                Poll::Ready(Err(BodyError::new(detail)))
+                Poll::Ready(self.broke(Reason::UpstreamTimeout, detail).map_or(Ok(()), Err))
             }
             None => Poll::Pending,
         }
@@ -460,8 +481,8 @@ impl Relay {
                 Err(_trailers) => Ok(()),
             },
             Came::Frame(Some(Err(error))) => {
-                self.finish(Some((Reason::UpstreamInvalid, error.to_string())));
-                return Err(error);
+                let broke = self.broke(Reason::UpstreamInvalid, error.to_string());
+                return broke.map_or(Ok(()), Err);
             }
             Came::Frame(None) => {
                 self.over = true;
@@ -476,6 +497,25 @@ impl Relay {
             Err(_) | Ok(()) => Ok(()),
         }
     }
+
+    /// The next of what the client gets.
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if let Some(cleared) = self.ready.pop_front() {
+                let bytes = cleared.into_bytes();
+                self.record.sent(bytes.len());
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if self.done {
+                return Poll::Ready(None);
+            }
+            match self.step(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
 }
 
 impl http_body::Body for Relay {
@@ -486,22 +526,10 @@ impl http_body::Body for Relay {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let relay = &mut *self;
-        loop {
-            if let Some(cleared) = relay.ready.pop_front() {
-                let bytes = cleared.into_bytes();
-                relay.record.sent(bytes.len());
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-            if relay.done {
-                return Poll::Ready(None);
-            }
-            match relay.step(context) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        self.working = true;
+        let next = self.next(context);
+        self.working = false;
+        next
     }
 
     fn is_end_stream(&self) -> bool {
@@ -518,6 +546,9 @@ impl http_body::Body for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        if self.working {
+            self.record.panicked();
+        }
         self.record.left();
     }
 }
