@@ -23,12 +23,14 @@ pub(super) struct Forms<'a> {
     loose: Decoded,
     room: Room,
     marks: Vec<Mark<'a>>,
+    /// A key and its value as they are read together.
+    assigned: String,
 }
 
 impl<'a> Forms<'a> {
     pub(super) fn new(look: Look<'a>) -> Forms<'a> {
         let (plain, loose, room) = (Decoded::default(), Decoded::default(), Room::default());
-        Forms { look, plain, loose, room, marks: vec![] }
+        Forms { look, plain, loose, room, marks: vec![], assigned: String::new() }
     }
 
     pub(super) fn has_own(&self) -> bool {
@@ -61,7 +63,9 @@ impl<'a> Forms<'a> {
     /// of `password`.
     pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark<'a>, &str)) {
         let key = decode::plain(key);
-        let (mut plain, mut assigned) = (std::mem::take(&mut self.plain), String::new());
+        let mut plain = std::mem::take(&mut self.plain);
+        let mut assigned = std::mem::take(&mut self.assigned);
+        assigned.clear();
         decode::json(value, &mut plain);
         let quote = ["\"", "'", "`"].into_iter().find(|quote| !plain.text.contains(quote));
         let quote = quote.unwrap_or("\"");
@@ -81,7 +85,7 @@ impl<'a> Forms<'a> {
             mark.span = plain.source(&span);
             give(mark, says);
         }
-        self.plain = plain;
+        (self.plain, self.assigned) = (plain, assigned);
     }
 
     fn forms(

@@ -38,8 +38,8 @@ pub(super) struct Plan {
     /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
     bytes: Vec<Vec<usize>>,
-    /// Rules that ask for digits, and the lengths of which a run must have one, a bit each.
-    digits: Vec<(usize, u64)>,
+    /// Rules that ask for digits, and the lengths of which a run must have all of one set, a bit each; none: any run.
+    digits: Vec<(usize, Vec<u64>)>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -126,9 +126,9 @@ impl Plan {
                 Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
                 Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
-                    let any = |lengths, length: &u8| lengths | 1 << (*length).min(63);
-                    let lengths = groups.iter().fold(0, any);
-                    plan.digits.push((n, if groups.is_empty() { u64::MAX } else { lengths }));
+                    let bit = |lengths, length: &u8| lengths | 1 << (*length).min(63);
+                    let sets = groups.iter().map(|lengths| lengths.iter().fold(0, bit));
+                    plan.digits.push((n, sets.collect()));
                 }
             }
         }
@@ -351,11 +351,15 @@ impl Pass<'_, '_> {
             return;
         }
         let plan = self.plan;
-        for (n, _) in plan.digits.iter().filter(|(_, wanted)| wanted & lengths != 0) {
+        let may_hold =
+            |sets: &[u64]| sets.is_empty() || sets.iter().any(|set| set & lengths == *set);
+        for (n, sets) in plan.digits.iter().filter(|(_, sets)| may_hold(sets)) {
             let Some(known) = plan.rules.get(*n).copied() else { continue };
             let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
-            if !self.scratch.budget.afford(CALL + rest.len()) {
+            // One that takes every run does not go through it.
+            let walked = if sets.is_empty() { 0 } else { STEP * rest.len() };
+            if !self.scratch.budget.afford(CALL + walked) {
                 return;
             }
             while let Some(span) = find(self.text, rest.clone()) {

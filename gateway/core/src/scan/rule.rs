@@ -48,8 +48,8 @@ pub enum Seek {
     /// first find in it. Asked again for what is left behind a find. It may look beside the run, not further than some
     /// dozen bytes.
     Digits {
-        /// Only for runs with so many digits in a row somewhere; empty: for every run.
-        groups: &'static [u8],
+        /// Only for runs that have groups of all the lengths of one of these; empty: for every run.
+        groups: &'static [&'static [u8]],
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,
     },
