@@ -38,8 +38,8 @@ pub(super) struct Plan {
     /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
     bytes: Vec<Vec<usize>>,
-    /// Rules that ask for digits, and the lengths of which a run must have all of one set, a bit each; none: any run.
-    digits: Vec<(usize, Vec<u64>)>,
+    /// Rules that ask for digits, and of which lengths a run must have groups in a row; none: any run.
+    digits: Vec<(usize, &'static [&'static [u8]])>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -61,6 +61,8 @@ pub(super) struct Scratch {
     /// By rule; empty until a literal is seen.
     progress: Vec<Progress>,
     touched: Vec<usize>,
+    /// Lengths of the groups of a run of digits.
+    groups: Vec<u8>,
     /// What the message may still cost.
     pub(super) budget: Budget,
 }
@@ -126,9 +128,7 @@ impl Plan {
                 Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
                 Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
-                    let bit = |lengths, length: &u8| lengths | 1 << (*length).min(63);
-                    let sets = groups.iter().map(|lengths| lengths.iter().fold(0, bit));
-                    plan.digits.push((n, sets.collect()));
+                    plan.digits.push((n, groups));
                 }
             }
         }
@@ -345,20 +345,22 @@ impl Pass<'_, '_> {
 
     /// A run of digits begins at `at`.
     fn digits(&mut self, at: usize) {
-        let (end, count, lengths) = run(self.text.as_bytes(), at);
+        let (end, count) = run(self.text.as_bytes(), at, &mut self.scratch.groups);
         self.digits = end;
         if count < 7 {
             return;
         }
         let plan = self.plan;
-        let may_hold =
-            |sets: &[u64]| sets.is_empty() || sets.iter().any(|set| set & lengths == *set);
-        for (n, sets) in plan.digits.iter().filter(|(_, sets)| may_hold(sets)) {
+        let lengths = self.scratch.groups.iter().fold(0, |all, length| all | bit(*length));
+        for (n, wanted) in &plan.digits {
+            if !may_hold(&self.scratch.groups, lengths, wanted) {
+                continue;
+            }
             let Some(known) = plan.rules.get(*n).copied() else { continue };
             let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
             // One that takes every run does not go through it.
-            let walked = if sets.is_empty() { 0 } else { STEP * rest.len() };
+            let walked = if wanted.is_empty() { 0 } else { rest.len() };
             if !self.scratch.budget.afford(CALL + walked) {
                 return;
             }
@@ -399,26 +401,42 @@ impl Pass<'_, '_> {
     }
 }
 
-/// The end of the run of digits and single separators that begins at `at`, how many digits it holds, and the lengths of
-/// its groups, a bit each. No digits if it is one of so many in a row that it is no number; such a one ends a run, too.
-fn run(bytes: &[u8], at: usize) -> (usize, usize, u64) {
-    let (mut i, mut count, mut lengths) = (at, 0, 0);
+/// The end of the run of digits and single separators that begins at `at`, and how many digits it holds; their groups'
+/// lengths go to `groups`. No digits if it is one of so many in a row that it is no number; such a one ends a run, too.
+fn run(bytes: &[u8], at: usize, groups: &mut Vec<u8>) -> (usize, usize) {
+    let (mut i, mut count) = (at, 0);
+    groups.clear();
     loop {
         let rest = bytes.get(i..).unwrap_or_default();
         let group = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         if group > LONGEST_NUMBER {
-            return if i == at { (i + group, 0, 0) } else { (i - 1, count, lengths) };
+            return if i == at { (i + group, 0) } else { (i - 1, count) };
         }
-        (i, count, lengths) = (i + group, count + group, lengths | 1 << group);
+        (i, count) = (i + group, count + group);
+        groups.extend(u8::try_from(group));
         match rest.get(group..) {
             Some([b' ' | b'-' | b'.' | b'/' | b'(' | b')', digit, ..])
                 if digit.is_ascii_digit() =>
             {
                 i += 1;
             }
-            Some(_) | None => return (i, count, lengths),
+            Some(_) | None => return (i, count),
         }
     }
+}
+
+/// No length is above 63, as `LONGEST_NUMBER` says.
+fn bit(length: u8) -> u64 {
+    1 << length.min(63)
+}
+
+/// Whether groups of the lengths of one of `wanted` follow each other; `lengths` are those that there are, a bit each.
+fn may_hold(groups: &[u8], lengths: u64, wanted: &[&[u8]]) -> bool {
+    wanted.is_empty()
+        || wanted.iter().any(|row| {
+            let there = row.iter().all(|length| lengths & bit(*length) != 0);
+            there && (row.len() == 1 || memchr::memmem::find(groups, row).is_some())
+        })
 }
 
 /// Where the digits begin that follow `from` in a run that ends at `end`, if at least seven do.
@@ -493,6 +511,7 @@ mod tests {
 
     #[test]
     fn runs_of_digits_are_maximal() {
+        let mut groups = vec![];
         for (text, end, count) in [
             ("1234567", 7, 7),
             ("12 34-56.7x", 10, 7),
@@ -503,10 +522,21 @@ mod tests {
             (&format!("1 2.{} 3", "4".repeat(41)), 3, 2),
             (&format!("{} 3", "4".repeat(41)), 41, 0),
         ] {
-            let (got_end, got_count, _) = run(text.as_bytes(), 0);
-            assert_eq!((got_end, got_count), (end, count), "{text}");
+            assert_eq!(run(text.as_bytes(), 0, &mut groups), (end, count), "{text}");
         }
-        assert_eq!(run(b"12 34-567", 0).2, 1 << 2 | 1 << 3);
+        run(b"12 34-567", 0, &mut groups);
+        assert_eq!(groups, [2, 2, 3]);
+        for (wanted, holds) in [
+            (&[&[2, 3][..]][..], true),
+            (&[&[3]], true),
+            (&[&[4], &[2, 2, 3]], true),
+            (&[], true),
+            (&[&[3, 2]], false),
+            (&[&[2, 2, 2]], false),
+            (&[&[4]], false),
+        ] {
+            assert_eq!(may_hold(&groups, bit(2) | bit(3), wanted), holds, "{wanted:?}");
+        }
         assert_eq!(digits_from(b"4111 1234567", 4, 12), Some(5));
         assert_eq!(digits_from(b"4111 123456", 4, 11), None);
     }
