@@ -49,6 +49,9 @@ fn main() -> std::io::Result<()> {
         writeln!(out, "{name:<28}{read:>8.2}   finds {finds:>7}   mask {mask:>6.2}   {left} KB")?;
     }
 
+    if !"patterns".contains(&only_these) {
+        return Ok(());
+    }
     writeln!(out, "\nus per KB with patterns of an organisation, prose")?;
     let message = flowing().swap_remove(0).1;
     for count in [0, 1, 10, 100] {

@@ -16,13 +16,13 @@ const PER_TEXT: usize = 5 * FIND;
 const POT: usize = 1 << 18;
 
 /// Trying a pattern at a place.
-pub(super) const ATTEMPT: usize = 60;
+pub(super) const ATTEMPT: usize = 90;
 /// Asking a function at a place.
 pub(super) const CALL: usize = 4;
 /// Something that was found.
 pub(super) const FIND: usize = 100;
 /// Reading one more byte by a pattern.
-pub(super) const STEP: usize = 3;
+pub(super) const STEP: usize = 4;
 /// Looking through one more byte of what a text says once it is decoded.
 pub(super) const LOOK: usize = 3;
 

@@ -39,7 +39,7 @@ pub(super) struct Plan {
     marks: [u8; 256],
     bytes: Vec<Vec<usize>>,
     /// Rules that ask for digits, and of which lengths a run must have groups in a row; none: any run.
-    digits: Vec<(usize, &'static [&'static [u8]])>,
+    digits: Vec<(usize, Vec<Row>)>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -47,6 +47,19 @@ const DIGIT: u8 = 0x80;
 
 /// No number has more digits in a row.
 const LONGEST_NUMBER: usize = 40;
+
+/// Lengths of groups that follow each other.
+struct Row {
+    lengths: &'static [u8],
+    /// The same, a bit each.
+    set: u64,
+}
+
+impl Row {
+    fn of(lengths: &'static [u8]) -> Row {
+        Row { lengths, set: lengths.iter().fold(0, |all, length| all | bit(*length)) }
+    }
+}
 
 /// A built-in rule; its pattern is compiled when its literal is first seen.
 struct Known {
@@ -128,7 +141,7 @@ impl Plan {
                 Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
                 Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
-                    plan.digits.push((n, groups));
+                    plan.digits.push((n, groups.iter().map(|lengths| Row::of(lengths)).collect()));
                 }
             }
         }
@@ -351,9 +364,10 @@ impl Pass<'_, '_> {
             return;
         }
         let plan = self.plan;
+        let is_international = self.text.as_bytes().get(at..at + 2) == Some(b"00");
         let lengths = self.scratch.groups.iter().fold(0, |all, length| all | bit(*length));
         for (n, wanted) in &plan.digits {
-            if !may_hold(&self.scratch.groups, lengths, wanted) {
+            if !may_hold(&self.scratch.groups, lengths, wanted) && !is_international {
                 continue;
             }
             let Some(known) = plan.rules.get(*n).copied() else { continue };
@@ -431,12 +445,11 @@ fn bit(length: u8) -> u64 {
 }
 
 /// Whether groups of the lengths of one of `wanted` follow each other; `lengths` are those that there are, a bit each.
-fn may_hold(groups: &[u8], lengths: u64, wanted: &[&[u8]]) -> bool {
+fn may_hold(groups: &[u8], lengths: u64, wanted: &[Row]) -> bool {
+    let follow = |row: &Row| memchr::memmem::find(groups, row.lengths).is_some();
+    let is_there = |row: &Row| row.set & lengths == row.set;
     wanted.is_empty()
-        || wanted.iter().any(|row| {
-            let there = row.iter().all(|length| lengths & bit(*length) != 0);
-            there && (row.len() == 1 || memchr::memmem::find(groups, row).is_some())
-        })
+        || wanted.iter().any(|row| is_there(row) && (row.lengths.len() == 1 || follow(row)))
 }
 
 /// Where the digits begin that follow `from` in a run that ends at `end`, if at least seven do.
@@ -526,16 +539,18 @@ mod tests {
         }
         run(b"12 34-567", 0, &mut groups);
         assert_eq!(groups, [2, 2, 3]);
-        for (wanted, holds) in [
-            (&[&[2, 3][..]][..], true),
+        let rows: [(&[&'static [u8]], bool); 7] = [
+            (&[&[2, 3]], true),
             (&[&[3]], true),
             (&[&[4], &[2, 2, 3]], true),
             (&[], true),
             (&[&[3, 2]], false),
             (&[&[2, 2, 2]], false),
             (&[&[4]], false),
-        ] {
-            assert_eq!(may_hold(&groups, bit(2) | bit(3), wanted), holds, "{wanted:?}");
+        ];
+        for (wanted, holds) in rows {
+            let rows: Vec<Row> = wanted.iter().map(|lengths| Row::of(lengths)).collect();
+            assert_eq!(may_hold(&groups, bit(2) | bit(3), &rows), holds, "{wanted:?}");
         }
         assert_eq!(digits_from(b"4111 1234567", 4, 12), Some(5));
         assert_eq!(digits_from(b"4111 123456", 4, 11), None);

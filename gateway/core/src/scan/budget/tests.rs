@@ -136,6 +136,7 @@ fn what_is_merely_dense_is_read() {
             0,
         ),
         ("source", include_str!("../plan.rs").repeat(8), 0),
+        ("names of rules", include_str!("../../../../../SCANNERS.md").repeat(4), 0),
         ("prose", include_str!("../../../../../README.md").repeat(6), 0),
         (
             "a log",

@@ -76,25 +76,6 @@ const COUNTRIES: &[(&[u8], &[u8], usize, usize)] = &[
     (b"99", b"234568", 11, 13),
 ];
 
-/// Of which lengths a run's groups must be: `00` and what follows, or two groups of a North American number.
-pub(super) const GROUPS: &[&[u8]] = &[
-    &[2],
-    &[3],
-    &[4],
-    &[5],
-    &[6],
-    &[7],
-    &[8],
-    &[9],
-    &[10],
-    &[11],
-    &[12],
-    &[13],
-    &[14],
-    &[15],
-    &[16],
-];
-
 const WORDS: &[&str] = &[
     "phone",
     "telephone",
