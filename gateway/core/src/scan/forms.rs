@@ -59,6 +59,13 @@ impl<'a> Forms<'a> {
         self.forms(text, &Range::clone, give);
     }
 
+    /// Gives what stands in a JSON number, which is encoded in no way.
+    pub(super) fn number(&mut self, text: &str, give: impl FnMut(Mark<'a>, &str)) {
+        self.look.budget().begin(text.len());
+        self.look.text(text, &mut self.marks);
+        self.give(text, &Range::clone, give);
+    }
+
     /// Gives what stands in `value`, a string's inside or a number, only because it is the value of `key`, for instance
     /// of `password`.
     pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark<'a>, &str)) {
@@ -92,11 +99,21 @@ impl<'a> Forms<'a> {
         &mut self,
         plain: &str,
         source: &dyn Fn(&Range<usize>) -> Range<usize>,
-        mut give: impl FnMut(Mark<'a>, &str),
+        give: impl FnMut(Mark<'a>, &str),
     ) {
         self.look.text(plain, &mut self.marks);
         self.loosened(plain);
         self.base64(plain);
+        self.give(plain, source, give);
+    }
+
+    /// Gives all that was found in `plain`, or that it was too dense to be read.
+    fn give(
+        &mut self,
+        plain: &str,
+        source: &dyn Fn(&Range<usize>) -> Range<usize>,
+        mut give: impl FnMut(Mark<'a>, &str),
+    ) {
         if self.look.budget().is_used_up() {
             // All of it: what is encoded in what was read so far has not been read either.
             self.marks.clear();
