@@ -24,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
     by_byte("ipv4_address", b".", addresses::ipv4),
     by_byte("ipv6_address", b":", addresses::ipv6),
     by_byte("phone_number", b"+(", phone::international),
-    by_digits("phone_number_national", phone::national, &[&[10], &[3, 3, 4]]),
+    by_digits("phone_number_national", phone::national, &[&[0], &[10], &[3, 3, 4]]),
     by_digits("iban", bank::iban, &[]),
     by_digits(
         "payment_card",

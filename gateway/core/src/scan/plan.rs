@@ -364,10 +364,12 @@ impl Pass<'_, '_> {
             return;
         }
         let plan = self.plan;
-        let is_international = self.text.as_bytes().get(at..at + 2) == Some(b"00");
-        let lengths = self.scratch.groups.iter().fold(0, |all, length| all | bit(*length));
+        // No group has no digits: that bit says how the run begins.
+        let begins_00 = self.text.as_bytes().get(at..at + 2) == Some(b"00");
+        let groups = self.scratch.groups.iter();
+        let lengths = groups.fold(u64::from(begins_00), |all, length| all | bit(*length));
         for (n, wanted) in &plan.digits {
-            if !may_hold(&self.scratch.groups, lengths, wanted) && !is_international {
+            if !may_hold(&self.scratch.groups, lengths, wanted) {
                 continue;
             }
             let Some(known) = plan.rules.get(*n).copied() else { continue };

@@ -48,8 +48,8 @@ pub enum Seek {
     /// first find in it. Asked again for what is left behind a find. It may look beside the run, not further than some
     /// dozen bytes.
     Digits {
-        /// Only for runs in which groups of the lengths of one of these follow each other, and for those that begin with
-        /// `00`; empty: for every run.
+        /// Only for runs in which groups of the lengths of one of these follow each other (0: for those that begin with
+        /// `00`); empty: for every run.
         groups: &'static [&'static [u8]],
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,
