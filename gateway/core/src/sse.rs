@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 
 const BYTE_ORDER_MARK: char = '\u{FEFF}';
+/// The fields besides `data` that mean something.
+const KEPT: [&str; 3] = ["id", "event", "retry"];
 
 /// Cuts a stream into events. Line ends may be `\n`, `\r\n` or `\r`, as the HTML standard has it.
 #[derive(Debug)]
@@ -119,10 +121,9 @@ pub fn with_data(event: &str, data: &str) -> String {
     let old = lines(event).filter(|line| field(line).0 == "data").count();
     let mut out = String::with_capacity(event.len().max(data.len()) + 32);
     if data.split('\n').count() != old {
-        for (name, value) in lines(event).filter(|l| !l.starts_with(':')).map(field) {
-            if name != "data" {
-                out.push_str(&format!("{name}: {value}\n"));
-            }
+        // Nothing else: what is a field of no meaning in one place is one of another behind a byte order mark.
+        for (name, value) in fields(event).filter(|(name, _)| KEPT.contains(name)) {
+            out.push_str(&format!("{name}: {value}\n"));
         }
         out.push_str(&message(data));
         return out;
@@ -223,6 +224,8 @@ mod tests {
             with_data(event, "a\nb"),
             "event: message\nid: 7\nretry: 10\ndata: a\ndata: b\n\n"
         );
+        let smuggled = "data: old\n\u{feff}data: secret\nid: 7\n\n";
+        assert_eq!(with_data(smuggled, "a\nb"), "id: 7\ndata: a\ndata: b\n\n");
         let odd = "\u{feff}: hi\r\ndata:a\r\nid\r\ndata: b\rdata\n\n";
         assert_eq!(data(odd).as_deref(), Some("a\nb\n"));
         let new = "\u{feff}: hi\r\ndata:c\r\nid\r\ndata: d\rdata\n\n";

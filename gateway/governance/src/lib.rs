@@ -10,6 +10,8 @@ pub mod confirmations;
 pub mod connections;
 mod decide;
 pub mod desired_state;
+#[doc(hidden)]
+pub mod doors;
 mod flow;
 mod governance;
 mod grants;

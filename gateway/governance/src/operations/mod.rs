@@ -24,13 +24,13 @@ pub mod listings;
 pub mod oauth_sessions;
 pub mod policies;
 pub mod roles;
-mod run;
+pub(crate) mod run;
 pub mod scanners;
 mod sensitive;
 pub mod server_changes;
 pub mod servers;
 pub mod sign_in;
-mod table;
+pub(crate) mod table;
 pub mod tool_definitions;
 pub mod users;
 

@@ -6,6 +6,7 @@ use gateway_core::caller::{AuthMethod, Caller, User};
 use gateway_core::decision::Circumstances;
 use gateway_core::ids::UserId;
 use gateway_core::reason::Reason;
+use gateway_core::seal::Sealer;
 use gateway_core::server::{RUNLAYER_ID, Server};
 use gateway_store::agent::StoredAgent;
 use schemars::JsonSchema;
@@ -170,14 +171,27 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn open_cursor(&self, cursor: &str) -> Result<String, Refused> {
-        let opened = self.governance.cursors.open(&self.cursor_context(), cursor);
-        let place = opened.map_err(|_| wrong_cursor())?;
-        String::from_utf8(place).map_err(|_| wrong_cursor())
+        open_cursor(&self.governance.cursors, &self.cursor_context(), cursor)
     }
 
     fn cursor_context(&self) -> Vec<u8> {
-        [self.operation.as_bytes(), b"\0", &self.caller.binding()].concat()
+        cursor_context(self.operation, &self.caller)
     }
+}
+
+/// What a cursor is bound to.
+pub(crate) fn cursor_context(operation: &str, caller: &Caller) -> Vec<u8> {
+    [operation.as_bytes(), b"\0", &caller.binding()].concat()
+}
+
+/// The place that a cursor holds, if it was made for this.
+pub(crate) fn open_cursor(
+    cursors: &Sealer,
+    context: &[u8],
+    cursor: &str,
+) -> Result<String, Refused> {
+    let place = cursors.open(context, cursor).map_err(|_| wrong_cursor())?;
+    String::from_utf8(place).map_err(|_| wrong_cursor())
 }
 
 /// The number of rows asked for.

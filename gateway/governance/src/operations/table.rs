@@ -34,7 +34,7 @@ impl Format {
 pub(crate) type Columns = &'static [(&'static str, &'static str)];
 
 /// A row, in the order of the columns.
-pub(super) type Row = Vec<Value>;
+pub(crate) type Row = Vec<Value>;
 
 /// Rows as objects.
 pub(super) fn objects(columns: Columns, rows: Vec<Row>) -> Vec<Map<String, Value>> {
@@ -45,7 +45,7 @@ pub(super) fn objects(columns: Columns, rows: Vec<Row>) -> Vec<Map<String, Value
 }
 
 /// Rows as CSV text with a head; lines end in CR LF.
-pub(super) fn csv(columns: Columns, rows: &[Row]) -> Result<String, Refused> {
+pub(crate) fn csv(columns: Columns, rows: &[Row]) -> Result<String, Refused> {
     let mut writer =
         csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let failed = |what: String| Refused::new(Reason::Internal, format!("CSV: {what}"));
@@ -74,7 +74,8 @@ fn inert(text: &str) -> String {
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    let invisible = |c: char| c == ' ' || ('\u{200b}'..='\u{200f}').contains(&c) || c == '\u{feff}';
+    let blank = |c: char| c.is_whitespace() && !matches!(c, '\t' | '\n' | '\r');
+    let invisible = |c| blank(c) || ('\u{200b}'..='\u{200f}').contains(&c) || c == '\u{feff}';
     let begins = text.trim_start_matches(invisible).chars().next();
     let active = matches!(
         begins,
@@ -125,6 +126,8 @@ mod tests {
             "\r=1",
             "\n=1",
             " =1",
+            "\u{a0}=1",
+            "\u{3000}=1",
             "\u{feff}=1",
             "\u{200b}@x",
             "＝1",

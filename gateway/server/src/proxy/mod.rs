@@ -6,6 +6,9 @@ mod answer;
 mod confirm;
 mod connect;
 mod decide;
+mod fail;
+#[doc(hidden)]
+pub mod doors;
 mod filter;
 mod forward;
 mod identify;
@@ -21,6 +24,7 @@ pub mod plumbing;
 mod receipt;
 mod refusal;
 mod resolve;
+mod returned;
 mod scan;
 mod screen;
 mod session;

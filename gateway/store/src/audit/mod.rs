@@ -8,6 +8,8 @@
 
 mod batch;
 mod chain;
+#[doc(hidden)]
+pub mod doors;
 mod flood;
 mod payload;
 mod read;
