@@ -61,7 +61,9 @@ pub(crate) struct Sides {
     postgres: Postgres,
 }
 
-const TOOL: &str = "lookup";
+pub(crate) const TOOL: &str = "lookup";
+/// The same, which takes 50 ms.
+pub(crate) const SLOW: &str = "look_slowly";
 /// The server whose traffic scanners read, and the one whose traffic they don't.
 const READ: &str = "bench";
 const UNREAD: &str = "unread";
@@ -69,13 +71,18 @@ const UNREAD: &str = "unread";
 impl Sides {
     /// Starts the upstream, nginx where it is installed, and the gateway.
     pub(crate) async fn start() -> anyhow::Result<Sides> {
+        Sides::start_with("").await
+    }
+
+    /// The same, with this in the gateway's configuration.
+    pub(crate) async fn start_with(config: &str) -> anyhow::Result<Sides> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let upstream = listener.local_addr()?;
         tokio::spawn(serve(listener, service_fn(answer)));
         let postgres = Postgres::start();
         let database = postgres.database().await;
         let mut options = Options::new(&database.url);
-        options.config = "log.filter = \"warn\"\n".into();
+        options.config = format!("log.filter = \"warn\"\n{config}");
         options.state = Some(state(upstream));
         let gateway = Gateway::start(options).await;
         let key = gateway.key("caller@example.com");
@@ -169,19 +176,29 @@ async fn answer(
         }),
         Some("tools/list") => json!({
             "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public",
-            "tools": [{ "name": TOOL, "description": "Looks something up", "inputSchema": { "type": "object" } }],
+            "tools": [TOOL, SLOW].map(|name| {
+                json!({ "name": name, "description": "Looks something up", "inputSchema": { "type": "object" } })
+            }),
         }),
-        _ => json!({
-            "resultType": "complete",
-            "content": [{ "type": "text", "text": PROSE.chars().cycle().take(1_000).collect::<String>() }],
-            "isError": false,
-        }),
+        _ if message["params"]["name"] == SLOW => {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            result()
+        }
+        _ => result(),
     };
     let text = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
     let mut response = Response::new(Full::from(text).boxed());
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
     Ok(response)
+}
+
+fn result() -> Value {
+    json!({
+            "resultType": "complete",
+            "content": [{ "type": "text", "text": PROSE.chars().cycle().take(1_000).collect::<String>() }],
+            "isError": false,
+    })
 }
 
 /// Two servers at one upstream, with a hundred policies each: allows on globs, denies on arguments, confirm rules on a destructive hint.
