@@ -23,6 +23,17 @@ conformance:
     tests/conformance/client.sh
     tests/conformance/authorization.sh
 
+# Faults for longer, from a seed: processes are killed, networks break, replicas restart. Each test with rounds goes on
+# for so many seconds.
+chaos SECONDS="120" SEED="":
+    SQLX_OFFLINE=true GATEWAY_TEST_SECONDS={{SECONDS}} GATEWAY_TEST_SEED={{SEED}} \
+        cargo test -p gateway-tests --test it faults:: -- --nocapture --test-threads 1
+
+# A flood of bad tokens, and what it leaves in the trail.
+flood COUNT="1000000":
+    SQLX_OFFLINE=true GATEWAY_TEST_FLOOD={{COUNT}} \
+        cargo test -p gateway-tests --test it faults::flood -- --nocapture
+
 # Real clients through the gateway.
 clients:
     tests/clients/run.sh
@@ -30,6 +41,14 @@ clients:
 # The pages in a real browser; PAGES_SHOTS=DIR keeps the screenshots.
 pages:
     tests/pages/run.sh
+
+# Image, chart, alerts and dashboard, without a cluster: just deploy "chart, full"
+deploy ONLY="":
+    tests/deploy/run.sh "{{ONLY}}"
+
+# Dependencies as deny.toml says, advisories included; needs cargo-deny and the network.
+deny:
+    cargo deny --locked check
 
 # Compare direct, nginx and the gateway; takes some minutes and needs nginx.
 bench *ARGS:

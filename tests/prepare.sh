@@ -14,6 +14,7 @@ has() {
             done
             command -v initdb >/dev/null
             ;;
+        haproxy) [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null ;;
         venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac

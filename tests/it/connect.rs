@@ -10,7 +10,7 @@ use gateway_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
 /// A world with a second server, `wiki`, at which everybody needs an account.
-async fn connecting(test: impl AsyncFnOnce(&mut Rig, &Guarded)) {
+pub(crate) async fn connecting(test: impl AsyncFnOnce(&mut Rig, &Guarded)) {
     let behind = Upstream::start().await;
     let guarded = Guarded::start(behind.url()).await;
     let setup = Setup {

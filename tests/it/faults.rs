@@ -2,20 +2,31 @@
 //! intent closed by exactly one event, and everything that still runs recovers by itself. The rig's Auditor
 //! ends each test; what is here beside it looks at single calls.
 //!
-//! Rounds are random. Their seed is printed; `GATEWAY_TEST_SEED` repeats one.
+//! Rounds are random. Their seed is printed; `GATEWAY_TEST_SEED` repeats one. With `GATEWAY_TEST_SECONDS` tests that
+//! have rounds go on for so long: `just chaos SECONDS SEED`.
 
+mod cut;
+mod disk_full;
 mod drained;
+mod failover;
+mod flood;
 mod gateway_killed;
+mod herd;
 mod load;
+mod panics;
+mod postgres_flaky;
 mod postgres_gone;
 mod postgres_killed;
 mod replicas;
 mod revoked;
+mod rolling;
+mod secrets;
 mod stale;
 mod tampered;
+mod upstream_gone;
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_tests::auditor::{EventRow, events, intents};
 use gateway_tests::postgres::Database;
@@ -28,22 +39,44 @@ use uuid::Uuid;
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Random numbers from a seed that can be given again (SplitMix64).
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice {
+    state: u64,
+    rounds: (Instant, usize),
+}
+
+/// True for the long versions of tests.
+fn is_long() -> bool {
+    std::env::var_os("GATEWAY_TEST_SECONDS").is_some()
+}
 
 impl Dice {
     pub(crate) fn new(test: &str) -> Dice {
         let given = std::env::var("GATEWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
         println!("{test}: GATEWAY_TEST_SEED={seed}");
-        Dice(seed)
+        Dice { state: seed, rounds: (Instant::now(), 0) }
     }
 
     /// Less than `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// True as long as another round is wanted: `least` of them, and more as long as there is time.
+    pub(crate) fn another(&mut self, least: usize) -> bool {
+        let (began, rounds) = &mut self.rounds;
+        let seconds = std::env::var("GATEWAY_TEST_SECONDS").ok().and_then(|text| text.parse().ok());
+        let wanted = *rounds < least || began.elapsed().as_secs() < seconds.unwrap_or(0);
+        *rounds += usize::from(wanted);
+        wanted
+    }
+
+    /// How many rounds there were.
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.1
     }
 
     /// A short while: where in the life of the running calls the blow falls. It waits for nothing.
@@ -95,10 +128,12 @@ fn ledger(upstream: &Upstream) -> HashSet<String> {
 
 /// Waits until every intent has its event, at most for as long as the product promises.
 async fn all_closed(database: &Database) {
+    let from = Instant::now();
     eventually("every intent is closed", Duration::from_secs(60), async || {
         (open_intents(database).await == 0).then_some(())
     })
     .await;
+    println!("every intent was closed after {:.1?}", from.elapsed());
 }
 
 async fn open_intents(database: &Database) -> i64 {

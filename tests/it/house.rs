@@ -110,6 +110,39 @@ fn only_the_right_stages_make_the_proofs() {
     );
 }
 
+/// B6: what the fail points read and do is left out of a release build, in which panics unwind.
+#[test]
+fn fail_points_are_in_debug_builds_only() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let source = read("gateway/server/src/proxy/fail.rs");
+    let (outside, armed) = source.split_once("#[cfg(debug_assertions)]\nmod armed {").unwrap();
+    assert!(
+        armed.trim_end().ends_with("\n}")
+            && !armed.trim_end()[..armed.trim_end().len() - 2].contains("\n}")
+    );
+    let code = |line: &&str| !line.trim_start().starts_with("//") && !line.is_empty();
+    let outside: Vec<&str> = outside.lines().filter(code).collect();
+    assert_eq!(
+        outside,
+        [
+            "#[cfg(debug_assertions)]",
+            "pub(super) use armed::{arm, point};",
+            "#[cfg(not(debug_assertions))]",
+            "pub(super) fn arm(_: &http::HeaderMap) {}",
+            "#[cfg(not(debug_assertions))]",
+            "pub(super) fn point(_: &'static str) {}",
+        ]
+    );
+    let profiles = read("Cargo.toml");
+    let release = profiles.split("[profile.release").nth(1).unwrap();
+    for setting in ["debug-assertions", "panic"] {
+        assert!(!release.contains(setting), "{setting} in the release profile");
+    }
+    for word in ["x-gateway-fail", "GATEWAY_FAIL_POINTS"] {
+        assert_eq!(naming("gateway", word), ["gateway/server/src/proxy/fail.rs"]);
+    }
+}
+
 #[test]
 fn the_paths_that_the_architecture_names_exist() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -117,7 +150,7 @@ fn the_paths_that_the_architecture_names_exist() {
     for word in text.split(['`', ' ', '\n', '|', ',', ';']) {
         let path =
             word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/' && c != '.' && c != '_');
-        let rooted = ["gateway/", "policies/", "tests/", "config/", "migrations/"];
+        let rooted = ["gateway/", "policies/", "tests/", "config/", "migrations/", "deploy/"];
         if rooted.iter().any(|prefix| path.starts_with(prefix)) {
             assert!(
                 root().join(path.trim_end_matches('.')).exists(),

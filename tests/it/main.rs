@@ -34,6 +34,8 @@ mod others;
 #[cfg(test)]
 mod outside;
 #[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod prompts;

@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// A collector of traces: keeps what it is sent, as it comes.
-struct Collector {
-    endpoint: String,
-    exported: Arc<Mutex<Vec<u8>>>,
+pub(crate) struct Collector {
+    pub(crate) endpoint: String,
+    pub(crate) exported: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Collector {
-    async fn start() -> Collector {
+    pub(crate) async fn start() -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let exported = Arc::new(Mutex::new(Vec::new()));
@@ -171,6 +171,25 @@ async fn operations_are_counted_however_they_end() {
                 line("tools", "set_server_status", "denied", "role_missing", 1),
             ]
         );
+    })
+    .await;
+}
+
+/// A record lists some of them; the figures know them all.
+#[tokio::test]
+async fn every_finding_is_counted() {
+    check(Setup::default(), async |rig| {
+        let many = vec![crate::scanning::SECRET; 100];
+        let reply = rig.client("bob").call("echo", json!({"texts": many})).await;
+        assert_eq!(reply.result()["isError"], false, "{:?}", reply.body);
+        for guard in ["tool_intent", "tool_call"] {
+            let counted = format!(
+                "gateway_findings_total{{class=\"secrets\",guard=\"{guard}\",mode=\"monitor\"}} 100\n"
+            );
+            let figures = rig.gateway.metrics().await;
+            let all = figures.lines().filter(|line| line.starts_with("gateway_findings_total"));
+            assert!(figures.contains(&counted), "{counted}{:#?}", all.collect::<Vec<_>>());
+        }
     })
     .await;
 }

@@ -186,9 +186,9 @@ async fn refusal_is_recorded(database: &Database, seen: &Sighting) {
         return;
     }
     let call: Uuid = seen.correlation_id.parse().expect("a correlation id is a UUID");
-    // A flood from callers whom nobody identified becomes one row for many: the first one's id is in it.
-    let unidentified = ["insufficient_scope", "catalogue_stale"].contains(&&*seen.reason);
-    let flood = unidentified || seen.reason.starts_with("credential_");
+    // A flood from callers whom nobody identified, and a crowd's, becomes one row for many: the first one's id is in it.
+    let many = ["insufficient_scope", "catalogue_stale", "overloaded", "upstream_unavailable"];
+    let flood = many.contains(&&*seen.reason) || seen.reason.starts_with("credential_");
     let what = format!("a record of the refusal {seen:?}");
     let rows = eventually(&what, Duration::from_secs(15), async || {
         let rows = events(database).await.into_iter();

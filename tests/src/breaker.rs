@@ -21,13 +21,20 @@ pub enum Mode {
     Reset,
     /// Keeps connections open and accepts new ones, but no byte passes.
     Stall,
+    /// Bytes pass, a few at a time.
+    Trickle,
 }
+
+/// What passes at once while it trickles, in bytes, and the pause after it.
+const DROP: usize = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A running proxy; ends when dropped.
 #[derive(Debug)]
 pub struct Breaker {
     /// Where to connect to.
     pub address: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     mode: watch::Sender<Mode>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -38,8 +45,14 @@ impl Breaker {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let (mode, watched) = watch::channel(Mode::Pass);
-        let task = tokio::spawn(accept(listener, target, watched));
-        Breaker { address, mode, task }
+        let (target, aim) = watch::channel(target);
+        let task = tokio::spawn(accept(listener, aim, watched));
+        Breaker { address, target, mode, task }
+    }
+
+    /// New connections go to `target` from now on.
+    pub fn aim(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 
     /// Changes what it does, for connections that are open and for new ones.
@@ -54,26 +67,31 @@ impl Drop for Breaker {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn accept(
+    listener: TcpListener,
+    target: watch::Receiver<SocketAddr>,
+    mode: watch::Receiver<Mode>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                connections.spawn(join(client, target, mode.clone()));
+                connections.spawn(join(client, target.clone(), mode.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn join(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn join(client: TcpStream, target: watch::Receiver<SocketAddr>, mode: watch::Receiver<Mode>) {
     let mut cut = mode.clone();
     let cut = cut.wait_for(|mode| matches!(mode, Mode::Refuse | Mode::Reset));
     // Kept whole here, so that it can still be reset.
     let mut client = client;
     let work = async {
         passing(mode.clone()).await;
+        let target = *target.borrow();
         let Ok(mut server) = TcpStream::connect(target).await else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (client_read, client_write) = client.split();
@@ -96,16 +114,31 @@ async fn join(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>
 async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count) = from.read(&mut buffer).await {
-        passing(mode.clone()).await;
-        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+        if count == 0 {
             return;
+        }
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            let now = if passing(mode.clone()).await == Mode::Trickle {
+                tokio::time::sleep(PAUSE).await;
+                DROP.min(rest.len())
+            } else {
+                rest.len()
+            };
+            if to.write_all(&rest[..now]).await.is_err() {
+                return;
+            }
+            rest = &rest[now..];
         }
     }
 }
 
-/// Returns once bytes may pass; never if the proxy has gone.
-async fn passing(mut mode: watch::Receiver<Mode>) {
-    if mode.wait_for(|mode| *mode == Mode::Pass).await.is_err() {
-        tokio::time::sleep(Duration::MAX).await;
+/// Returns once bytes may pass, and how; never if the proxy has gone.
+async fn passing(mut mode: watch::Receiver<Mode>) -> Mode {
+    let passes = |mode: &Mode| matches!(mode, Mode::Pass | Mode::Trickle);
+    let passing = mode.wait_for(passes).await.map(|mode| *mode);
+    match passing {
+        Ok(mode) => mode,
+        Err(_) => std::future::pending().await,
     }
 }

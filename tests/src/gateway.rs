@@ -27,6 +27,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// The root key; replicas of one gateway share it.
     pub root_key: [u8; 32],
+    /// Words before the command line of `serve`: a program that sets something up and then becomes the gateway.
+    pub launcher: Vec<String>,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             state: None,
             environment: Vec::new(),
             root_key,
+            launcher: Vec::new(),
         }
     }
 }
@@ -136,7 +139,15 @@ impl Gateway {
 
     /// Starts the process without waiting for anything.
     pub fn launch(&mut self) {
-        let mut command = self.command();
+        let mut words = self.options.launcher.iter();
+        let mut command = match words.next() {
+            Some(program) => {
+                let mut command = self.command_of(Path::new(program));
+                command.args(words).arg(binary());
+                command
+            }
+            None => self.command(),
+        };
         command.arg("serve").arg("--config").arg(self.config());
         let log = self.dir.join("log");
         self.process =
@@ -202,7 +213,11 @@ impl Gateway {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        self.command_of(binary())
+    }
+
+    fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(&self.dir);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command

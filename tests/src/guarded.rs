@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -54,6 +55,8 @@ pub struct Inner {
     pub grants: Vec<String>,
     /// Requests to the server with a token that it does not take.
     pub refused: usize,
+    /// How long its token endpoint takes.
+    pub slow: Duration,
     /// Answered to every call that it takes: a challenge with 403.
     pub demands_scope: Option<String>,
     codes: HashMap<String, String>,
@@ -138,7 +141,11 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Body> {
             reply(201, &json!({"client_id": "gw", "client_secret": format!("{CANARY}-client")}))
         }
         "/authorize" => authorize(state, head.uri.query().unwrap_or_default()),
-        "/token" => token(state, &body),
+        "/token" => {
+            let slow = state.inner.lock().expect("no test panics in here").slow;
+            tokio::time::sleep(slow).await;
+            token(state, &body)
+        }
         _ => reply(404, &Value::Null),
     }
 }

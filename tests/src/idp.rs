@@ -2,10 +2,10 @@
 //! make every kind of bad one. Keys can be rotated; fetches are counted.
 
 use std::convert::Infallible;
-use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,6 +48,7 @@ struct State {
     issuer: String,
     keys: Mutex<Keys>,
     fetches: AtomicUsize,
+    slow: Mutex<Duration>,
 }
 
 #[derive(Debug)]
@@ -98,10 +99,16 @@ impl IdentityProvider {
             issuer: format!("http://{address}"),
             keys: Mutex::new(Keys::fresh()),
             fetches: AtomicUsize::new(0),
+            slow: Mutex::default(),
         });
         let served = state.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            ready(Ok::<_, Infallible>(answer(&served, request.uri().path())))
+            let state = served.clone();
+            async move {
+                let slow = *state.slow.lock().expect("no test panics in here");
+                tokio::time::sleep(slow).await;
+                Ok::<_, Infallible>(answer(&state, request.uri().path()))
+            }
         });
         let task = tokio::spawn(serve(listener, service));
         IdentityProvider { address, state, task }
@@ -115,6 +122,11 @@ impl IdentityProvider {
     /// How often its keys were fetched.
     pub fn fetches(&self) -> usize {
         self.state.fetches.load(Ordering::Relaxed)
+    }
+
+    /// How long each of its answers takes from now on.
+    pub fn slow(&self, by: Duration) {
+        *self.state.slow.lock().expect("no test panics in here") = by;
     }
 
     /// New keys; the old ones are gone from the JWKS.

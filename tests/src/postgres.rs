@@ -14,6 +14,7 @@ use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use crate::process::{Tied, children, free_port, signal};
+use crate::wait::eventually;
 
 /// A running Postgres of our own.
 #[derive(Debug)]
@@ -51,6 +52,14 @@ impl Postgres {
 
     /// A Postgres of one's own, to be killed.
     pub fn start() -> Postgres {
+        let postgres = Postgres::prepare();
+        postgres.initialise();
+        postgres.start_again();
+        postgres
+    }
+
+    /// A folder and a port.
+    fn prepare() -> Postgres {
         let bin = find_bin();
         // Postgres refuses to run as root.
         let owner = (whoami() == "0").then(|| account("postgres"));
@@ -60,10 +69,46 @@ impl Postgres {
         if let Some((user, group)) = owner {
             chown(&dir, Some(user), Some(group)).expect("root may give a folder away");
         }
-        let postgres = Postgres { bin, dir, port: free_port(), owner, server: Mutex::new(None) };
-        postgres.initialise();
-        postgres.start_again();
-        postgres
+        Postgres { bin, dir, port: free_port(), owner, server: Mutex::new(None) }
+    }
+
+    /// A copy of this one that follows it. From here on this one acknowledges what is on both disks only.
+    pub async fn standby(&self) -> Postgres {
+        let standby = Postgres::prepare();
+        let mut copy = standby.command("pg_basebackup");
+        copy.args(["-h", "127.0.0.1", "-U", "postgres", "-R", "-X", "stream", "-c", "fast"]);
+        copy.args(["-p", &self.port.to_string()]).arg("-D").arg(standby.data());
+        let output = copy.output().expect("pg_basebackup runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_basebackup: {said}");
+        standby.start_again();
+        let admin = self.connect("postgres", 1).await;
+        let run = async |sql: &'static str| sqlx::query(sql).execute(&admin).await;
+        run("alter system set synchronous_standby_names = '*'").await.expect("it is ours");
+        run("select pg_reload_conf()").await.expect("it is ours");
+        let follows = "select count(*) from pg_stat_replication where sync_state = 'sync'";
+        eventually("the standby follows", Duration::from_secs(30), async || {
+            let row = sqlx::query(follows).fetch_one(&admin).await.ok()?;
+            (row.get::<i64, _>(0) == 1).then_some(())
+        })
+        .await;
+        admin.close().await;
+        standby
+    }
+
+    /// Makes a standby the primary; returns once it takes writes.
+    pub fn promote(&self) {
+        let mut promote = self.command("pg_ctl");
+        let output = promote.args(["promote", "-w", "-D"]).arg(self.data()).output();
+        let output = output.expect("pg_ctl runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_ctl promote: {said}{}", self.log());
+    }
+
+    /// A database that is there already.
+    pub async fn open(&self, name: &str) -> Database {
+        let pool = self.connect(name, 4).await;
+        Database { url: self.url(name), name: name.into(), pool }
     }
 
     fn initialise(&self) {
@@ -177,8 +222,7 @@ impl Postgres {
         let create = sqlx::AssertSqlSafe(format!("create database {name}"));
         sqlx::query(create).execute(&admin).await.expect("a database can be made");
         admin.close().await;
-        let pool = self.connect(&name, 4).await;
-        Database { url: self.url(&name), name, pool }
+        self.open(&name).await
     }
 
     fn url(&self, database: &str) -> String {

@@ -152,7 +152,9 @@ impl Rig {
         );
         let state = [PEOPLE, &server, &setup.policies, &setup.state].join("\n");
         let secret = ("RIG_UPSTREAM_SECRET".to_owned(), UPSTREAM_SECRET.to_owned());
-        let options = Options { state: Some(state), environment: vec![secret], ..options };
+        let mut environment = options.environment.clone();
+        environment.push(secret);
+        let options = Options { state: Some(state), environment, ..options };
         let gateway = Gateway::start(options).await;
         let people = ["alice@example.com", "bob@example.com", "carol@example.com"];
         let keys = people.map(|email| (email.to_owned(), gateway.key(email)));

@@ -82,6 +82,8 @@ pub enum Reason {
     UpstreamUnreachable,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// The upstream has not answered lately, and is not asked again before a moment has passed.
+    UpstreamUnavailable,
     /// The upstream's answer is not usable.
     UpstreamInvalid,
     /// The upstream's address is not one that the gateway may connect to.
@@ -118,7 +120,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the list above.
-    pub const ALL: [Reason; 53] = [
+    pub const ALL: [Reason; 54] = [
         Reason::MalformedRequest,
         Reason::InvalidJson,
         Reason::InvalidMessage,
@@ -157,6 +159,7 @@ impl Reason {
         Reason::CatalogueStale,
         Reason::UpstreamUnreachable,
         Reason::UpstreamTimeout,
+        Reason::UpstreamUnavailable,
         Reason::UpstreamInvalid,
         Reason::UpstreamAddressRefused,
         Reason::UpstreamCredentialMissing,
@@ -212,6 +215,11 @@ impl Reason {
     /// The reason of that stable name.
     pub fn parse(name: &str) -> Option<Reason> {
         Reason::ALL.into_iter().chain([Reason::Internal]).find(|r| r.as_str() == name)
+    }
+
+    /// What a crowd causes: a client can make as many of these as it likes, so the trail counts them together.
+    pub fn comes_in_floods(self) -> bool {
+        matches!(self, Reason::Overloaded | Reason::UpstreamUnavailable)
     }
 
     /// Seconds after which trying again makes sense; `None` where it does not.
@@ -368,6 +376,12 @@ impl Reason {
             Reason::UpstreamTimeout => {
                 ("upstream_timeout", 504, -31504, "The server did not answer in time")
             }
+            Reason::UpstreamUnavailable => (
+                "upstream_unavailable",
+                503,
+                -31503,
+                "The server has not answered lately; the call was not made, try again in a moment",
+            ),
             Reason::UpstreamInvalid => {
                 ("upstream_invalid", 502, -31502, "The server's answer is not usable")
             }

@@ -24,7 +24,7 @@ use crate::connections::{Connections, Refusing, Unconnected};
 use crate::ports::{Probed, Random, Unread, Upstreams};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
-use crate::tool_list::{Redefined, newcomers, redefined, sha256};
+use crate::tool_list::{Redefined, appeared, newcomers, redefined, sha256};
 
 /// Least time between two reads of one server.
 const PAUSE: time::Duration = time::Duration::seconds(1);
@@ -82,16 +82,18 @@ impl Learner {
         tool: Option<&str>,
         caller: Option<&Caller>,
     ) -> Result<Arc<Snapshot>, Unconnected> {
+        let arrived = self.clock.now();
         let lock = self.lock_of(server.id);
         let mut last = lock.lock().await;
         let snapshot = self.current.snapshot();
         let known = tool.is_some_and(|tool| {
             snapshot.server_by_id(server.id).is_some_and(|now| now.tool(tool).is_some())
         });
-        let now = self.clock.now();
-        if known || last.is_some_and(|last| now < last + PAUSE) {
+        // Who waited for a read shares it, however long it took.
+        if known || last.is_some_and(|last| arrived < last + PAUSE) {
             return Ok(snapshot);
         }
+        let now = self.clock.now();
         // Who lacks an account must not keep those who have one from reading.
         let mut credential = self.connections.credential(caller, server).await?;
         *last = Some(now);
@@ -110,6 +112,7 @@ impl Learner {
                 Refusing::Person(unconnected) => return Err(unconnected),
             }
         }
+        *last = last.map(|_| self.clock.now());
         Ok(self.current.snapshot())
     }
 
@@ -202,6 +205,9 @@ impl Learner {
                 // The store tells a change to one replica only, so there is one record of it.
                 let tool = Redefined { name, before, after, hashes: *hashes };
                 redefined((&self.trail, &*self.random), server, &tool, now);
+            }
+            for tool in tools.iter().filter(|tool| learned.waiting.contains(&tool.name)) {
+                appeared((&self.trail, &*self.random), server, tool, now);
             }
             self.current.refresh().await.map_err(|e| internal(e.to_string()))?;
         }

@@ -35,6 +35,7 @@ use crate::control::tools;
 use crate::edge::Edge;
 use crate::proxy::Proxy;
 use crate::proxy::plumbing::{Plumbing, StartError};
+use crate::telemetry::Load;
 use crate::upstream::{Guard, Leg};
 use dispatch::{Dispatch, Faces};
 pub(crate) use settings::store as store_settings;
@@ -148,6 +149,7 @@ pub struct App {
     admin: Admin,
     health: Arc<Health>,
     public_url: Url,
+    notice: Duration,
     drain: Duration,
 }
 
@@ -179,14 +181,15 @@ impl App {
         };
         let base = Base::open(&config, root, public_url.clone(), reach).await?;
         leg.set_local(tools::local(base.governance.clone()));
-        dispatch.open(faces(&config, &base, leg, &public_url, plumbing.address()));
+        dispatch.open(faces(&config, &base, leg.clone(), &public_url, plumbing.address()));
         if config.sign_in.local {
             tracing::warn!(
                 "sign_in.local is on: people sign in with passwords and links of the gateway's own, \
                  not with your identity provider; never leave this on where you have one"
             );
         }
-        let health = Arc::new(Health::new(base.store.clone(), base.governance.clone()));
+        let load = load(&plumbing, &leg, &base.store);
+        let health = Arc::new(Health::new(base.store.clone(), base.governance.clone(), load));
         let listen = config.server.admin_listen;
         let admin = Admin::start(listen, health.clone())
             .await
@@ -198,8 +201,8 @@ impl App {
             public_url = %public_url,
             "the gateway is up"
         );
-        let drain = config.server.drain;
-        Ok(App { base, dispatch, plumbing, admin, health, public_url, drain })
+        let (notice, drain) = (config.server.notice, config.server.drain);
+        Ok(App { base, dispatch, plumbing, admin, health, public_url, notice, drain })
     }
 
     /// Where clients reach it.
@@ -234,10 +237,11 @@ impl App {
         self.stop().await;
     }
 
-    /// Not ready any more; running calls get `server.drain` to finish; then records are flushed and
-    /// everything is closed.
+    /// Not ready any more; load balancers get `server.notice` to see that, running calls `server.drain` to finish;
+    /// then records are flushed and everything is closed.
     pub async fn stop(self) {
         self.health.drain();
+        tokio::time::sleep(self.notice).await;
         self.dispatch.drain();
         if !self.plumbing.drain(self.drain).await {
             tracing::warn!("some calls did not finish in time and were cut");
@@ -245,6 +249,24 @@ impl App {
         self.base.close().await;
         self.admin.stop().await;
         tracing::info!("the gateway has stopped");
+    }
+}
+
+/// What is scarce: the listener's, the servers', the database's.
+fn load(
+    plumbing: &Plumbing,
+    leg: &Arc<Leg>,
+    store: &Store,
+) -> impl Fn() -> Load + Send + Sync + use<> {
+    let (listener, leg, store) = (plumbing.load(), leg.clone(), store.clone());
+    move || {
+        let mut load = Load { breakers: leg.breakers(), ..Load::default() };
+        listener(&mut load);
+        let (calls, all) = leg.used();
+        load.pools.push(("upstream", calls, all));
+        let (connections, all) = store.pool_use();
+        load.pools.push(("database", connections, all));
+        load
     }
 }
 

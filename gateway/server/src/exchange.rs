@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::sync::mpsc;
 
+use crate::turns::Turn;
+
 /// A request whose body has been read whole.
 #[derive(Debug)]
 pub struct Exchange {
@@ -27,6 +29,8 @@ pub struct Exchange {
     pub body: Bytes,
     /// Opens the answer before it is finished.
     pub early: Early,
+    /// Its turn at the gateway's own work.
+    pub turn: Turn,
 }
 
 impl Exchange {

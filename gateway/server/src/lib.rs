@@ -8,6 +8,8 @@ pub mod control;
 pub mod demo;
 pub mod edge;
 pub mod exchange;
+pub mod fair;
 pub mod proxy;
 pub mod telemetry;
+pub mod turns;
 pub mod upstream;

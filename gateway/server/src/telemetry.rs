@@ -4,8 +4,14 @@
 
 mod logs;
 mod metrics;
+mod pressure;
 mod trace;
 
 pub use logs::{Telemetry, TelemetryError, start};
-pub use metrics::{Gauges, InFlight, Servers, in_flight, limited, observe, performed, render};
+pub use metrics::{
+    Gauges, InFlight, Servers, in_flight, limited, observe, observe_findings, performed, render,
+};
+pub use pressure::{
+    BreakerState, Load, Shed, Stage, Timed, Timing, breaker_opened, shed, turn_waited,
+};
 pub use trace::{TraceParent, exchange_span, onward, trace_id};

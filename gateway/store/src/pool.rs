@@ -102,6 +102,13 @@ impl Store {
         &self.pool
     }
 
+    /// How many connections are in use, and how many may be.
+    pub fn pool_use(&self) -> (usize, usize) {
+        let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        let all = usize::try_from(self.pool.options().get_max_connections()).unwrap_or(usize::MAX);
+        (open.saturating_sub(self.pool.num_idle()), all)
+    }
+
     /// Is Postgres there and answering?
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.promptly("ping", async {

@@ -13,7 +13,7 @@ async fn killed_under_load_it_leaves_a_record_of_every_call() {
     let mut rig = Rig::start(Setup::default()).await;
     let callers = callers(&rig).await;
     let mut seen = Vec::new();
-    for _ in 0..ROUNDS {
+    while dice.another(ROUNDS) {
         let load = Load::start(&callers);
         load.answered(1 + dice.below(40)).await;
         dice.pause(40).await;
@@ -24,6 +24,7 @@ async fn killed_under_load_it_leaves_a_record_of_every_call() {
     }
     // The last of the processes closes what its forerunners left open.
     all_closed(&rig.database).await;
+    println!("{} rounds", dice.rounds());
     judge(&rig, &seen).await;
     chains_are_whole(&rig);
     rig.finish().await;

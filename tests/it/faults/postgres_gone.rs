@@ -20,26 +20,32 @@ use super::{RECOVERY, Told, chains_are_whole, ledger, open_intents};
 
 /// How Postgres can be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outage {
+pub(super) enum Outage {
     /// All its processes are stopped; the system keeps the connections, and makes new ones.
     Frozen,
     /// The network.
     Network(Mode),
 }
 
-struct World {
-    rig: Rig,
+pub(super) struct World {
+    pub(super) rig: Rig,
     postgres: Postgres,
     breaker: Breaker,
 }
 
 impl World {
     async fn start() -> World {
+        World::launched(Vec::new()).await
+    }
+
+    /// With words before the gateway's command line.
+    pub(super) async fn launched(launcher: Vec<String>) -> World {
         let postgres = Postgres::start();
         let database = postgres.database().await;
         let target = format!("127.0.0.1:{}", postgres.port()).parse().unwrap();
         let breaker = Breaker::start(target).await;
         let options = Options::new(&database.url_through(breaker.address.port()));
+        let options = Options { launcher, ..options };
         let rig = Rig::start_with(Setup::default(), database, options).await;
         let text = Box::new(Answer::text("done"));
         let slow = Answer::Late(Duration::from_millis(2500), text);
@@ -49,24 +55,24 @@ impl World {
         World { rig, postgres, breaker }
     }
 
-    fn begin(&self, outage: Outage) {
+    pub(super) fn begin(&self, outage: Outage) {
         match outage {
             Outage::Frozen => self.postgres.freeze(),
             Outage::Network(mode) => self.breaker.set(mode),
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.postgres.thaw();
         self.breaker.set(Mode::Pass);
     }
 
-    fn client(&self, name: &str) -> Client {
+    pub(super) fn client(&self, name: &str) -> Client {
         self.rig.client(name)
     }
 
     /// A call that has reached the upstream and has not been answered yet.
-    async fn sent(&self) -> JoinHandle<Seen> {
+    pub(super) async fn sent(&self) -> JoinHandle<Seen> {
         let before = self.rig.upstream.receipts().len();
         let caller = Caller::Modern(self.client("bob"), "slow_call");
         let call = tokio::spawn(async move { caller.call().await });
@@ -78,7 +84,7 @@ impl World {
     }
 
     /// Bytes of audit records that wait on disk.
-    async fn spooled(&self) -> u64 {
+    pub(super) async fn spooled(&self) -> u64 {
         let metrics = self.rig.gateway.metrics().await;
         let mut lines = metrics.lines();
         let value = lines.find_map(|line| line.strip_prefix("gateway_audit_spooled_bytes "));
@@ -86,7 +92,7 @@ impl World {
     }
 
     /// Nobody's call goes anywhere, and everybody hears so. Gives the correlation ids.
-    async fn refuses(&self, callers: &[Caller]) -> Vec<Uuid> {
+    pub(super) async fn refuses(&self, callers: &[Caller]) -> Vec<Uuid> {
         let before = ledger(&self.rig.upstream);
         let calls = callers.iter().map(Caller::call);
         let mut refused = Vec::new();
@@ -105,7 +111,7 @@ impl World {
     }
 
     /// Works again, by itself.
-    async fn recovers(&self) {
+    pub(super) async fn recovers(&self) {
         let caller = Caller::Modern(self.client("bob"), "echo");
         eventually("calls are answered again", RECOVERY, async || {
             matches!(caller.call().await.end, End::Answered).then_some(())

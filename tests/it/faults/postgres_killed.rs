@@ -1,5 +1,7 @@
 //! Postgres is killed under load, again and again; the gateway lives through it.
 
+use std::time::{Duration, Instant};
+
 use gateway_tests::gateway::Options;
 use gateway_tests::postgres::Postgres;
 use gateway_tests::rig::{Rig, Setup};
@@ -17,17 +19,21 @@ async fn killed_under_load_it_takes_no_record_with_it() {
     let options = Options::new(&database.url);
     let rig = Rig::start_with(Setup::default(), database, options).await;
     let load = Load::start(&callers(&rig).await);
-    for round in 0..ROUNDS {
+    let mut longest = Duration::ZERO;
+    while dice.another(ROUNDS) {
         load.answered(10 + dice.below(40)).await;
         dice.pause(40).await;
         postgres.kill();
         // Every other time it is back before anybody has noticed.
-        if round % 2 == 0 {
+        if dice.rounds() % 2 == 0 {
             load.refused(1 + dice.below(20)).await;
         }
         postgres.start_again();
+        let back = Instant::now();
         load.answered(1).await;
+        longest = longest.max(back.elapsed());
     }
+    println!("{} rounds; longest way back {longest:.2?}", dice.rounds());
     let seen = load.stop().await;
     all_closed(&rig.database).await;
     judge(&rig, &seen).await;
@@ -35,7 +41,7 @@ async fn killed_under_load_it_takes_no_record_with_it() {
     rig.finish().await;
 }
 
-async fn judge(rig: &Rig, seen: &[Seen]) {
+pub(super) async fn judge(rig: &Rig, seen: &[Seen]) {
     let receipts = ledger(&rig.upstream);
     let told = Told::by(&rig.database).await;
     let mut refused = 0;

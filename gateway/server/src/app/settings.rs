@@ -18,7 +18,10 @@ use url::Url;
 use crate::config::{Config, Problem, read_catalog};
 use crate::proxy;
 use crate::proxy::plumbing::{Limits, Listen, TlsFiles};
-use crate::upstream::{Guard, LegSettings, MailLeg, MailSettings, ScannerLeg, ScannerSettings};
+use crate::turns::TurnSettings;
+use crate::upstream::{
+    BreakerSettings, Guard, LegSettings, MailLeg, MailSettings, ScannerLeg, ScannerSettings,
+};
 
 pub(crate) fn store(config: &Config) -> StoreSettings {
     let database = &config.database;
@@ -153,9 +156,19 @@ pub(super) fn plumbing(config: &Config) -> Limits {
     Limits {
         head_bytes: config.server.max_headers.bytes(),
         body_bytes: config.server.max_body.bytes(),
+        head_within: config.server.head_timeout,
         body_within: config.server.body_timeout,
+        write_within: config.server.write_timeout,
         connections: config.limits.connections as usize,
         exchanges: config.limits.in_flight as usize,
+        all_bodies: config.limits.body_memory.bytes(),
+        turns: TurnSettings {
+            turns: config.limits.turns as usize,
+            waiting: config.limits.waiting as usize,
+            patience: config.limits.wait,
+            standing: config.limits.wait_in_crowd,
+            ..TurnSettings::default()
+        },
         ..Limits::default()
     }
 }
@@ -164,7 +177,12 @@ pub(super) fn leg(config: &Config) -> LegSettings {
     LegSettings {
         connect: config.limits.connect,
         first_byte: config.limits.first_byte,
+        all: config.limits.in_flight as usize,
         per_server: config.limits.per_server as usize,
+        breaker: BreakerSettings {
+            failures: config.limits.breaker_failures,
+            pause: config.limits.breaker_pause,
+        },
         listing_body: config.limits.upstream_listing.bytes(),
         ..LegSettings::default()
     }

@@ -38,9 +38,16 @@ section! {
         max_body: Size = Size(4 << 20);
         /// The longest request head, all headers together.
         max_headers: Size = Size(32 << 10);
-        /// The time that a client has to send its request.
+        /// The time that a client has to send its request's head.
+        head_timeout: Duration = 15 * SECOND;
+        /// How long a client may take nothing of an answer.
+        write_timeout: Duration = 30 * SECOND;
+        /// The time that a client has to send its request's body.
         body_timeout: Duration = 30 * SECOND;
-        /// On SIGTERM: the time that running calls get to finish.
+        /// On SIGTERM: how long everything is served as before while /health/ready says no, so that load
+        /// balancers turn away first; longer than they take to notice.
+        notice: Duration = Duration::ZERO;
+        /// After that: the time that running calls get to finish.
         drain: Duration = 20 * SECOND;
         /// TLS on `listen`: the certificate chain and its key, PEM. Both or neither.
         tls_cert_file: Option<PathBuf> = None, like "\"/etc/gateway/tls.crt\"";
@@ -338,10 +345,25 @@ section! {
         session: Duration = 86_400 * SECOND;
         /// The longest listing, and the longest single event, that an upstream may answer with.
         upstream_listing: Size = Size(16 << 20);
-        /// Calls in flight on this replica; more are refused.
+        /// Calls in flight on this replica; more are refused. Of these, and of the numbers below that several share,
+        /// nobody has more than twice as many as are free: alone two thirds.
         in_flight: u32 = 4096;
         /// Calls that wait for one server; more are refused, so that a slow one hurts only itself.
         per_server: u32 = 1024;
+        /// Failures in a row (no connection, no answer in time) after which a server is not called; 0: never.
+        breaker_failures: u32 = 5;
+        /// How long it is not called then, before one call is let through to see.
+        breaker_pause: Duration = 5 * SECOND;
+        /// Calls that are worked on at once, until they leave for their server; the rest waits for its turn.
+        turns: u32 = 256;
+        /// Calls that may wait for their turn.
+        waiting: u32 = 2048;
+        /// How long a call may wait for its turn; then it is refused.
+        wait: Duration = SECOND / 2;
+        /// How long, once the line has not been empty for as long as that.
+        wait_in_crowd: Duration = SECOND / 40;
+        /// Memory for request bodies, all together.
+        body_memory: Size = Size(256 << 20);
         /// Client connections to this replica; more are closed at once.
         connections: u32 = 20_000;
     }

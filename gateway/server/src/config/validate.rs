@@ -42,10 +42,15 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
         ("oauth.registrations_per_hour", config.oauth.registrations_per_hour),
         ("limits.in_flight", config.limits.in_flight),
         ("limits.per_server", config.limits.per_server),
+        ("limits.turns", config.limits.turns),
+        ("limits.waiting", config.limits.waiting),
         ("limits.connections", config.limits.connections),
     ];
     for (key, _) in counts.into_iter().filter(|(_, count)| *count == 0) {
         refuse(key, "expected at least 1");
+    }
+    if config.limits.body_memory.0 < server.max_body.0 {
+        refuse("limits.body_memory", "expected at least server.max_body");
     }
     let oauth = &config.oauth;
     if oauth.access_token > Duration::from_secs(3600) {
@@ -188,8 +193,10 @@ fn problem(places: &Places, key: String, message: String) -> Problem {
     Problem { key, ..at_array }
 }
 
-fn positive(config: &Config) -> [(&'static str, Duration); 20] {
+fn positive(config: &Config) -> [(&'static str, Duration); 25] {
     [
+        ("server.head_timeout", config.server.head_timeout),
+        ("server.write_timeout", config.server.write_timeout),
         ("server.body_timeout", config.server.body_timeout),
         ("server.drain", config.server.drain),
         ("database.acquire_timeout", config.database.acquire_timeout),
@@ -210,6 +217,9 @@ fn positive(config: &Config) -> [(&'static str, Duration); 20] {
         ("limits.stream_idle", config.limits.stream_idle),
         ("limits.total", config.limits.total),
         ("limits.session", config.limits.session),
+        ("limits.wait", config.limits.wait),
+        ("limits.wait_in_crowd", config.limits.wait_in_crowd),
+        ("limits.breaker_pause", config.limits.breaker_pause),
     ]
 }
 

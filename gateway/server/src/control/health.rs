@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{self, Gauges, Servers};
+use crate::telemetry::{self, Gauges, Load, Servers};
 
 /// How long Postgres may take to answer a readiness probe.
 const PING_WITHIN: Duration = Duration::from_secs(2);
@@ -38,6 +38,8 @@ pub struct Health {
     store: Store,
     governance: Arc<Governance>,
     draining: AtomicBool,
+    /// What is scarce, for the figures.
+    load: Box<dyn Fn() -> Load + Send + Sync>,
 }
 
 /// The body of `/health/ready`.
@@ -57,8 +59,12 @@ struct Readiness {
 
 impl Health {
     /// Of these parts.
-    pub fn new(store: Store, governance: Arc<Governance>) -> Health {
-        Health { store, governance, draining: AtomicBool::new(false) }
+    pub fn new(
+        store: Store,
+        governance: Arc<Governance>,
+        load: impl Fn() -> Load + Send + Sync + 'static,
+    ) -> Health {
+        Health { store, governance, draining: AtomicBool::new(false), load: Box::new(load) }
     }
 
     /// From now on the replica is not ready.
@@ -116,8 +122,10 @@ impl Health {
                     audit_running: audit.running as u64,
                     audit_lost: audit.lost,
                     audit_writable: audit.writable,
+                    spool_writable: audit.spool_writable,
                     ready,
                     servers: self.servers().await,
+                    load: (self.load)(),
                 }))
             }
             _ => plain(StatusCode::NOT_FOUND, "/health/live /health/ready /metrics\n"),

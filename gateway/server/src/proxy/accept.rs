@@ -2,13 +2,14 @@
 //! or the message is known yet.
 
 use bytes::Bytes;
+use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
 use http::{HeaderMap, Method};
 
-use super::Proxy;
 use super::plumbing::Unread;
-use super::receipt::Receipt;
+use super::receipt::{Receipt, next_call};
 use super::refusal::Refusal;
+use super::{Proxy, fail};
 use crate::exchange::{Early, Exchange};
 
 /// A request to a server's MCP address.
@@ -24,8 +25,14 @@ pub(super) struct Received {
 }
 
 /// Takes an exchange whose body has been read.
-pub(super) fn receive(exchange: Exchange, proxy: &Proxy) -> Result<Received, Refusal> {
-    let mut receipt = Receipt::new(&proxy.governance, exchange.body.len());
+pub(super) fn receive(
+    exchange: Exchange,
+    call: CallId,
+    proxy: &Proxy,
+) -> Result<Received, Refusal> {
+    let mut receipt = Receipt::of(&proxy.governance, call, exchange.body.len());
+    fail::point("accept");
+    receipt.turn = exchange.turn;
     receipt.subject.client_ip = Some(exchange.peer.to_string());
     receipt.subject.trace_id = crate::telemetry::trace_id(&exchange.headers);
     let Some(server) = server_in(&exchange.path) else {
@@ -56,7 +63,8 @@ pub(super) fn receive(exchange: Exchange, proxy: &Proxy) -> Result<Received, Ref
 
 /// A request that could not be read to its end, or whose handling broke off.
 pub(super) fn unreadable(unread: Unread, proxy: &Proxy) -> Refusal {
-    let mut receipt = Receipt::new(&proxy.governance, 0);
+    let call = unread.call.unwrap_or_else(|| next_call(&proxy.governance));
+    let mut receipt = Receipt::of(&proxy.governance, call, 0);
     receipt.subject.client_ip = Some(unread.peer.to_string());
     let server = server_in(&unread.path);
     receipt.subject.server_slug = server.map(|s| s.chars().take(64).collect());
@@ -65,6 +73,14 @@ pub(super) fn unreadable(unread: Unread, proxy: &Proxy) -> Refusal {
         receipt.forgive();
     }
     Refusal::new(receipt, unread.reason, unread.detail)
+}
+
+/// An exchange that broke off inside the line: its own receipt was dropped, which has written the record; what is left
+/// to do is to answer, with the same id.
+pub(super) fn broken(call: CallId, proxy: &Proxy) -> Refusal {
+    let mut receipt = Receipt::of(&proxy.governance, call, 0);
+    receipt.forgive();
+    Refusal::new(receipt, Reason::Internal, String::new())
 }
 
 /// The server's id or slug in `/api/v1/proxy/{server}/mcp`.

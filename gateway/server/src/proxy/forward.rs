@@ -15,12 +15,11 @@ use gateway_governance::{Face, Origin};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
-use super::Proxy;
-use super::connect;
 use super::intent::Recorded;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::scan::Scanned;
+use super::{Proxy, connect, fail};
 use crate::exchange::Body;
 use crate::telemetry::{self, TraceParent};
 
@@ -40,6 +39,7 @@ pub(super) struct Replied {
 /// no effects and was refused for its credential is sent again with a new one.
 pub(super) async fn send(recorded: Recorded, proxy: &Proxy) -> Result<Replied, Refusal> {
     let scanned = recorded.into_inner();
+    fail::point("forward");
     let request = match request(&scanned) {
         Ok(request) => request,
         Err((reason, detail)) => {
@@ -85,19 +85,25 @@ async fn once(
         Err(unconnected) => return Err(refused(connect::refuse(routed, unconnected))),
     };
     routed.understood.identified.received.receipt.leaves();
-    let response = match proxy.leg.send(&routed.server, &credential, request).await {
-        Ok(response) => response,
-        Err(error) => {
-            let refusal = Refusal::of_routed(routed, error.reason, error.detail);
-            return Err(refused(Refusal { sent: error.sent, ..refusal }));
-        }
-    };
+    let response =
+        match proxy.leg.send(routed.entry.as_ref(), &routed.server, &credential, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let refusal = Refusal::of_routed(routed, error.reason, error.detail);
+                return Err(refused(Refusal { sent: error.sent, ..refusal }));
+            }
+        };
+    fail::point("forwarded");
     let (head, body) = response.into_parts();
     if let Some(reason) = head.extensions.get::<Reason>() {
         routed.understood.identified.received.receipt.refused_behind(*reason);
     }
     match Box::pin(connect::refusing(&routed, (head.status, &head.headers), proxy)).await {
-        Refusing::Nothing => Ok(Replied { routed, response: Response::from_parts(head, body) }),
+        Refusing::Nothing => {
+            // Whoever streams for hours takes nobody's place.
+            routed.entry = None;
+            Ok(Replied { routed, response: Response::from_parts(head, body) })
+        }
         Refusing::Again(unconnected) => Err(Unsent::Stale(Box::new(routed), unconnected)),
         Refusing::Person(unconnected) => Err(refused(connect::refuse(routed, unconnected))),
     }

@@ -4,9 +4,9 @@ use gateway_core::caller::Caller;
 use gateway_core::reason::Reason;
 use gateway_governance::Presented;
 
-use super::Proxy;
 use super::accept::Received;
 use super::refusal::Refusal;
+use super::{Proxy, fail};
 use crate::edge::credentials;
 
 /// A request of a known caller.
@@ -17,6 +17,7 @@ pub(super) struct Identified {
 
 /// Verifies the one credential that the request carries.
 pub(super) async fn caller(mut received: Received, proxy: &Proxy) -> Result<Identified, Refusal> {
+    fail::point("identify");
     let credentials = match credentials(&received.headers) {
         Ok(credentials) => credentials,
         Err(detail) => {

@@ -5,11 +5,11 @@
 use gateway_core::mcp::{MessageKind, Method};
 use gateway_core::reason::Reason;
 
-use super::Proxy;
 use super::parse::Ask;
 use super::refusal::Refusal;
 use super::resolve::Routed;
 use super::scan::Scanned;
+use super::{Proxy, fail};
 
 /// A request whose intent is in the trail. The only thing that `forward` takes; made only here.
 pub(super) struct Recorded {
@@ -25,6 +25,7 @@ impl Recorded {
 
 /// Writes the intent.
 pub(super) async fn record(mut scanned: Scanned, proxy: &Proxy) -> Result<Recorded, Refusal> {
+    fail::point("intent");
     if let Err(detail) = mark(scanned.routed(), proxy).await {
         return Err(Refusal::of_routed(scanned.into_routed(), Reason::AuditUnavailable, detail));
     }
@@ -36,7 +37,10 @@ pub(super) async fn record(mut scanned: Scanned, proxy: &Proxy) -> Result<Record
         return Ok(Recorded { scanned });
     }
     match proxy.governance.trail().record(intent).await {
-        Ok(_durable) => Ok(Recorded { scanned }),
+        Ok(_durable) => {
+            fail::point("recorded");
+            Ok(Recorded { scanned })
+        }
         Err(error) => {
             let detail = error.to_string();
             Err(Refusal::of_routed(scanned.into_routed(), Reason::AuditUnavailable, detail))
@@ -58,14 +62,17 @@ async fn mark(routed: &Routed, proxy: &Proxy) -> Result<(), String> {
 /// Whether the answer holds what the server was asked for; a task's answer comes later.
 fn reads(method: Method) -> bool {
     match method {
-        Method::CallTool | Method::ReadResource | Method::GetPrompt | Method::Task => true,
+        Method::CallTool
+        | Method::ReadResource
+        | Method::GetPrompt
+        | Method::Complete
+        | Method::Task => true,
         Method::Initialize
         | Method::Ping
         | Method::Discover
         | Method::List(_)
         | Method::Subscribe
         | Method::Unsubscribe
-        | Method::Complete
         | Method::SetLevel
         | Method::Listen
         | Method::Initialized

@@ -8,6 +8,7 @@ mod connect;
 mod decide;
 #[doc(hidden)]
 pub mod doors;
+mod fail;
 mod filter;
 mod forward;
 mod identify;
@@ -23,6 +24,7 @@ pub mod plumbing;
 mod receipt;
 mod refusal;
 mod resolve;
+mod returned;
 mod scan;
 mod screen;
 mod session;

@@ -9,9 +9,9 @@ use gateway_core::mcp::{
 use gateway_core::reason::Reason;
 use http::Method;
 
-use super::Proxy;
 use super::identify::Identified;
 use super::refusal::Refusal;
+use super::{Proxy, fail};
 use crate::telemetry::TraceParent;
 
 /// A request whose meaning is known.
@@ -64,6 +64,7 @@ impl Understood {
 
 /// Reads the request.
 pub(super) fn message(mut identified: Identified, proxy: &Proxy) -> Result<Understood, Refusal> {
+    fail::point("parse");
     let received = &mut identified.received;
     let version = match version_header(&received.headers) {
         Ok(version) => version,

@@ -1,8 +1,8 @@
 //! Connections and bytes: pingora's listeners, TLS, HTTP/1.1 and HTTP/2 around one [`Handler`].
 //!
 //! Knows nothing of MCP, callers or policies. Each exchange runs whole in one async function,
-//! [`serve`]: head ([`head`]) and body ([`body`]) are read, the handler answers, the answer goes out
-//! ([`answer`]). [`door`] meets a new connection before any byte of it is trusted. The listening service
+//! [`serve`]: head ([`head`]) and body ([`body`]) are read, it waits for its turn (`crate::turns`), the handler
+//! answers, the answer goes out ([`answer`]). [`door`] meets a new connection before any byte of it is trusted. The listening service
 //! runs in the caller's tokio runtime, so a process may start and drain any number of them; pingora's own
 //! `Server` is not used: on SIGTERM it sleeps its whole grace period and then cuts every stream.
 
@@ -15,6 +15,7 @@ mod sse;
 #[cfg(test)]
 mod tests;
 
+use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
 use http::{HeaderMap, Method};
 use pingora_core::listeners::tls::TlsSettings;
@@ -36,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::exchange::{Exchange, Reply};
+use crate::telemetry::Load;
+use crate::turns::{TurnSettings, Turns};
 
 /// How long cut exchanges have to be dropped; only one that blocks its thread takes longer.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
@@ -69,6 +73,8 @@ pub struct Unread {
     /// [`Handler::handle`] had begun and was dropped: what it records on drop is recorded; only an answer
     /// is wanted.
     pub began: bool,
+    /// The id under which that is recorded, where the handler gave one: as an extension of its reply.
+    pub call: Option<CallId>,
 }
 
 /// Where to listen.
@@ -110,8 +116,12 @@ pub struct Limits {
     pub comment_every: Duration,
     /// Connections at once; more are closed at once.
     pub connections: usize,
-    /// Exchanges that are read or handled at once (streaming a reply not counted); more is 503.
+    /// Exchanges that are handled at once (reading a request and streaming a reply not counted); more is 503.
     pub exchanges: usize,
+    /// Bytes of all request bodies that are being read or handled; more is 503.
+    pub all_bodies: usize,
+    /// Whose turn it is to be handled; who waits too long gets 503.
+    pub turns: TurnSettings,
     /// How long after the start of draining requests on open connections are still served.
     pub lame_duck: Duration,
 }
@@ -129,6 +139,8 @@ impl Default for Limits {
             comment_every: Duration::from_secs(15),
             connections: 20_000,
             exchanges: 4_096,
+            all_bodies: 256 << 20,
+            turns: TurnSettings::default(),
             lame_duck: Duration::from_millis(250),
         }
     }
@@ -171,6 +183,10 @@ struct Shared {
     limits: Limits,
     connections: Arc<Semaphore>,
     exchanges: Semaphore,
+    /// Room for request bodies, in units of 1 KiB.
+    bodies: Semaphore,
+    turns: Arc<Turns>,
+    clients: RandomState,
     running: TaskTracker,
     cut: CancellationToken,
     draining_since: OnceLock<Instant>,
@@ -179,6 +195,24 @@ struct Shared {
 impl Shared {
     fn is_draining(&self) -> bool {
         self.draining_since.get().is_some()
+    }
+
+    fn load(&self, load: &mut Load) {
+        let Limits { connections, exchanges, all_bodies, .. } = self.limits;
+        let (turns, all_turns, waiting) = self.turns.used();
+        let rooms = all_bodies.div_ceil(1 << 10);
+        let bodies = rooms.saturating_sub(self.bodies.available_permits()) << 10;
+        load.pools.extend([
+            (
+                "connections",
+                connections.saturating_sub(self.connections.available_permits()),
+                connections,
+            ),
+            ("exchanges", exchanges.saturating_sub(self.exchanges.available_permits()), exchanges),
+            ("turns", turns, all_turns),
+            ("body_bytes", bodies, all_bodies),
+        ]);
+        load.queues.push(("turns", waiting));
     }
 
     /// True once requests on open connections are no longer served either.
@@ -205,6 +239,9 @@ impl Plumbing {
             handler,
             connections: Arc::new(Semaphore::new(limits.connections)),
             exchanges: Semaphore::new(limits.exchanges),
+            bodies: Semaphore::new(limits.all_bodies.div_ceil(1 << 10).min(Semaphore::MAX_PERMITS)),
+            turns: Turns::new(limits.turns),
+            clients: RandomState::new(),
             limits,
             running: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -224,6 +261,12 @@ impl Plumbing {
     /// The bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tells what is in use, as long as anybody asks.
+    pub fn load(&self) -> impl Fn(&mut Load) + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move |load| shared.load(load)
     }
 
     /// Stops listening, lets running exchanges finish for at most `grace`, then cuts what is left. True when

@@ -16,7 +16,8 @@ use gateway_core::server::RUNLAYER_ID;
 use gateway_governance::Governance;
 use gateway_governance::operations::keeps_nothing;
 
-use super::screen::{FINDINGS, Screen, Seen};
+use super::screen::{FINDINGS, Findings, Screen, Seen, Tally};
+use crate::turns::Turn;
 
 /// One exchange's debt to the audit trail.
 pub(super) struct Receipt {
@@ -24,10 +25,14 @@ pub(super) struct Receipt {
     /// Also what the client sees as correlation id.
     pub(super) call: CallId,
     pub(super) subject: Box<Subject>,
+    /// Ends when the request leaves, or with the exchange.
+    pub(super) turn: Turn,
     pub(super) request_bytes: u64,
     /// The call's arguments, if they are to be kept; of unidentified callers never: their records are counted
     /// together.
     pub(super) arguments: Option<Bytes>,
+    /// What scanners found and the record does not list.
+    beyond: Tally,
     /// A scanner has read the message: nothing is left in here that no record may hold.
     read: bool,
     kind: Kind,
@@ -38,6 +43,11 @@ pub(super) struct Receipt {
     behind: Option<Reason>,
     intent: bool,
     owed: bool,
+}
+
+/// A fresh id for an exchange.
+pub(super) fn next_call(governance: &Governance) -> CallId {
+    CallId(governance.next_id(governance.clock().now()))
 }
 
 /// Which pair of action types an exchange ends in.
@@ -97,13 +107,20 @@ impl Ended {
 impl Receipt {
     /// The debt begins with the first byte.
     pub(super) fn new(governance: &Arc<Governance>, request_bytes: usize) -> Receipt {
+        Receipt::of(governance, next_call(governance), request_bytes)
+    }
+
+    /// The same under an id that was given out before.
+    pub(super) fn of(governance: &Arc<Governance>, call: CallId, request_bytes: usize) -> Receipt {
         let at = governance.clock().now();
         Receipt {
             governance: governance.clone(),
-            call: CallId(governance.next_id(at)),
+            call,
             subject: Box::default(),
+            turn: Turn::default(),
             request_bytes: request_bytes as u64,
             arguments: None,
+            beyond: Tally::default(),
             read: false,
             kind: Kind::Relay,
             at,
@@ -153,22 +170,26 @@ impl Receipt {
     pub(super) fn was_read(&mut self, guard: Guard, seen: &Seen) {
         self.read = true;
         self.subject.findings.retain(|finding| finding.guard != guard);
+        self.beyond.forget(guard);
         self.found(&seen.findings);
         self.names().into_iter().flatten().for_each(|name| seen.redact(name));
     }
 
     /// What a scanner has found. Of too much the strictest stays.
-    pub(super) fn found(&mut self, findings: &[Finding]) {
+    pub(super) fn found(&mut self, findings: &Findings) {
+        self.beyond.extend(&findings.beyond);
         let known = &mut self.subject.findings;
-        for finding in findings {
+        for finding in &findings.listed {
             if known.iter().filter(|one| one.guard == finding.guard).count() < FINDINGS {
                 known.push(finding.clone());
                 continue;
             }
             let weaker = |one: &&mut Finding| one.guard == finding.guard && one.mode < finding.mode;
-            if let Some(weaker) = known.iter_mut().find(weaker) {
-                weaker.clone_from(finding);
-            }
+            let left_out = match known.iter_mut().find(weaker) {
+                Some(weaker) => std::mem::replace(weaker, finding.clone()),
+                None => finding.clone(),
+            };
+            self.beyond.add((left_out.guard, left_out.class, left_out.mode), 1);
         }
     }
 
@@ -199,8 +220,9 @@ impl Receipt {
         !(ours && self.subject.resource_name.as_deref().is_some_and(keeps_nothing))
     }
 
-    /// The first byte is about to leave.
+    /// The first byte is about to leave. What comes now is the server's work, not ours.
     pub(super) fn leaves(&mut self) {
+        self.turn.end();
         self.sent = Some(Instant::now());
     }
 
@@ -253,11 +275,11 @@ impl Receipt {
             count: 1,
         };
         crate::telemetry::observe(&event);
+        crate::telemetry::observe_findings(self.beyond.iter());
         let trail = self.governance.trail();
-        match (event.subject.actor_id, event.subject.client_ip.clone()) {
-            // Anybody can make as many of these as they like.
-            (None, Some(source)) => trail.conclude_flood(&source, event),
-            _ => trail.conclude(event),
+        match flood_of(&event) {
+            Some(source) => trail.conclude_flood(&source, event),
+            None => trail.conclude(event),
         }
     }
 
@@ -281,7 +303,9 @@ impl Receipt {
     }
 
     fn action(&self, ended: &Ended) -> ActionType {
-        if let Some(action) = ended.reason.and_then(ActionType::of_refusal) {
+        // What was refused once it had left was done, as far as anybody knows.
+        let refused = ended.reason.filter(|_| ended.outcome != Outcome::Unknown);
+        if let Some(action) = refused.and_then(ActionType::of_refusal) {
             return action;
         }
         let ok = ended.outcome == Outcome::Ok;
@@ -296,6 +320,20 @@ impl Receipt {
             (Kind::SessionStart, _) => ActionType::SessionStarted,
             (Kind::SessionEnd, _) => ActionType::SessionEnded,
             (Kind::Relay, _) => ActionType::MessageRelayed,
+        }
+    }
+}
+
+/// Whose flood it belongs to, if it is of a kind that clients can make as many of as they like. What concludes an
+/// intent is a row of its own always.
+fn flood_of(event: &Event) -> Option<String> {
+    let subject = &event.subject;
+    match subject.actor_id {
+        None => subject.client_ip.clone(),
+        Some(actor) => {
+            let shed = event.reason.is_some_and(Reason::comes_in_floods);
+            let server = subject.server_slug.as_deref().unwrap_or_default();
+            (shed && !event.concludes_intent).then(|| format!("{actor} {server}"))
         }
     }
 }

@@ -65,8 +65,8 @@ pub(super) enum Way {
     Link(String),
     /// Once the client has asked its user: an `input_required` result, as JSON text.
     Ask(String),
-    /// Once so many seconds have passed, as the limit of that name has it.
-    Later { seconds: u32, limit: String },
+    /// Once so many seconds have passed, as the limit of that name has it, if it is a limit's.
+    Later { seconds: u32, limit: Option<String> },
     /// Once the person has connected their account at this address.
     Connect(String),
     /// The same for a client that can send its user there: the address, and `elicitation/create`'s parameters.

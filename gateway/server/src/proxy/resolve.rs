@@ -14,7 +14,8 @@ use gateway_governance::Snapshot;
 use super::parse::{Ask, Understood};
 use super::refusal::Refusal;
 use super::session::Session;
-use super::{Proxy, connect};
+use super::{Proxy, connect, fail};
+use crate::upstream::Entry;
 
 /// A request whose server is known and up.
 pub(super) struct Routed {
@@ -25,10 +26,13 @@ pub(super) struct Routed {
     pub(super) session: Option<Session>,
     pub(super) client: Client,
     pub(super) circumstances: Circumstances,
+    /// What lets it go to the server; `limit` puts it there.
+    pub(super) entry: Option<Entry>,
 }
 
 /// Finds the server and opens the session.
 pub(super) async fn route(mut understood: Understood, proxy: &Proxy) -> Result<Routed, Refusal> {
+    fail::point("resolve");
     if !proxy.governance.is_fresh() {
         let detail = "the catalogue could not be refreshed in time".into();
         return Err(Refusal::of(understood, Reason::CatalogueStale, detail));
@@ -109,7 +113,7 @@ fn describe(
         ip: received.peer,
         now: proxy.governance.clock().now(),
     };
-    Routed { understood, snapshot, server, session, client, circumstances }
+    Routed { understood, snapshot, server, session, client, circumstances, entry: None }
 }
 
 /// Makes sure that what is to be decided is known: the server's eras, the tool's definition.

@@ -6,11 +6,14 @@ use std::sync::LazyLock;
 use gateway_core::mcp::{Era, Method};
 use gateway_core::reason::Reason;
 use gateway_core::record::{Event, Finding};
+use gateway_core::scan::{Class, Guard, Mode};
 use gateway_governance::Face;
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     histogram_opts, opts,
 };
+
+use super::pressure::Load;
 
 /// From one tenth of a millisecond to five minutes.
 const SECONDS: [f64; 14] =
@@ -29,6 +32,7 @@ struct Figures {
     audit_queue: IntGauge,
     audit_spooled: IntGauge,
     audit_writable: IntGauge,
+    spool_writable: IntGauge,
     audit_running: IntGauge,
     audit_lost: IntGauge,
     ready: IntGauge,
@@ -87,6 +91,10 @@ impl Figures {
                 "Audit records that wait on disk, in bytes",
             )?,
             audit_writable: gauge("gateway_audit_writable", "1 while the trail can be written")?,
+            spool_writable: gauge(
+                "gateway_audit_spool_writable",
+                "0 while the disk does not take the audit records that are to wait there",
+            )?,
             audit_running: gauge("gateway_audit_running", "Calls between intent and outcome")?,
             audit_lost: gauge("gateway_audit_lost", "Outcomes lost: queue and disk were full")?,
             ready: gauge("gateway_ready", "1 while this replica takes calls")?,
@@ -114,11 +122,20 @@ impl Figures {
             &self.audit_queue,
             &self.audit_spooled,
             &self.audit_writable,
+            &self.spool_writable,
             &self.audit_running,
             &self.audit_lost,
             &self.ready,
         ];
         gauges.into_iter().try_for_each(|gauge| registry.register(Box::new(gauge.clone())))
+    }
+}
+
+/// Counts what scanners found; of each kind, how often.
+pub fn observe_findings(found: impl IntoIterator<Item = ((Guard, Class, Mode), u64)>) {
+    for ((guard, class, mode), count) in found {
+        let labels = [guard.as_str(), class.as_str(), mode.as_str()];
+        FIGURES.findings.with_label_values(&labels).inc_by(count);
     }
 }
 
@@ -130,8 +147,7 @@ pub fn observe(event: &Event) {
     let reason = event.reason.map_or("none", Reason::as_str);
     figures.calls.with_label_values(&[method, outcome, reason]).inc_by(u64::from(event.count));
     for Finding { guard, class, mode, .. } in &event.subject.findings {
-        let labels = [guard.as_str(), class.as_str(), mode.as_str()];
-        figures.findings.with_label_values(&labels).inc_by(u64::from(event.count));
+        observe_findings([((*guard, *class, *mode), u64::from(event.count))]);
     }
     if let Some(micros) = event.latency_us {
         figures.latency.with_label_values(&[method, outcome]).observe(seconds(micros));
@@ -216,7 +232,7 @@ impl Drop for InFlight {
 }
 
 /// What is read at the moment of a scrape.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Gauges {
     /// Audit records that wait to be written.
     pub audit_queue: u64,
@@ -228,10 +244,14 @@ pub struct Gauges {
     pub audit_lost: u64,
     /// The trail can be written.
     pub audit_writable: bool,
+    /// So can its spool on disk, as far as was tried.
+    pub spool_writable: bool,
     /// This replica takes calls.
     pub ready: bool,
     /// Active servers; `None` while that cannot be told.
     pub servers: Option<Servers>,
+    /// What is scarce.
+    pub load: Load,
 }
 
 /// How many active servers are how.
@@ -254,14 +274,17 @@ pub fn render(gauges: Gauges) -> String {
     figures.audit_running.set(clamp(gauges.audit_running));
     figures.audit_lost.set(clamp(gauges.audit_lost));
     figures.audit_writable.set(i64::from(gauges.audit_writable));
+    figures.spool_writable.set(i64::from(gauges.spool_writable));
     figures.ready.set(i64::from(gauges.ready));
     if let Some(Servers { ok, failing, unknown }) = gauges.servers {
         for (health, number) in [("ok", ok), ("failing", failing), ("unknown", unknown)] {
             figures.servers.with_label_values(&[health]).set(clamp(number));
         }
     }
+    let mut families = figures.registry.gather();
+    families.extend(super::pressure::gather(&gauges.load));
     let mut text = Vec::new();
-    if let Err(error) = TextEncoder::new().encode(&figures.registry.gather(), &mut text) {
+    if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::error!(%error, "the figures could not be rendered");
     }
     String::from_utf8_lossy(&text).into_owned()
@@ -313,8 +336,10 @@ mod tests {
             audit_running: 1,
             audit_lost: 0,
             audit_writable: true,
+            spool_writable: true,
             ready: true,
             servers: Some(Servers { ok: 3, failing: 2, unknown: 1 }),
+            load: Load { queues: vec![("turns", 4)], ..Load::default() },
         };
         let text = render(gauges);
         drop(running);
@@ -322,6 +347,7 @@ mod tests {
         let call = "gateway_calls_total{method=\"tools/call\",outcome=\"error\",reason=\"upstream_timeout\"} 3";
         assert!(text.contains(call), "{text}");
         assert!(text.contains("gateway_audit_queue 7"), "{text}");
+        assert!(text.contains("gateway_queue_length{queue=\"turns\"} 4"), "{text}");
         assert!(text.contains("gateway_servers{health=\"failing\"} 2"), "{text}");
         for end in ["outcome=\"ok\",reason=\"none\"", "outcome=\"denied\",reason=\"role_missing\""]
         {

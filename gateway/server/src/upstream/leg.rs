@@ -24,14 +24,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use moka::sync::Cache;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Url;
 
 use super::address::Guard;
+use super::breaker::BreakerSettings;
 use super::connect::{Connector, Resolve, SystemResolver};
+use super::entry::{Entrance, Entry, EntrySettings, TurnedAway};
 use super::failure::{LegError, describe, explain};
 use crate::exchange::{Body, BodyError};
+use crate::telemetry::BreakerState;
 
 /// The answer's body. Dropping it before its end aborts the request upstream.
 pub type LegBody = Body;
@@ -53,8 +55,12 @@ pub struct LegSettings {
     pub first_byte: Duration,
     /// How long an unused connection is kept.
     pub pool_idle: Duration,
+    /// Callers' requests that may wait for servers' answers at once.
+    pub all: usize,
     /// Requests that may wait for one server's answer at once.
     pub per_server: usize,
+    /// When a server is not asked for a while.
+    pub breaker: BreakerSettings,
     /// Bytes of all answers of one listing or probe.
     pub listing_body: usize,
     /// From the start of a listing, probe or fetch to its end.
@@ -67,7 +73,9 @@ impl Default for LegSettings {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
             pool_idle: Duration::from_secs(30),
+            all: 4_096,
             per_server: 1_024,
+            breaker: BreakerSettings { failures: 5, pause: Duration::from_secs(5) },
             listing_body: 16 << 20,
             listing_within: Duration::from_secs(30),
         }
@@ -79,8 +87,7 @@ pub struct Leg {
     pub(super) connector: Connector,
     pub(super) settings: LegSettings,
     pools: Cache<PoolKey, Arc<Pool>>,
-    /// Of each server, whoever calls: a slow one hurts only itself.
-    places: Cache<(ServerId, String), Arc<Semaphore>>,
+    entrance: Entrance,
     local: OnceLock<Arc<dyn Local>>,
 }
 
@@ -95,7 +102,6 @@ struct PoolKey {
 struct Pool {
     uri: Uri,
     client: HttpClient,
-    places: Arc<Semaphore>,
 }
 
 /// hyper's client over guarded connections.
@@ -120,7 +126,11 @@ impl Leg {
                 .max_capacity(10_000)
                 .time_to_idle(Duration::from_secs(600))
                 .build(),
-            places: Cache::builder().time_to_idle(Duration::from_secs(600)).build(),
+            entrance: Entrance::new(EntrySettings {
+                all: settings.all,
+                per_server: settings.per_server,
+                breaker: settings.breaker,
+            }),
             settings,
             local: OnceLock::new(),
         }
@@ -132,19 +142,44 @@ impl Leg {
         let _ = self.local.set(local);
     }
 
+    /// Lets a call in that a caller makes: `caller` is the number of who it is. Nothing has left yet, and what is let
+    /// in keeps its place until the entry is dropped.
+    pub fn enter(&self, server: &Server, caller: u128) -> Result<Entry, TurnedAway> {
+        self.entrance.caller(server, caller)
+    }
+
     /// Sends `request` to `server` and gives its answer once the head is there. Method, headers, extensions
     /// and body are the caller's, the address is the server's, and `credential` is what governance found for
-    /// both. Redirects are answers.
+    /// both. Redirects are answers. `entry`: what let it in; the gateway's own requests have none.
     pub async fn send(
         &self,
+        entry: Option<&Entry>,
         server: &Server,
         credential: &Credential,
         request: Request<Bytes>,
     ) -> Result<Response<LegBody>, LegError> {
-        match &server.endpoint {
-            Endpoint::Http(url) => self.remote(server, (url, credential), request).await,
-            Endpoint::InProcess => self.in_process(request).await,
-        }
+        let Endpoint::Http(url) = &server.endpoint else { return self.in_process(request).await };
+        let own;
+        let entry = match entry {
+            Some(entry) => entry,
+            None => {
+                own = self.entrance.gateway(server)?;
+                &own
+            }
+        };
+        let answer = self.remote(server, (url, credential), request).await;
+        entry.tell(answer.as_ref().err());
+        answer
+    }
+
+    /// How many calls wait for servers, and how many may.
+    pub fn used(&self) -> (usize, usize) {
+        self.entrance.used()
+    }
+
+    /// The breakers of the servers that were called lately, by slug.
+    pub fn breakers(&self) -> Vec<(String, BreakerState)> {
+        self.entrance.breakers()
     }
 
     async fn in_process(&self, mut request: Request<Bytes>) -> Result<Response<LegBody>, LegError> {
@@ -163,10 +198,6 @@ impl Leg {
         mut request: Request<Bytes>,
     ) -> Result<Response<LegBody>, LegError> {
         let pool = self.pool(server.id, url, credential)?;
-        let _place = pool.places.try_acquire().map_err(|_| {
-            let limit = self.settings.per_server;
-            LegError::unsent(Reason::Overloaded, format!("{limit} requests wait for this server"))
-        })?;
         *request.uri_mut() = pool.uri.clone();
         request.headers_mut().remove(header::HOST);
         for (name, value) in credential.headers() {
@@ -197,10 +228,7 @@ impl Leg {
             return Ok(pool);
         }
         let uri = address(url)?;
-        let places = self.places.get_with((server, url.to_owned()), || {
-            Arc::new(Semaphore::new(self.settings.per_server))
-        });
-        Ok(self.pools.get_with(key, || Arc::new(Pool { uri, client: self.client(), places })))
+        Ok(self.pools.get_with(key, || Arc::new(Pool { uri, client: self.client() })))
     }
 
     pub(super) fn client(&self) -> HttpClient {

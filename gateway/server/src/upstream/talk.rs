@@ -180,7 +180,7 @@ impl<'a> Talk<'a> {
         }
         let request = self.request(Method::DELETE, None, String::new());
         let Party { server, credential, .. } = self.party;
-        if let Err(error) = self.leg.send(server, credential, request).await {
+        if let Err(error) = self.leg.send(None, server, credential, request).await {
             tracing::debug!(%error, server = %server.slug, "a session was not ended");
         }
     }
@@ -219,7 +219,7 @@ impl<'a> Talk<'a> {
     ) -> Result<Response<LegBody>, Unanswered> {
         let Party { server, credential, .. } = self.party;
         let request = self.request(Method::POST, Some(method), body);
-        let answer = self.leg.send(server, credential, request).await?;
+        let answer = self.leg.send(None, server, credential, request).await?;
         if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let refused = (answer.status(), answer.headers().clone());
             return Err(Unanswered::Refused(Box::new(refused)));

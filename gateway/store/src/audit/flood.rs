@@ -7,7 +7,7 @@ use std::time::Duration;
 use gateway_core::Timestamp;
 use gateway_core::ids::EventId;
 use gateway_core::reason::Reason;
-use gateway_core::record::{ActionType, Event};
+use gateway_core::record::{ActionType, Event, Subject};
 use uuid::Uuid;
 
 use super::chain::ChainKey;
@@ -91,8 +91,10 @@ impl FloodGate {
                 format!("{count} alike, aggregated; the last: {}", last.detail.unwrap_or_default())
             }
             None => {
-                let all = std::sync::Arc::make_mut(&mut subject);
-                (all.client_ip, all.credential) = (None, None);
+                // Nobody's in particular.
+                let last = std::mem::take(std::sync::Arc::make_mut(&mut subject));
+                subject =
+                    Subject { method: last.method, era: last.era, ..Subject::default() }.into();
                 format!("{count} alike from many sources, aggregated")
             }
         };
@@ -121,7 +123,7 @@ pub(super) fn derived_id(key: &ChainKey, purpose: &str, at: Timestamp, from: Uui
 mod tests {
     use super::*;
     use gateway_core::ids::CallId;
-    use gateway_core::record::{Outcome, Subject};
+    use gateway_core::record::Outcome;
     use std::sync::Arc;
 
     fn refused(second: i64, n: u64) -> Event {
@@ -133,7 +135,11 @@ mod tests {
             at,
             call: CallId(id),
             concludes_intent: false,
-            subject: Arc::new(Subject { client_ip: Some("10.0.0.1".into()), ..Subject::default() }),
+            subject: Arc::new(Subject {
+                actor_email: Some("alice@example.com".into()),
+                client_ip: Some("10.0.0.1".into()),
+                ..Subject::default()
+            }),
             action: ActionType::AuthFailed,
             outcome: Outcome::Denied,
             reason: Some(Reason::CredentialInvalid),
@@ -178,7 +184,7 @@ mod tests {
         assert!(rows.len() <= SOURCES + PASS as usize + 1, "{}", rows.len());
         assert_eq!(rows.iter().map(|row| row.count).sum::<u32>(), 10_000);
         let sum = rows.iter().max_by_key(|row| row.count).unwrap();
-        assert_eq!(sum.subject.client_ip, None);
+        assert_eq!((&sum.subject.client_ip, &sum.subject.actor_email), (&None, &None));
     }
 
     #[test]

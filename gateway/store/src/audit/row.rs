@@ -213,6 +213,14 @@ impl Entry {
         }
     }
 
+    /// The call whose end it is.
+    pub(super) fn concluded(&self) -> Option<Uuid> {
+        match self {
+            Entry::Event { row, .. } => row.concludes.then_some(row.call_id),
+            Entry::Intent { .. } => None,
+        }
+    }
+
     /// The record matters more than what was said.
     pub(super) fn leave_out_bodies(&mut self) {
         match self {

@@ -256,16 +256,26 @@ impl Shared {
             let (mpsc::error::TrySendError::Full(queued)
             | mpsc::error::TrySendError::Closed(queued)) = refused;
             // The tasks have ended: this thread has to do it.
-            let saved = self.stopping.is_cancelled() && self.spool.append([&queued.entry]).is_ok();
+            let saved = self.stopping.is_cancelled()
+                && self.spool.append([&queued.entry]).is_ok_and(|left_out| left_out.is_empty());
             if saved {
                 self.spool.seal();
             } else {
-                self.lose(1);
+                self.lose([queued.entry.concluded()]);
             }
         }
     }
 
-    pub(super) fn lose(&self, count: u64) {
+    /// These are lost, each with the call that it would have ended. Those calls run no longer, so that the sweeper
+    /// closes them as unknown.
+    pub(super) fn lose(&self, entries: impl IntoIterator<Item = Option<Uuid>>) {
+        let mut count = 0;
+        let mut running = self.running();
+        for concluded in entries {
+            count += 1;
+            concluded.map(|call| running.remove(&call));
+        }
+        drop(running);
         if count == 0 {
             return;
         }

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
@@ -28,13 +28,38 @@ pub(super) struct Spool {
     key: ChainKey,
     limit: u64,
     bytes: AtomicU64,
+    /// The last attempt to write failed.
+    failing: AtomicBool,
     open: Mutex<Open>,
 }
 
 #[derive(Default)]
 struct Open {
-    segment: Option<(File, u64)>,
+    segment: Option<Writing>,
     made: u64,
+}
+
+/// The segment that is being written.
+struct Writing {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Writing {
+    /// All of it or nothing: what a full disk took half of is taken back, or each attempt would leave a file.
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        let done = self.file.write_all(text).and_then(|()| self.file.sync_data());
+        if done.is_ok() {
+            self.size += text.len() as u64;
+        } else if self.size == 0 {
+            // Should these fail, too: a torn line is skipped when read back, and what is there twice counts once.
+            let _ = fs::remove_file(&self.path);
+        } else {
+            let _ = self.file.set_len(self.size);
+        }
+        done
+    }
 }
 
 /// One segment, read back. Locked until dropped.
@@ -57,6 +82,7 @@ impl Spool {
             key,
             limit,
             bytes: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
             open: Mutex::new(Open::default()),
         };
         spool.measure()?;
@@ -68,14 +94,19 @@ impl Spool {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Appends all entries and syncs once; returns how many the limit left out. Events that conclude a
+    /// False while the disk takes nothing.
+    pub(super) fn is_writable(&self) -> bool {
+        !self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Appends all entries and syncs once; returns those that the limit left out. Events that conclude a
     /// call may fill the last quarter, others not.
     pub(super) fn append<'a>(
         &self,
         entries: impl IntoIterator<Item = &'a Entry>,
-    ) -> io::Result<usize> {
+    ) -> io::Result<Vec<&'a Entry>> {
         let mut text = Vec::new();
-        let mut left_out = 0;
+        let mut left_out = Vec::new();
         for entry in entries {
             let used = self.bytes() + text.len() as u64;
             let concludes = match entry {
@@ -83,13 +114,14 @@ impl Spool {
                 Entry::Intent { .. } => true,
             };
             if used >= if concludes { self.limit } else { self.limit / 4 * 3 } {
-                left_out += 1;
+                left_out.push(entry);
             } else {
                 self.line(entry, &mut text)?;
             }
         }
-        self.write(&text)?;
-        Ok(left_out)
+        let written = self.write(&text);
+        self.failing.store(written.is_err(), Ordering::Relaxed);
+        written.map(|()| left_out)
     }
 
     fn line(&self, entry: &Entry, text: &mut Vec<u8>) -> io::Result<()> {
@@ -107,28 +139,26 @@ impl Spool {
             return Ok(());
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut file, before) = match open.segment.take() {
+        let mut segment = match open.segment.take() {
             Some(segment) => segment,
-            None => (self.new_segment(&mut open.made)?, 0),
+            None => self.new_segment(&mut open.made)?,
         };
-        // After an error the segment is left as it is: a torn line is skipped when read back.
-        file.write_all(text)?;
-        file.sync_data()?;
+        // After an error the segment is closed: nobody knows what of it the disk has.
+        segment.append(text)?;
         self.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
-        let size = before + text.len() as u64;
-        if size < SEGMENT {
-            open.segment = Some((file, size));
+        if segment.size < SEGMENT {
+            open.segment = Some(segment);
         }
         Ok(())
     }
 
-    fn new_segment(&self, made: &mut u64) -> io::Result<File> {
+    fn new_segment(&self, made: &mut u64) -> io::Result<Writing> {
         *made += 1;
         let path = self.dir.join(format!("{}-{made:08}.spool", self.replica));
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
         file.lock()?;
         File::open(&self.dir)?.sync_all()?;
-        Ok(file)
+        Ok(Writing { path, file, size: 0 })
     }
 
     /// Closes the segment that is being written, so that it can be read back.
@@ -205,7 +235,7 @@ impl Spool {
     /// Counts what is ours: what we write, and what nobody writes any more.
     fn measure(&self) -> io::Result<()> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = open.segment.as_ref().map_or(0, |(_, size)| *size);
+        let mut bytes = open.segment.as_ref().map_or(0, |segment| segment.size);
         for path in self.segments()? {
             let Ok(file) = File::open(&path) else { continue };
             if file.try_lock().is_ok() {

@@ -49,6 +49,8 @@ pub struct TrailHealth {
     pub queued: usize,
     /// Bytes that wait on disk.
     pub spooled_bytes: u64,
+    /// The last attempt to write to the disk succeeded, or there was none.
+    pub spool_writable: bool,
     /// Calls between their intent and their event.
     pub running: usize,
     /// Events lost for good because queue and disk were full.
@@ -150,6 +152,7 @@ impl Trail {
             writable: !self.0.is_down(),
             queued: self.0.intents.waiting() + self.0.events.waiting(),
             spooled_bytes: self.0.spool.bytes(),
+            spool_writable: self.0.spool.is_writable(),
             running: self.0.running().len(),
             lost: self.0.lost.load(Ordering::Relaxed),
         }

@@ -56,6 +56,7 @@ impl Face {
             peer: IpAddr::from([127, 0, 0, 1]),
             body: body.to_owned().into(),
             early: Early::closed(),
+            turn: Default::default(),
         };
         let (parts, body) = self.oauth.handle(exchange).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

@@ -154,6 +154,7 @@ mod tests {
             peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             body: Bytes::new(),
             early: crate::exchange::Early::closed(),
+            turn: Default::default(),
         }
     }
 

@@ -99,6 +99,7 @@ impl Visitor<'_> {
             peer: IpAddr::from([127, 0, 0, 1]),
             body: body.into(),
             early: Early::closed(),
+            turn: Default::default(),
         };
         assert!(self.house.pages.owns(&exchange), "{method} {target}");
         let (parts, body) = self.house.pages.handle(exchange).await.into_parts();

@@ -118,6 +118,7 @@ mod tests {
             peer: std::net::IpAddr::from([127, 0, 0, 1]),
             body: body.to_owned().into(),
             early: Early::closed(),
+            turn: Default::default(),
         };
         let schema = json!({"properties": {
             "limit": {"type": "integer"}, "kinds": {"type": "array"}, "confirm": {"type": "boolean"}
@@ -150,6 +151,7 @@ mod tests {
                 peer: std::net::IpAddr::from([127, 0, 0, 1]),
                 body: bytes::Bytes::new(),
                 early: Early::closed(),
+                turn: Default::default(),
             };
             exchange.path.push('/');
             read(&exchange, &[("name", value)], &json!({})).map(|read| read["name"].clone())

@@ -62,6 +62,7 @@ impl Face {
             peer: IpAddr::from([127, 0, 0, 1]),
             body: body.to_owned().into(),
             early: Early::closed(),
+            turn: Default::default(),
         };
         let (parts, body) = self.rest.handle(exchange).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -366,6 +367,7 @@ async fn exports_come_as_files() {
             peer: IpAddr::from([127, 0, 0, 1]),
             body: bytes::Bytes::new(),
             early: Early::closed(),
+            turn: Default::default(),
         }
     };
     let target =

@@ -138,6 +138,7 @@ const NEXT_STEPS: &[(&[Reason], &str)] = &[
             Reason::AuditUnavailable,
             Reason::CatalogueStale,
             Reason::Overloaded,
+            Reason::UpstreamUnavailable,
             Reason::ShuttingDown,
         ],
         "Nothing was done: try again in a few seconds.",

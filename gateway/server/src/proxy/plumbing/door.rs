@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::serve::Serve;
+use crate::telemetry::{self, Shed};
 
 /// The first bytes of an HTTP/2 connection without TLS.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,7 +56,10 @@ impl ServerApp for Door {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _place = self.shared.connections.clone().try_acquire_owned().ok()?;
+        let Ok(_place) = self.shared.connections.clone().try_acquire_owned() else {
+            telemetry::shed(Shed::Connections);
+            return None;
+        };
         let _running = self.shared.running.token();
         tokio::select! {
             biased;

@@ -1,27 +1,38 @@
 //! One exchange, from bytes in to bytes out. Read [`exchange`] first.
 
 use std::any::Any;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
-use http::StatusCode;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderName, StatusCode};
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
 
 use super::answer::{Answer, Failed};
 use super::head::{self, Head, Refused};
 use super::{Shared, Unread, body};
 use crate::exchange::{self, Early, Exchange, Reply};
+use crate::telemetry::{self, Shed};
+use crate::turns::{NoTurn, Turn};
 
 /// Early frames that may wait to be written.
 const EARLY_DEPTH: usize = 8;
+/// What clients are told apart by.
+const CREDENTIALS: [HeaderName; 3] =
+    [AUTHORIZATION, HeaderName::from_static("x-runlayer-api-key"), COOKIE];
 /// Room on an HTTP/2 connection for a few bodies that are sent at once.
 const H2_WINDOW: u32 = 1 << 20;
 
@@ -81,46 +92,53 @@ async fn exchange(
     if let Err(refused) = head::check(&session, &shared.limits) {
         return refuse(shared, session, Some(head), refused).await;
     }
-    let place = match admit(shared) {
-        Ok(place) => place,
+    if shared.is_closing() {
+        let refused = (Reason::ShuttingDown, "draining".to_owned());
+        return refuse(shared, session, Some(head), refused).await;
+    }
+    let mut room = body::Room::of(&shared.bodies);
+    let body = match body::read(&mut session, &shared.limits, &mut room).await {
+        Ok(body) => body,
         Err(refused) => return refuse(shared, session, Some(head), refused).await,
     };
-    let body = match body::read(&mut session, &shared.limits).await {
-        Ok(body) => body,
+    let peer = peer(&session);
+    let (turn, place) = match admit(shared, &head.headers, peer).await {
+        Ok(admitted) => admitted,
         Err(refused) => return refuse(shared, session, Some(head), refused).await,
     };
     let (early, frames) = Early::channel(EARLY_DEPTH);
     let Head { method, path, query, headers } = head;
-    let peer = peer(&session);
-    let exchange = Exchange { method, path, query, headers, peer, body, early };
+    let exchange = Exchange { method, path, query, headers, peer, body, early, turn: turn.clone() };
     let mut answer = Answer::new(shared, session, true);
     let handling = AssertUnwindSafe(shared.handler.handle(exchange)).catch_unwind();
+    let handling = within_turn(turn, shared.turns.last(), handling);
     let reply = match answer.wait(handling, frames).await.ok()? {
         Ok(reply) => reply,
-        Err(panic) => failed(shared, &answer, describe_panic(&*panic)),
+        Err(panic) => failed(shared, &answer, None, describe_panic(&*panic)),
     };
-    drop(place);
+    drop((place, room));
     send(shared, answer, reply).await
 }
 
 /// Writes the reply. One whose body breaks before its first byte is answered as our own failure.
 async fn send(shared: &Shared, mut answer: Answer<'_>, reply: Reply) -> Option<ReusedHttpStream> {
+    let call = reply.extensions().get::<CallId>().copied();
     match answer.send(reply).await {
         Ok(()) => answer.finish().await,
         Err(Failed::Gone) => None,
         Err(Failed::Unsent(detail)) => {
-            let reply = failed(shared, &answer, detail);
+            let reply = failed(shared, &answer, call, detail);
             answer.send(reply).await.ok()?;
             answer.finish().await
         }
     }
 }
 
-fn failed(shared: &Shared, answer: &Answer<'_>, detail: String) -> Reply {
+fn failed(shared: &Shared, answer: &Answer<'_>, call: Option<CallId>, detail: String) -> Reply {
     tracing::error!(detail, "an exchange failed");
     let head = Some(head::describe(answer.session()));
     let mut unread = unread(answer.session(), head, (Reason::Internal, detail));
-    unread.began = true;
+    (unread.began, unread.call) = (true, call);
     refusal(shared, unread)
 }
 
@@ -134,7 +152,10 @@ async fn refuse(
 ) -> Option<ReusedHttpStream> {
     let has_head = head.is_some();
     let is_sending = has_head && !session.is_body_done();
-    session.set_keepalive(None);
+    // A crowd that had to connect anew for each try would cost more than answering it.
+    if is_sending || refused.0 != Reason::Overloaded {
+        session.set_keepalive(None);
+    }
     let reply = refusal(shared, unread(&session, head, refused));
     let mut answer = Answer::new(shared, session, has_head);
     answer.send(reply).await.ok()?;
@@ -148,7 +169,7 @@ async fn refuse(
 fn unread(session: &ServerSession, head: Option<Head>, (reason, detail): Refused) -> Unread {
     let method = head.as_ref().map(|head| head.method.clone());
     let Head { path, headers, .. } = head.unwrap_or_default();
-    Unread { reason, detail, method, path, headers, peer: peer(session), began: false }
+    Unread { reason, detail, method, path, headers, peer: peer(session), began: false, call: None }
 }
 
 fn refusal(shared: &Shared, unread: Unread) -> Reply {
@@ -159,15 +180,53 @@ fn refusal(shared: &Shared, unread: Unread) -> Reply {
     })
 }
 
-fn admit(shared: &Shared) -> Result<SemaphorePermit<'_>, Refused> {
-    if shared.is_closing() {
-        return Err((Reason::ShuttingDown, "draining".to_owned()));
-    }
+/// Waits for its turn, and takes a place among those that are handled. Who is turned away hears it early.
+async fn admit<'a>(
+    shared: &'a Shared,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<(Turn, SemaphorePermit<'a>), Refused> {
+    let began = Instant::now();
+    let turn = shared.turns.take(client(shared, headers, peer)).await;
+    telemetry::turn_waited(began.elapsed());
+    let turn = turn.map_err(|none| {
+        telemetry::shed(Shed::Turns);
+        let detail = match none {
+            NoTurn::Full => "too many of the client's requests wait for their turn".to_owned(),
+            NoTurn::TooLong(time) => format!("no turn within {} ms", time.as_millis()),
+        };
+        (Reason::Overloaded, detail)
+    })?;
     let limit = shared.limits.exchanges;
-    shared
-        .exchanges
-        .try_acquire()
-        .map_err(|_| (Reason::Overloaded, format!("{limit} exchanges are running")))
+    let place = shared.exchanges.try_acquire().map_err(|_| {
+        telemetry::shed(Shed::Exchanges);
+        (Reason::Overloaded, format!("{limit} exchanges are running"))
+    })?;
+    Ok((turn, place))
+}
+
+/// Who shows the same credential is one client; who shows none is his address. Nothing is verified yet.
+fn client(shared: &Shared, headers: &HeaderMap, peer: IpAddr) -> u128 {
+    let mut hasher = shared.clients.build_hasher();
+    let mut shown = false;
+    for value in CREDENTIALS.into_iter().filter_map(|name| headers.get(name)) {
+        hasher.write(value.as_bytes());
+        shown = true;
+    }
+    if !shown {
+        peer.hash(&mut hasher);
+    }
+    hasher.finish().into()
+}
+
+/// What takes longer than a turn lasts waits for something else than the gateway, a person for instance.
+async fn within_turn<F: Future>(turn: Turn, lasts: Duration, handling: F) -> F::Output {
+    let mut handling = pin!(handling);
+    if let Ok(done) = timeout(lasts, &mut handling).await {
+        return done;
+    }
+    turn.end();
+    handling.await
 }
 
 /// pingora sets an unlimited keep-alive on every HTTP/1.1 request it reads.

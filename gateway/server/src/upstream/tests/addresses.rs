@@ -112,14 +112,14 @@ async fn no_spelling_reaches_what_is_not_allowed() {
     let leg = Leg::new(guard(&[]), settings());
     let spell = |url: &str| url.replace("PORT", &canary.address.port().to_string());
     for url in SPELLINGS.iter().map(|url| spell(url)) {
-        let error = leg.send(&server(&url), &none(), post("{}")).await.unwrap_err();
+        let error = leg.send(None, &server(&url), &none(), post("{}")).await.unwrap_err();
         assert_eq!(error.reason, Reason::UpstreamAddressRefused, "{url}: {error}");
         assert!(!error.sent, "{url}");
         let fetched = leg.get(&Url::parse(&url).unwrap(), 100).await;
         assert!(fetched.unwrap_err().contains("allow"), "{url}");
     }
     for url in NO_ADDRESS.iter().map(|url| spell(url)) {
-        let error = leg.send(&server(&url), &none(), post("{}")).await.unwrap_err();
+        let error = leg.send(None, &server(&url), &none(), post("{}")).await.unwrap_err();
         assert!(!error.sent && error.detail.starts_with("url: "), "{url}: {error}");
     }
     assert_eq!(canary.connections(), 0);
@@ -231,7 +231,7 @@ async fn a_name_that_changes_its_mind_is_checked_each_time() {
     let server = server(format!("http://rebinding.test:{port}/mcp"));
     let mut outcomes = Vec::new();
     for _ in 0..5 {
-        let outcome = leg.send(&server, &none(), post("{}")).await;
+        let outcome = leg.send(None, &server, &none(), post("{}")).await;
         outcomes.push(outcome.map(|answer| answer.status().as_u16()).map_err(|error| error.reason));
     }
     assert_eq!(

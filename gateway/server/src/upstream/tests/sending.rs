@@ -37,7 +37,7 @@ async fn requests_arrive_as_given_with_address_and_credential_of_the_server() {
     request.headers_mut().insert("authorization", "Bearer client".parse().unwrap());
     request.headers_mut().insert("mcp-method", "tools/call".parse().unwrap());
     let leg = leg();
-    let answer = leg.send(&server, &presenting("Bearer s3cret"), request).await.unwrap();
+    let answer = leg.send(None, &server, &presenting("Bearer s3cret"), request).await.unwrap();
     assert_eq!(text(answer).await, "{\"a\": 1e400}");
     let received = upstream.received().remove(0);
     let mut lines: Vec<_> = received.split("\r\n").collect();
@@ -63,19 +63,19 @@ async fn connections_are_shared_by_server_and_credential_only() {
     let leg = leg();
     let plain = server(upstream.url());
     for _ in 0..3 {
-        text(leg.send(&plain, &none(), post("{}")).await.unwrap()).await;
+        text(leg.send(None, &plain, &none(), post("{}")).await.unwrap()).await;
     }
     assert_eq!(upstream.connections(), 1);
     let (first, second) = (presenting("a"), presenting("b"));
-    text(leg.send(&plain, &first, post("{}")).await.unwrap()).await;
+    text(leg.send(None, &plain, &first, post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 2);
-    text(leg.send(&plain, &second, post("{}")).await.unwrap()).await;
+    text(leg.send(None, &plain, &second, post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 3);
     let mut other = plain.clone();
     other.id.0 = Uuid::from_u128(2);
-    text(leg.send(&other, &none(), post("{}")).await.unwrap()).await;
+    text(leg.send(None, &other, &none(), post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 4);
-    text(leg.send(&plain, &first, post("{}")).await.unwrap()).await;
+    text(leg.send(None, &plain, &first, post("{}")).await.unwrap()).await;
     assert_eq!(upstream.connections(), 4);
 }
 
@@ -84,7 +84,7 @@ async fn a_credential_that_cannot_be_presented_sends_nothing() {
     let upstream = Upstream::start(Script::Answer(ok("{}"))).await;
     for value in ["two\nlines", "lines\0"] {
         let server = server(upstream.url());
-        let error = leg().send(&server, &presenting(value), post("{}")).await.unwrap_err();
+        let error = leg().send(None, &server, &presenting(value), post("{}")).await.unwrap_err();
         assert_eq!((error.reason, error.sent), (Reason::UpstreamCredentialMissing, false));
         assert!(!error.to_string().contains("lines"), "no secret in errors");
     }
@@ -95,17 +95,18 @@ async fn a_credential_that_cannot_be_presented_sends_nothing() {
 async fn a_dead_server_is_named_within_its_deadline() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = server(format!("http://{closed}/"));
-    let error = leg().send(&refused, &none(), post("{}")).await.unwrap_err();
+    let error = leg().send(None, &refused, &none(), post("{}")).await.unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false), "{error}");
 
     let nameless = Leg::with(guard(&[]), settings(), Answers::new(vec![]), public_authorities());
-    let error = nameless.send(&server("http://no.test/"), &none(), post("{}")).await.unwrap_err();
+    let error =
+        nameless.send(None, &server("http://no.test/"), &none(), post("{}")).await.unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false), "{error}");
 
     // It closes in the middle of the handshake.
     let plain = Upstream::start(Script::Slam).await;
     let error =
-        leg().send(&server(plain.url().replace("http", "https")), &none(), post("{}")).await;
+        leg().send(None, &server(plain.url().replace("http", "https")), &none(), post("{}")).await;
     let error = error.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false), "{error}");
 }
@@ -127,7 +128,8 @@ async fn a_silent_server_is_given_up() {
         ..settings()
     };
     let leg = Leg::with(guard(&[]), short.clone(), Arc::new(Never), public_authorities());
-    let error = within("names", leg.send(&server("http://no.test/"), &none(), post("{}"))).await;
+    let error =
+        within("names", leg.send(None, &server("http://no.test/"), &none(), post("{}"))).await;
     let error = error.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamTimeout, false), "{error}");
 
@@ -135,10 +137,12 @@ async fn a_silent_server_is_given_up() {
     let silent = Upstream::start(Script::SayAndWait(String::new())).await;
     let leg = leg_with(short);
     let tls = server(silent.url().replace("http", "https"));
-    let error = within("TLS", leg.send(&tls, &none(), post("{}"))).await.map(drop).unwrap_err();
+    let error =
+        within("TLS", leg.send(None, &tls, &none(), post("{}"))).await.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamTimeout, false), "{error}");
     for body in ["{}", ""] {
-        let asked = within("an answer", leg.send(&server(silent.url()), &none(), post(body))).await;
+        let asked =
+            within("an answer", leg.send(None, &server(silent.url()), &none(), post(body))).await;
         let error = asked.map(drop).unwrap_err();
         assert_eq!((error.reason, error.sent), (Reason::UpstreamTimeout, true), "{error}");
     }
@@ -149,8 +153,11 @@ async fn answers_that_are_not_http_are_named() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     for text in ["HELLO\r\n\r\n".to_owned(), "HTTP/1.1 abc\r\n\r\n".to_owned(), long] {
         let upstream = Upstream::start(Script::SayAndWait(text)).await;
-        let error =
-            leg().send(&server(upstream.url()), &none(), post("{}")).await.map(drop).unwrap_err();
+        let error = leg()
+            .send(None, &server(upstream.url()), &none(), post("{}"))
+            .await
+            .map(drop)
+            .unwrap_err();
         assert_eq!((error.reason, error.sent), (Reason::UpstreamInvalid, true), "{error}");
     }
 }
@@ -161,7 +168,7 @@ async fn redirects_are_answers() {
     let to = target.url();
     let moved = format!("HTTP/1.1 307 Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
     let upstream = Upstream::start(Script::Answer(moved)).await;
-    let answer = leg().send(&server(upstream.url()), &none(), post("{}")).await.unwrap();
+    let answer = leg().send(None, &server(upstream.url()), &none(), post("{}")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(target.connections(), 0);
 }
@@ -173,7 +180,8 @@ async fn a_request_that_may_have_arrived_is_never_sent_again() {
     for cut in 0..whole.len() {
         let upstream = Upstream::start(Script::Once(whole[..cut].to_owned())).await;
         let server = server(upstream.url());
-        let broke = match within("a cut answer", leg.send(&server, &none(), post("{}"))).await {
+        let broke = match within("a cut answer", leg.send(None, &server, &none(), post("{}"))).await
+        {
             Err(error) => error.sent,
             Ok(answer) => answer.into_body().collect().await.is_err(),
         };
@@ -181,7 +189,7 @@ async fn a_request_that_may_have_arrived_is_never_sent_again() {
         assert_eq!(upstream.received().len(), 1, "cut after {cut} bytes");
     }
     let upstream = Upstream::start(Script::Slam).await;
-    assert!(leg.send(&server(upstream.url()), &none(), post("{}")).await.is_err());
+    assert!(leg.send(None, &server(upstream.url()), &none(), post("{}")).await.is_err());
     assert_eq!(upstream.connections(), 1, "not even tried again");
 }
 
@@ -193,7 +201,7 @@ async fn connections_that_went_stale_cost_nothing_and_double_nothing() {
     let server = server(upstream.url());
     let mut unknown = 0;
     for number in 0..200 {
-        match leg.send(&server, &none(), post(&format!("request {number};"))).await {
+        match leg.send(None, &server, &none(), post(&format!("request {number};"))).await {
             Ok(answer) => drop(text(answer).await),
             Err(error) => unknown += usize::from(error.sent),
         }
@@ -211,7 +219,7 @@ async fn dropping_the_answer_or_the_question_aborts_it_upstream() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     let upstream = Upstream::start(Script::SayAndWait(head.to_owned())).await;
     let leg = leg();
-    let mut answer = leg.send(&server(upstream.url()), &none(), post("{}")).await.unwrap();
+    let mut answer = leg.send(None, &server(upstream.url()), &none(), post("{}")).await.unwrap();
     let first = within("a frame", answer.body_mut().frame()).await.unwrap().unwrap();
     assert_eq!(first.into_data().unwrap(), "hello");
     drop(answer);
@@ -220,7 +228,7 @@ async fn dropping_the_answer_or_the_question_aborts_it_upstream() {
     let upstream = Upstream::start(Script::SayAndWait(String::new())).await;
     let server = server(upstream.url());
     let nothing = none();
-    let asking = leg.send(&server, &nothing, post("{}"));
+    let asking = leg.send(None, &server, &nothing, post("{}"));
     let received = async {
         while upstream.received().is_empty() {
             tokio::task::yield_now().await;
@@ -251,7 +259,7 @@ async fn a_server_that_hangs_fills_its_own_places_only() {
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let (leg, slow) = (leg.clone(), slow.clone());
-            tokio::spawn(async move { leg.send(&slow, &none(), post("{}")).await.map(drop) })
+            tokio::spawn(async move { leg.send(None, &slow, &none(), post("{}")).await.map(drop) })
         })
         .collect();
     let received = async {
@@ -260,9 +268,9 @@ async fn a_server_that_hangs_fills_its_own_places_only() {
         }
     };
     within("two requests", received).await;
-    let error = leg.send(&slow, &none(), post("{}")).await.map(drop).unwrap_err();
+    let error = leg.send(None, &slow, &none(), post("{}")).await.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::Overloaded, false));
-    text(leg.send(&server(healthy.url()), &none(), post("{}")).await.unwrap()).await;
+    text(leg.send(None, &server(healthy.url()), &none(), post("{}")).await.unwrap()).await;
     waiting.iter().for_each(|task| task.abort());
 }
 
@@ -281,7 +289,7 @@ async fn the_in_process_server_gets_the_caller() {
     let leg = leg();
     let mut runlayer = server("");
     runlayer.endpoint = Endpoint::InProcess;
-    let error = leg.send(&runlayer, &none(), post("{}")).await.map(drop).unwrap_err();
+    let error = leg.send(None, &runlayer, &none(), post("{}")).await.map(drop).unwrap_err();
     assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false));
     leg.set_local(Arc::new(Here));
     let mut request = post("{}");
@@ -299,6 +307,6 @@ async fn the_in_process_server_gets_the_caller() {
         AuthMethod::ApiKey,
         "key",
     ));
-    let answer = leg.send(&runlayer, &none(), request).await.unwrap();
+    let answer = leg.send(None, &runlayer, &none(), request).await.unwrap();
     assert_eq!(text(answer).await, "alice@example.com");
 }

@@ -200,3 +200,81 @@ async fn without_postgres_the_trail_does_not_start() {
     let dir = Dir::new();
     assert!(Trail::start(&store, settings(&dir)).await.is_err());
 }
+
+/// The spool's folder, in place of which there is something that nothing can be written into.
+fn break_disk(dir: &Dir) {
+    std::fs::rename(dir.0.join("spool"), dir.0.join("aside")).unwrap();
+    std::fs::write(dir.0.join("spool"), "").unwrap();
+}
+
+fn mend_disk(dir: &Dir) {
+    std::fs::remove_file(dir.0.join("spool")).unwrap();
+    std::fs::rename(dir.0.join("aside"), dir.0.join("spool")).unwrap();
+}
+
+async fn made(trail: &Trail, count: usize) -> Vec<Event> {
+    let mut made = Vec::new();
+    for n in 0..count {
+        let intent = intent(subject(&format!("tool_{n}")));
+        let _durable = trail.record(intent.clone()).await.unwrap();
+        made.push(outcome(&intent));
+    }
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_nothing_is_waited_for() {
+    let (server, store) = Server::start().await;
+    let dir = Dir::new();
+    let trail = start(&store, &dir).await;
+    let events = made(&trail, 60).await;
+    assert!(trail.health().spool_writable);
+    break_disk(&dir);
+    server.signal("-KILL");
+    events.iter().for_each(|event| trail.conclude(event.clone()));
+    assert_refused(&trail).await;
+    eventually("the disk is noticed", || async { !trail.health().spool_writable }).await;
+    mend_disk(&dir);
+    eventually("all is on disk", || async { trail.health().spooled_bytes > 0 }).await;
+    assert!(trail.health().spool_writable);
+    server.restart().await;
+    recovers(&trail).await;
+    assert!(trail.flush(PATIENCE).await);
+    assert_eq!((trail.health().lost, trail.health().running), (0, 0));
+    let ok =
+        "select count(*) from audit_event where outcome = 'ok' and resource_name like 'tool_%'";
+    assert_eq!(number(&store, ok).await, 60);
+    assert_closed(&store).await;
+    verified(&store).await;
+    trail.stop().await;
+}
+
+/// Neither Postgres nor the disk takes them, and memory is full: lost, counted, and closed as unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_room_anywhere_is_closed_as_unknown() {
+    let (server, store) = Server::start().await;
+    let dir = Dir::new();
+    let narrow = TrailSettings { queue: 4, sweep_after: Duration::from_secs(1), ..settings(&dir) };
+    let trail = Trail::start(&store, narrow).await.unwrap();
+    let events = made(&trail, 120).await;
+    break_disk(&dir);
+    server.signal("-KILL");
+    assert_refused(&trail).await;
+    events.iter().for_each(|event| trail.conclude(event.clone()));
+    let lost = trail.health().lost;
+    assert!(lost > 0 && lost < 120, "{lost} were lost");
+    server.restart().await;
+    eventually("every intent is closed", || async {
+        let open = "select count(*) from audit_intent i where not exists (
+            select from audit_event e where e.call_id = i.id and e.concludes)";
+        number(&store, open).await == 0
+    })
+    .await;
+    let unknown = "select count(*) from audit_event where outcome = 'unknown'";
+    assert_eq!(number(&store, unknown).await, i64::try_from(trail.health().lost).unwrap());
+    let ok = "select count(*) from audit_event where outcome = 'ok'";
+    assert!(number(&store, ok).await > 0);
+    assert_closed(&store).await;
+    verified(&store).await;
+    trail.stop().await;
+}

@@ -101,10 +101,10 @@ fn a_full_spool_keeps_room_for_outcomes_of_calls() {
     let refusals = free(200);
     let mut left_out = 0;
     for event in &refusals {
-        left_out += spool.append([&entry(event)]).unwrap();
+        left_out += spool.append([&entry(event)]).unwrap().len();
     }
     assert!(left_out > 0 && spool.bytes() < 35_000, "{} bytes", spool.bytes());
-    assert_eq!(spool.append([&entry(&outcome(&intent(subject("list"))))]).unwrap(), 0);
+    assert!(spool.append([&entry(&outcome(&intent(subject("list"))))]).unwrap().is_empty());
     for _ in 0..200 {
         spool.append([&entry(&outcome(&intent(subject("list"))))]).unwrap();
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use gateway_core::reason::Reason;
 
-use super::fixture::{Event, Rig, limits};
+use super::fixture::{Event, Rig, limits, within};
 use crate::proxy::plumbing::Limits;
+use crate::turns::TurnSettings;
 
 /// Sends `request`, expects this refusal, that nothing was handled, and that the connection ends.
 async fn refused(rig: &mut Rig, request: &str, reason: Reason) {
@@ -211,13 +212,71 @@ async fn more_exchanges_than_allowed_are_refused() {
     let mut first = rig.connect().await;
     first.get("/hang").await;
     assert_eq!(rig.event().await, Event::Handled("GET /hang".into()));
-    let request = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
-    refused(&mut rig, request, Reason::Overloaded).await;
+    // The connection stays: a crowd that had to connect anew for each try would cost more.
+    let mut second = rig.connect().await;
+    for _ in 0..2 {
+        second.post("/echo", b"{}").await;
+        assert_eq!(second.answer().await.status, 503);
+        assert_eq!(rig.event().await, Event::Refused(Reason::Overloaded, false));
+    }
     drop(first);
     assert_eq!(rig.event().await, Event::HandlerDropped);
-    let mut again = rig.connect().await;
-    again.post("/echo", b"{}").await;
-    assert_eq!(again.answer().await.status, 200);
+    second.post("/echo", b"{}").await;
+    assert_eq!(second.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn who_gets_no_turn_in_time_is_refused_and_a_turn_does_not_last_for_ever() {
+    let turns = TurnSettings {
+        turns: 1,
+        patience: Duration::from_millis(50),
+        lasts: Duration::from_secs(2),
+        ..TurnSettings::default()
+    };
+    let mut rig = Rig::start(Limits { turns, ..limits() });
+    let mut first = rig.connect().await;
+    first.get("/hang").await;
+    assert_eq!(rig.event().await, Event::Handled("GET /hang".into()));
+    let mut second = rig.connect().await;
+    second.post("/echo", b"{}").await;
+    assert_eq!(second.answer().await.status, 503);
+    assert_eq!(rig.event().await, Event::Refused(Reason::Overloaded, false));
+    // What hangs waits for something else than the gateway by now.
+    let served = async {
+        loop {
+            second.post("/echo", b"{}").await;
+            if second.answer().await.status == 200 {
+                return;
+            }
+        }
+    };
+    within("a turn", served).await;
+}
+
+#[tokio::test]
+async fn bodies_take_no_more_memory_than_they_may_together() {
+    let mut rig = Rig::start(Limits { all_bodies: 64 << 10, ..limits() });
+    let mut first = rig.connect().await;
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n";
+    first.send([head.as_bytes(), &[b'x'; 50_000]].concat()).await;
+    // It has been read as soon as there is no room beside it.
+    let mut second = rig.connect().await;
+    let refused = async {
+        loop {
+            second.post("/echo", &[b'y'; 20_000]).await;
+            match second.answer().await.status {
+                503 => return,
+                status => assert_eq!(status, 200),
+            }
+        }
+    };
+    within("a refusal", refused).await;
+    first.send([b'x'; 10_000]).await;
+    assert_eq!(first.answer().await.status, 200, "what was there first is served");
+    let mut third = rig.connect().await;
+    third.post("/echo", &[b'y'; 20_000]).await;
+    assert_eq!(third.answer().await.status, 200, "and then there is room again");
+    while rig.event().await != Event::Refused(Reason::Overloaded, false) {}
 }
 
 #[tokio::test]
