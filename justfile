@@ -42,6 +42,14 @@ clients:
 pages:
     tests/pages/run.sh
 
+# Image, chart, alerts and dashboard, without a cluster: just deploy "chart, full"
+deploy ONLY="":
+    tests/deploy/run.sh "{{ONLY}}"
+
+# Dependencies as deny.toml says, advisories included; needs cargo-deny and the network.
+deny:
+    cargo deny --locked check
+
 # Compare direct, nginx and the gateway; takes some minutes and needs nginx.
 bench *ARGS:
     SQLX_OFFLINE=true cargo build --release --workspace

@@ -18,7 +18,7 @@ use crate::glob::hidden_character;
 use crate::path::Arguments;
 use crate::platform::{Platform, Stance};
 use crate::request::{Asked, Engine};
-use crate::slice::{Slice, Slices};
+use crate::slice::{Covered, Known, Slice, Slices};
 use crate::spec::{Problem, Source};
 use crate::statement::{ARGUMENTS, Body, CIRCUMSTANCES, Statement, TargetKind};
 
@@ -48,11 +48,11 @@ struct Left {
     /// Statements, ascending.
     numbers: Vec<usize>,
     /// Their conditions, all of which hold.
-    held: Vec<RestrictedExpression>,
+    held: Vec<usize>,
 }
 
 /// Cedar's answer, by statements.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Allowed(Vec<usize>),
     Forbidden(Vec<usize>),
@@ -193,21 +193,34 @@ impl PolicySet {
         mode: Mode,
         confirmed: bool,
     ) -> Outcome {
-        let Left { numbers, held } = self.left(slice, view, mode, confirmed);
-        let set = slice.some(&self.compiled, mode, &numbers);
-        let asked = Asked { user, slices: &self.slices, slice, view, held, confirmed };
-        match self.engine.ask(&set, asked) {
-            Some(response) => read(&response),
-            None => Outcome::Failed(vec![]),
+        let covered = slice.covered(&self.compiled, view.target);
+        let Left { numbers, held } = self.left(&covered, view, mode, confirmed);
+        let ask = || {
+            let set = slice.some(&self.compiled, mode, &numbers);
+            let key = |n: &usize| self.compiled.conditions[*n].key.clone();
+            let held = held.iter().map(|n| RestrictedExpression::new_string(key(n))).collect();
+            let asked = Asked { user, slices: &self.slices, slice, view, held, confirmed };
+            match self.engine.ask(&set, asked) {
+                Some(response) => read(&response),
+                None => Outcome::Failed(vec![]),
+            }
+        };
+        let is_fixed = |n: &usize| {
+            let statement = self.statement(*n);
+            matches!(statement.body, Body::Structured(_)) && !statement.ends()
+        };
+        match numbers.iter().all(is_fixed) {
+            true => covered.outcome(Known { statements: numbers.clone(), confirmed }, ask),
+            false => ask(),
         }
     }
 
     /// The statements that Cedar has to look at. Of structured ones the gateway itself tests targets and conditions:
     /// one that fails there could not be satisfied, and evaluating it is what takes the time.
-    fn left(&self, slice: &Slice, view: &View<'_>, mode: Mode, confirmed: bool) -> Left {
+    fn left(&self, covered: &Covered, view: &View<'_>, mode: Mode, confirmed: bool) -> Left {
         let (mut numbers, mut held) = (vec![], vec![]);
         let mut tested: Vec<Option<bool>> = vec![];
-        for number in slice.covering(&self.compiled, view.target).iter().copied() {
+        for number in covered.statements.iter().copied() {
             let statement = self.statement(number);
             let Body::Structured(structured) = &statement.body else {
                 numbers.push(number);
@@ -227,9 +240,7 @@ impl PolicySet {
         }
         held.sort_unstable();
         held.dedup();
-        let key =
-            |n: usize| RestrictedExpression::new_string(self.compiled.conditions[n].key.clone());
-        Left { numbers, held: held.into_iter().map(key).collect() }
+        Left { numbers, held }
     }
 
     fn holds(&self, condition: usize, view: &View<'_>, mode: Mode) -> bool {
@@ -319,8 +330,8 @@ impl PolicySet {
         target: Target<'_>,
         test: impl Fn(&Statement) -> bool,
     ) -> bool {
-        let covering = slice.covering(&self.compiled, target);
-        covering.iter().any(|number| test(self.statement(*number)))
+        let covered = slice.covered(&self.compiled, target);
+        covered.statements.iter().any(|number| test(self.statement(*number)))
     }
 
     /// True when the statement's end may depend on one of `about`.

@@ -16,7 +16,7 @@ use gateway_core::server::Server;
 
 use crate::check::{Effect, Principal};
 use crate::compile::Compiled;
-use crate::set::Mode;
+use crate::set::{Mode, Outcome};
 use crate::statement::{Body, Statement, TargetKind};
 
 /// Slices kept at most, and statements in all of them together; then memory is freed and filled anew.
@@ -26,6 +26,8 @@ const MAX_STATEMENTS: usize = 100_000;
 const MAX_REMEMBERED: usize = 1024;
 /// Longer names of targets are not remembered.
 const MAX_NAME: usize = 256;
+/// Outcomes that one target remembers.
+const MAX_OUTCOMES: usize = 32;
 
 /// Statements that can concern a class of people, a server and a kind of target.
 #[derive(Debug)]
@@ -50,30 +52,64 @@ pub(crate) struct Slice {
 /// What was worked out for earlier questions.
 #[derive(Debug, Default)]
 struct Remembered {
-    /// The statements that cover a target, by its name.
-    covering: HashMap<String, Arc<[usize]>>,
+    /// By the target's name.
+    targets: HashMap<String, Arc<Covered>>,
     /// Some of the statements as Cedar takes them, as they are and for listings.
     sets: [HashMap<Vec<usize>, Arc<PolicySet>>; 2],
 }
 
+/// What is known of one target.
+#[derive(Debug, Default)]
+pub(crate) struct Covered {
+    /// The statements that cover it: of raw Cedar all.
+    pub(crate) statements: Vec<usize>,
+    outcomes: RwLock<Vec<(Known, Outcome)>>,
+}
+
+/// All that Cedar's answer hangs on where only structured statements without an end are left: the class of people,
+/// the server and the target are those of the memory, and of the conditions just those of the statements hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) statements: Vec<usize>,
+    pub(crate) confirmed: bool,
+}
+
+impl Covered {
+    /// The outcome for what is left, asked for once.
+    pub(crate) fn outcome(&self, known: Known, ask: impl FnOnce() -> Outcome) -> Outcome {
+        let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, outcome)) = outcomes.iter().find(|(earlier, _)| *earlier == known) {
+            return outcome.clone();
+        }
+        drop(outcomes);
+        let outcome = ask();
+        let mut outcomes = self.outcomes.write().unwrap_or_else(PoisonError::into_inner);
+        if outcomes.len() < MAX_OUTCOMES {
+            outcomes.push((known, outcome.clone()));
+        }
+        outcome
+    }
+}
+
 impl Slice {
-    /// The statements that cover the target: of raw Cedar all.
-    pub(crate) fn covering(&self, compiled: &Compiled, target: Target<'_>) -> Arc<[usize]> {
+    /// What is known of the target.
+    pub(crate) fn covered(&self, compiled: &Compiled, target: Target<'_>) -> Arc<Covered> {
         let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(covering) = remembered.covering.get(target.name()) {
-            return Arc::clone(covering);
+        if let Some(covered) = remembered.targets.get(target.name()) {
+            return Arc::clone(covered);
         }
         drop(remembered);
         let covers = |n: &usize| compiled.statements.get(*n).is_some_and(|s| s.covers(target));
-        let covering: Arc<[usize]> = self.statements.iter().copied().filter(covers).collect();
+        let statements = self.statements.iter().copied().filter(covers).collect();
+        let covered = Arc::new(Covered { statements, ..Covered::default() });
         if target.name().len() <= MAX_NAME {
             let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
-            if remembered.covering.len() >= MAX_REMEMBERED {
-                remembered.covering.clear();
+            if remembered.targets.len() >= MAX_REMEMBERED {
+                remembered.targets.clear();
             }
-            remembered.covering.insert(target.name().to_owned(), Arc::clone(&covering));
+            remembered.targets.insert(target.name().to_owned(), Arc::clone(&covered));
         }
-        covering
+        covered
     }
 
     /// Some of its statements, ascending, for Cedar.

@@ -1,7 +1,7 @@
-//! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, its scanners off
-//! and on, in alternating rounds against the same upstream. Prints one Markdown table. Run with `just bench`; not part of CI.
+//! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, in alternating rounds
+//! against the same upstream. Prints Markdown tables. Run with `just bench`; not part of CI.
 //!
-//! Governance on means: an API key, a hundred policies with confirm rules among them, and a durable audit
+//! Governance on means: an API key (or a JWT), a hundred policies with confirm rules among them, and a durable audit
 //! record with payloads in a Postgres of its own with fsync on.
 
 mod load;
@@ -12,62 +12,126 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::load::{Measured, run};
-use crate::sides::{Side, Sides};
+use crate::sides::{Side, Sides, What};
 
-/// How many clients call at once.
-const CONCURRENCY: [usize; 4] = [1, 16, 64, 256];
-
-/// One cell of the table: all rounds of one side at one concurrency.
+/// One cell of a table: all rounds of one side at one concurrency.
 #[derive(Default)]
 struct Cell {
     rounds: Vec<Measured>,
 }
 
+/// What is measured in one table.
+struct Part {
+    title: &'static str,
+    what: Vec<What>,
+    sides: Vec<Side>,
+    clients: Vec<usize>,
+}
+
+/// What the command line asks for.
+struct Asked {
+    length: Duration,
+    rounds: usize,
+    parts: Vec<Part>,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let (seconds, rounds) = arguments()?;
+    let asked = arguments()?;
     gateway_tests::install_crypto();
     let sides = Sides::start().await?;
-    let mut cells: BTreeMap<(usize, Side), Cell> = BTreeMap::new();
-    for concurrency in CONCURRENCY {
-        for round in 0..=rounds {
-            for side in Side::ALL {
-                let Some(target) = sides.target(side) else { continue };
-                let measured = run(&target, concurrency, Duration::from_secs(seconds)).await?;
-                // The first round warms connections and caches.
-                if round > 0 {
-                    cells.entry((concurrency, side)).or_default().rounds.push(measured);
-                }
-            }
-        }
-    }
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "| clients | side | calls/s | p50 ms | p99 ms | CPU ms per call | Postgres CPU ms per call | RSS MB | errors |"
-    )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
-    for ((concurrency, side), cell) in &cells {
-        writeln!(out, "{}", row(*concurrency, *side, cell))?;
+    for part in &asked.parts {
+        writeln!(out, "### {}\n", part.title)?;
+        table(&mut out, part, &asked, &sides).await?;
     }
     let records = sides.records().await;
-    writeln!(out, "\nThe trail holds {records} intents of the gateway's calls, warm-up included.")?;
+    writeln!(out, "The trail holds {records} intents of the gateway's calls, warm-up included.")?;
     Ok(())
 }
 
-/// `bench [SECONDS [ROUNDS]]`: a measurement's length and how often each is repeated.
-fn arguments() -> anyhow::Result<(u64, usize)> {
+async fn table(
+    out: &mut impl Write,
+    part: &Part,
+    asked: &Asked,
+    sides: &Sides,
+) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "| clients | what | side | calls/s | p50 ms | p99 ms | CPU ms per call | Postgres CPU ms per call | RSS MB | errors |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
+    for clients in &part.clients {
+        for what in &part.what {
+            let mut cells: BTreeMap<Side, Cell> = BTreeMap::new();
+            for round in 0..=asked.rounds {
+                for side in &part.sides {
+                    let Some(target) = sides.target(*side, *what) else { continue };
+                    let measured = run(&target, *clients, asked.length).await?;
+                    // The first round warms connections and caches.
+                    if round > 0 {
+                        cells.entry(*side).or_default().rounds.push(measured);
+                    }
+                }
+            }
+            for (side, cell) in &cells {
+                writeln!(out, "{}", row(*clients, *what, *side, cell))?;
+            }
+        }
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+/// `bench [SECONDS [ROUNDS [PART...]]]`: a measurement's length, how often each is repeated, and which tables:
+/// `calls`, `lists`, `sizes`, each perhaps with numbers of clients, as in `calls:16,64`.
+fn arguments() -> anyhow::Result<Asked> {
     let mut arguments = std::env::args().skip(1);
-    let seconds = arguments.next().map_or(Ok(4), |text| text.parse())?;
-    let rounds = arguments.next().map_or(Ok(3), |text| text.parse())?;
+    let seconds: u64 = arguments.next().map_or(Ok(4), |text| text.parse())?;
+    let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse())?;
     anyhow::ensure!((1..=60).contains(&seconds), "SECONDS: expected 1 to 60");
     anyhow::ensure!((1..=20).contains(&rounds), "ROUNDS: expected 1 to 20");
-    Ok((seconds, rounds))
+    let mut parts = arguments.map(|text| part(&text)).collect::<Result<Vec<_>, _>>()?;
+    if parts.is_empty() {
+        parts = ["calls", "lists", "sizes"].into_iter().map(part).collect::<Result<_, _>>()?;
+    }
+    Ok(Asked { length: Duration::from_secs(seconds), rounds, parts })
+}
+
+fn part(text: &str) -> anyhow::Result<Part> {
+    let (name, clients) = text.split_once(':').unwrap_or((text, ""));
+    let clients: Option<Vec<usize>> = (!clients.is_empty())
+        .then(|| clients.split(',').map(|number| number.parse().context("PART: clients")).collect())
+        .transpose()?;
+    let part = match name {
+        "calls" => Part {
+            title: "Tool calls, 673 bytes, answers of 1 KB",
+            what: vec![What::Call { kilobytes: 1 }],
+            sides: Side::CALLS.to_vec(),
+            clients: clients.unwrap_or_else(|| vec![1, 16, 64, 256]),
+        },
+        "lists" => Part {
+            title: "Listings of 200 tools",
+            what: vec![What::List],
+            sides: Side::LISTS.to_vec(),
+            clients: clients.unwrap_or_else(|| vec![16]),
+        },
+        "sizes" => Part {
+            title: "Tool calls by the size of their answers",
+            what: [1, 16, 256, 4096].map(|kilobytes| What::Call { kilobytes }).to_vec(),
+            sides: Side::SIZES.to_vec(),
+            clients: clients.unwrap_or_else(|| vec![16]),
+        },
+        other => anyhow::bail!("PART: expected calls, lists or sizes, not {other}"),
+    };
+    Ok(part)
 }
 
 /// Medians over the rounds; errors are added up.
-fn row(concurrency: usize, side: Side, cell: &Cell) -> String {
+fn row(clients: usize, what: What, side: Side, cell: &Cell) -> String {
     let median = |value: fn(&Measured) -> f64| {
         let mut values: Vec<f64> = cell.rounds.iter().map(value).collect();
         values.sort_by(f64::total_cmp);
@@ -77,7 +141,8 @@ fn row(concurrency: usize, side: Side, cell: &Cell) -> String {
     let errors: u64 = cell.rounds.iter().map(|m| m.errors).sum();
     let rss = median(|m| m.rss_mb);
     format!(
-        "| {concurrency} | {} | {:.0} | {:.2} | {:.2} | {} | {} | {} | {errors} |",
+        "| {clients} | {} | {} | {:.0} | {:.2} | {:.2} | {} | {} | {} | {errors} |",
+        what.name(),
         side.name(),
         median(|m| m.calls_per_second),
         median(|m| m.p50_ms),

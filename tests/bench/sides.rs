@@ -1,15 +1,18 @@
 //! The sides that are compared, and the upstream that all of them reach.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::Context;
 use bytes::Bytes;
 use gateway_tests::gateway::{Gateway, Options};
+use gateway_tests::idp::{Algorithm, IdentityProvider};
 use gateway_tests::postgres::{Database, Postgres};
 use gateway_tests::process::{Tied, free_port};
 use gateway_tests::serve::serve;
@@ -23,7 +26,7 @@ use tokio::net::TcpListener;
 
 use crate::load::Target;
 
-/// What is measured.
+/// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     /// The upstream itself.
@@ -33,12 +36,21 @@ pub(crate) enum Side {
     /// The gateway, governance on, scanners off.
     Unread,
     /// The gateway, governance on, every scanner at work.
-    Gateway,
+    Read,
+    /// The same, with a JWT of an identity provider instead of an API key.
+    Token,
+    /// The gateway with one policy that allows everything.
+    Open,
+    /// The gateway with a thousand policies, of whose tools the caller sees half.
+    Governed,
 }
 
 impl Side {
     /// In the order of a round.
-    pub(crate) const ALL: [Side; 4] = [Side::Direct, Side::Nginx, Side::Unread, Side::Gateway];
+    pub(crate) const CALLS: [Side; 5] =
+        [Side::Direct, Side::Nginx, Side::Unread, Side::Read, Side::Token];
+    pub(crate) const LISTS: [Side; 4] = [Side::Direct, Side::Nginx, Side::Open, Side::Governed];
+    pub(crate) const SIZES: [Side; 3] = [Side::Direct, Side::Nginx, Side::Unread];
 
     /// In the table.
     pub(crate) fn name(self) -> &'static str {
@@ -46,7 +58,65 @@ impl Side {
             Side::Direct => "direct",
             Side::Nginx => "nginx plain proxy",
             Side::Unread => "gateway, scanners off",
-            Side::Gateway => "gateway, scanners on",
+            Side::Read => "gateway, scanners on",
+            Side::Token => "gateway, scanners on, JWT",
+            Side::Open => "gateway, one policy",
+            Side::Governed => "gateway, 1,000 policies",
+        }
+    }
+
+    /// The server by which the gateway knows what is measured.
+    fn server(self) -> &'static str {
+        match self {
+            Side::Direct | Side::Nginx | Side::Read | Side::Token => READ,
+            Side::Unread => UNREAD,
+            Side::Open => OPEN,
+            Side::Governed => GOVERNED,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A tool call whose answer has so many kilobytes.
+    Call {
+        /// Of text.
+        kilobytes: usize,
+    },
+    /// A listing of 200 tools.
+    List,
+}
+
+impl What {
+    /// In the table.
+    pub(crate) fn name(self) -> String {
+        match self {
+            What::Call { kilobytes } => format!("{kilobytes} KB"),
+            What::List => "200 tools".into(),
+        }
+    }
+
+    /// The upstream's path.
+    fn path(self) -> &'static str {
+        match self {
+            What::Call { .. } => "/mcp",
+            What::List => "/many/mcp",
+        }
+    }
+
+    fn least(self) -> usize {
+        match self {
+            What::Call { kilobytes } => kilobytes * 1_000,
+            // Half of them may stay unseen.
+            What::List => 40_000,
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            What::Call { .. } => "tools/call",
+            What::List => "tools/list",
         }
     }
 }
@@ -57,6 +127,7 @@ pub(crate) struct Sides {
     nginx: Option<(SocketAddr, Tied)>,
     gateway: Gateway,
     key: String,
+    provider: IdentityProvider,
     database: Database,
     postgres: Postgres,
 }
@@ -65,6 +136,12 @@ const TOOL: &str = "lookup";
 /// The server whose traffic scanners read, and the one whose traffic they don't.
 const READ: &str = "bench";
 const UNREAD: &str = "unread";
+/// Servers with many tools: one policy for all, and a thousand.
+const OPEN: &str = "open";
+const GOVERNED: &str = "governed";
+
+const CALLER: &str = "caller@example.com";
+const AUDIENCE: &str = "https://mcp.example.com";
 
 impl Sides {
     /// Starts the upstream, nginx where it is installed, and the gateway.
@@ -75,42 +152,56 @@ impl Sides {
         let postgres = Postgres::start();
         let database = postgres.database().await;
         let mut options = Options::new(&database.url);
-        options.config = "log.filter = \"warn\"\n".into();
+        let provider = IdentityProvider::start().await;
+        options.config = format!(
+            "log.filter = \"warn\"\n[[identity.issuers]]\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\n",
+            provider.issuer()
+        );
         options.state = Some(state(upstream));
         let gateway = Gateway::start(options).await;
-        let key = gateway.key("caller@example.com");
+        let key = gateway.key(CALLER);
         let nginx = nginx(upstream).await?;
-        Ok(Sides { upstream, nginx, gateway, key, database, postgres })
+        Ok(Sides { upstream, nginx, gateway, key, provider, database, postgres })
     }
 
     /// Where a side's calls go; `None` where it is not installed.
-    pub(crate) fn target(&self, side: Side) -> Option<Target> {
+    pub(crate) fn target(&self, side: Side, what: What) -> Option<Target> {
         let base = |address: SocketAddr| Target {
             address,
-            path: "/mcp".into(),
-            headers: headers(&address.to_string()),
-            body: Bytes::from(call().to_string()),
+            path: what.path().into(),
+            least: what.least(),
+            headers: headers(&address.to_string(), what),
+            body: Bytes::from(message(what).to_string()),
             processes: vec![],
             database: vec![],
         };
-        Some(match side {
-            Side::Direct => base(self.upstream),
+        match side {
+            Side::Direct => Some(base(self.upstream)),
             Side::Nginx => {
                 let (address, process) = self.nginx.as_ref()?;
-                Target { processes: vec![process.id()], ..base(*address) }
+                Some(Target { processes: vec![process.id()], ..base(*address) })
             }
-            Side::Unread | Side::Gateway => {
+            Side::Unread | Side::Read | Side::Token | Side::Open | Side::Governed => {
                 let authority = self.gateway.base.trim_start_matches("http://");
                 let mut target = base(authority.parse().ok()?);
-                let key = HeaderValue::from_str(&self.key).ok()?;
-                target.headers.insert(HeaderName::from_static("x-runlayer-api-key"), key);
-                let server = if side == Side::Unread { UNREAD } else { READ };
-                target.path = format!("/api/v1/proxy/{server}/mcp");
+                let (name, value) = self.credential(side);
+                target.headers.insert(HeaderName::from_static(name), value.parse().ok()?);
+                target.path = format!("/api/v1/proxy/{}/mcp", side.server());
                 target.processes = self.gateway.process_id().into_iter().collect();
                 target.database = self.postgres.process_id().into_iter().collect();
-                target
+                Some(target)
             }
-        })
+        }
+    }
+
+    fn credential(&self, side: Side) -> (&'static str, String) {
+        match side {
+            Side::Token => {
+                let token = self.provider.token(Algorithm::Es256, CALLER, AUDIENCE);
+                ("authorization", format!("Bearer {token}"))
+            }
+            _ => ("x-runlayer-api-key", self.key.clone()),
+        }
     }
 
     /// How many intents the trail holds.
@@ -123,68 +214,108 @@ impl Sides {
 const PROSE: &str = "The deployment of service-42 (v2.14.3) finished on 2026-03-14T09:26:53Z; 3 of 3 pods are ready. \
     Build 7f3a9c21 took 412 s. See https://ci.example.com/builds/84213 for its log, or docs/runbook.md, section 4. ";
 
-/// A modern tool call of 673 bytes or so, as real ones are.
-fn call() -> Value {
-    let query: String = PROSE.chars().take(200).collect();
-    json!({
-        "jsonrpc": "2.0", "id": 7, "method": "tools/call",
-        "params": {
-            "name": TOOL,
-            "arguments": { "query": query, "limit": 20, "fields": ["id", "title", "state"] },
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/clientInfo": { "name": "bench", "version": "1" },
-            },
+/// A modern request; of a tool call 673 bytes or so, as real ones are.
+fn message(what: What) -> Value {
+    let mut params = json!({
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "bench", "version": "1" },
         },
-    })
+    });
+    if let What::Call { kilobytes } = what {
+        let query: String = PROSE.chars().take(200).collect();
+        params["name"] = json!(TOOL);
+        params["arguments"] = json!({ "query": query, "limit": 20, "kilobytes": kilobytes, "fields": ["id", "title"] });
+    }
+    json!({ "jsonrpc": "2.0", "id": 7, "method": what.method(), "params": params })
 }
 
-fn headers(host: &str) -> HeaderMap {
+fn headers(host: &str, what: What) -> HeaderMap {
+    let named = [("mcp-name", TOOL)];
+    let named = if what == What::List { &named[1..] } else { &named[..] };
     let pairs = [
         ("host", host),
         ("content-type", "application/json"),
         ("accept", "application/json, text/event-stream"),
         ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", "tools/call"),
-        ("mcp-name", TOOL),
+        ("mcp-method", what.method()),
     ];
+    let pairs = pairs.into_iter().chain(named.iter().copied());
     let pair = |(name, value): (&'static str, &str)| {
         Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
     };
-    pairs.into_iter().filter_map(pair).collect()
+    pairs.filter_map(pair).collect()
 }
 
-/// The upstream: discovery, one tool, and its result of 1 KB.
+/// The upstream: discovery, one tool or two hundred, and results of as many kilobytes as are asked for.
 async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+    let many = request.uri().path().starts_with("/many");
     let body = request.into_body().collect().await?.to_bytes();
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let result = match message["method"].as_str() {
-        Some("server/discover") => json!({
-            "resultType": "complete", "supportedVersions": ["2026-07-28"],
-            "capabilities": { "tools": {} }, "serverInfo": { "name": "bench", "version": "1" },
-            "ttlMs": 60_000, "cacheScope": "public",
-        }),
-        Some("tools/list") => json!({
-            "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public",
-            "tools": [{ "name": TOOL, "description": "Looks something up", "inputSchema": { "type": "object" } }],
-        }),
-        _ => json!({
-            "resultType": "complete",
-            "content": [{ "type": "text", "text": PROSE.chars().cycle().take(1_000).collect::<String>() }],
-            "isError": false,
-        }),
+    let text = match message["method"].as_str() {
+        Some("server/discover") => answered(
+            &message,
+            &json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"],
+                "capabilities": { "tools": {} }, "serverInfo": { "name": "bench", "version": "1" },
+                "ttlMs": 60_000, "cacheScope": "public",
+            }),
+        ),
+        Some("tools/list") if many => listing(),
+        Some("tools/list") => answered(&message, &tools(std::iter::once(TOOL.to_owned()))),
+        _ => result(message["params"]["arguments"]["kilobytes"].as_u64().unwrap_or(1)),
     };
-    let text = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
     let mut response = Response::new(Full::from(text).boxed());
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
     Ok(response)
 }
 
-/// Two servers at one upstream, with a hundred policies each: allows on globs, denies on arguments, confirm rules on a destructive hint.
+fn answered(message: &Value, result: &Value) -> Bytes {
+    json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string().into()
+}
+
+/// Made once: what the upstream costs should not be what is measured.
+fn listing() -> Bytes {
+    static MADE: LazyLock<Bytes> = LazyLock::new(|| {
+        let names = (0..200).map(|n| format!("{}_{n}", if n % 2 == 0 { "look" } else { "drop" }));
+        answered(&json!({ "id": 7 }), &tools(names))
+    });
+    MADE.clone()
+}
+
+fn tools(names: impl Iterator<Item = String>) -> Value {
+    let one = |name: String| {
+        json!({
+            "name": name, "description": PROSE,
+            "inputSchema": { "type": "object", "properties": {
+                "query": { "type": "string", "description": "What to look for" },
+                "limit": { "type": "integer", "minimum": 1, "maximum": 100 },
+                "kilobytes": { "type": "integer" },
+            } },
+        })
+    };
+    let tools: Vec<Value> = names.map(one).collect();
+    json!({ "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public", "tools": tools })
+}
+
+fn result(kilobytes: u64) -> Bytes {
+    static MADE: LazyLock<Mutex<HashMap<u64, Bytes>>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let text: String = PROSE.chars().cycle().take(1_000 * kilobytes as usize).collect();
+        let content = json!([{ "type": "text", "text": text }]);
+        let result = json!({ "resultType": "complete", "content": content, "isError": false });
+        answered(&json!({ "id": 7 }), &result)
+    };
+    made.entry(kilobytes).or_insert_with(make).clone()
+}
+
+/// Servers at one upstream, two with a hundred policies, one with a thousand, one with one: allows on globs, denies on
+/// arguments, confirm rules on a destructive hint.
 fn state(upstream: SocketAddr) -> String {
     let mut text = String::from(
         r#"
@@ -197,14 +328,14 @@ fn state(upstream: SocketAddr) -> String {
         groups = ["staff"]
         "#,
     );
-    for server in [READ, UNREAD] {
-        text.push_str(&governed(server, upstream));
+    for (server, policies) in [(READ, 100), (UNREAD, 100), (OPEN, 1), (GOVERNED, 1_000)] {
+        text.push_str(&governed(server, policies, upstream));
     }
     text
 }
 
-/// One server and a hundred policies for it.
-fn governed(server: &str, upstream: SocketAddr) -> String {
+/// One server and so many policies for it.
+fn governed(server: &str, policies: usize, upstream: SocketAddr) -> String {
     let class = "secrets personal_data hidden_characters injection dangerous_actions";
     let off: Vec<_> = class.split(' ').map(|class| format!("{class} = \"off\"")).collect();
     let off = format!("{{ {} }}", off.join(", "));
@@ -214,12 +345,14 @@ fn governed(server: &str, upstream: SocketAddr) -> String {
         ),
         _ => String::new(),
     };
+    let path = if [OPEN, GOVERNED].contains(&server) { What::List.path() } else { "/mcp" };
+    let tools = if server == OPEN { "*" } else { "look*" };
     let mut text = format!(
         r#"
         [[servers]]
         slug = "{server}"
         title = "Bench"
-        url = "http://{upstream}/mcp"
+        url = "http://{upstream}{path}"
         auth = {{ mode = "none" }}
         status = "active"
         {scanners}
@@ -228,10 +361,10 @@ fn governed(server: &str, upstream: SocketAddr) -> String {
         effect = "allow"
         principals = ["group:staff"]
         server = "{server}"
-        tools = ["look*"]
+        tools = ["{tools}"]
         "#
     );
-    for n in 0..99 {
+    for n in 1..policies {
         let rule = match n % 3 {
             0 => format!("effect = \"allow\"\ntools = [\"read_{n}_*\"]"),
             1 => format!(

@@ -180,14 +180,14 @@ async fn a_legacy_client_is_asked_on_the_calls_own_stream() {
 }
 
 /// Decides a confirmation by REST; gives the status.
-async fn decide(rig: &Rig, name: &str, url: &str, approve: Value) -> u16 {
+pub(crate) async fn decide(rig: &Rig, name: &str, url: &str, approve: Value) -> u16 {
     // The link is a page for people; programs decide by REST.
     let url = url.replace("/confirmations/", "/api/v1/confirmations/");
     let client = rig.client_of(name, "fake").at(&format!("{url}/decision"));
     client.send(client.post(json!({"approve": approve}).to_string())).await.status
 }
 
-fn link(reply: &Reply) -> String {
+pub(crate) fn link(reply: &Reply) -> String {
     let link = &reply.result()["_meta"]["com.runlayer/refusal"]["approval_url"];
     link.as_str().unwrap_or_else(|| panic!("no link in {:?}", reply.body)).to_owned()
 }

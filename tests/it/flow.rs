@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use gateway_tests::client::{Client, Reply};
+use gateway_tests::client::{Client, Reply, Session};
 use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::rig::{Rig, Setup};
+use gateway_tests::upstream::Answer;
 use gateway_tests::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::confirm::elicited;
+use crate::confirm::{decide, elicited, link};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLICIES: &str = r#"
@@ -195,5 +196,128 @@ async fn a_server_of_every_kind_and_resources_and_prompts_count_too() {
     assert_eq!(got.status, 200, "{:?}", got.body);
     let asked = question(&post.modern("tools/call", echo("both kinds")).await);
     assert!(asked.contains("\"web\" at ") && asked.contains("\"crm\" at "), "{asked}");
+    pair.finish().await;
+}
+
+/// What a legacy client answers a question of the server's with.
+fn answer(member: &str, value: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": "q-1", member: value})
+}
+
+/// How often the upstream got that.
+fn got(pair: &Pair, text: &str) -> usize {
+    let all = pair.rig.upstream.received();
+    all.iter().filter(|received| received.json.to_string().contains(text)).count()
+}
+
+fn stopped_by_the_rule(reply: &Reply) {
+    assert_eq!(reply.reason(), "policy_denied", "{} {:?}", reply.status, reply.body);
+    assert_eq!(reply.error()["data"]["policy_ids"], json!([FLOW_RULE]), "{:?}", reply.body);
+    let message = reply.error()["data"]["message"].to_string();
+    assert!(message.contains("web") && message.contains("crm"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_to_questions_and_completions_do_not_carry_out_what_calls_may_not() {
+    let pair = Pair::start().await;
+    let of = |server: &str| pair.clients("bob", server);
+    let ((web, _), (_, crm), (post, post_at_b)) = (of("web"), of("crm"), of("post"));
+    let (a, b) = (post.legacy().await, post_at_b.legacy().await);
+    let complete = |text: &str| json!({"ref": {"type": "ref/prompt", "name": "greet"}, "argument": {"name": "who", "value": text}});
+    let form =
+        |text: &str| answer("result", json!({"action": "accept", "content": {"text": text}}));
+    let sampled = |text: &str| {
+        let content = json!({"type": "text", "text": text});
+        answer("result", json!({"role": "assistant", "content": content, "model": "m"}))
+    };
+    let send =
+        async |session: &Session, body: &Value| session.client.send(session.request(body)).await;
+    pair.rig.upstream.answer(
+        "completion/complete",
+        Answer::Result(r#"{"completion":{"values":["x"]},"resultType":"complete"}"#.into()),
+    );
+
+    // One kind alone stops nothing. What a completion gives from a server is read, too.
+    passed(&crm.modern("tools/call", echo("a customer")).await);
+    assert_eq!(send(&a, &form("early form")).await.status, 202);
+    assert_eq!(send(&b, &sampled("early sample")).await.status, 202);
+    assert_eq!(post.modern("completion/complete", complete("early word")).await.status, 200);
+    for early in ["early form", "early sample", "early word"] {
+        assert_eq!(got(&pair, early), 1, "{early}");
+    }
+    assert_eq!(web.modern("completion/complete", complete("hello")).await.status, 200);
+
+    // Now neither passes, on either replica, in either era.
+    for session in [&a, &b] {
+        let root = answer("result", json!({"roots": [{"uri": "file:///late-root"}]}));
+        let told = answer("error", json!({"code": -1, "message": "no", "data": "late error"}));
+        let long = answer("error", json!({"code": -1, "message": "late error ".repeat(20)}));
+        let note = answer("result", json!({"action": "decline", "content": {"text": "late note"}}));
+        for body in [form("late form"), sampled("late sample"), root, told, long, note] {
+            let reply = send(session, &body).await;
+            assert_eq!(reply.status, 403, "{body}: {:?}", reply.body);
+            stopped_by_the_rule(&reply);
+        }
+        stopped_by_the_rule(&session.ask("completion/complete", complete("late word")).await);
+    }
+    stopped_by_the_rule(&post.modern("completion/complete", complete("late word")).await);
+    assert_eq!(got(&pair, "late"), 0);
+    // Who says no may say so, and other servers may be answered.
+    for bare in [
+        answer("result", json!({})),
+        answer("result", json!({"action": "decline"})),
+        answer("result", json!({"action": "cancel"})),
+        answer("error", json!({"code": -1, "message": "User rejected the request"})),
+    ] {
+        assert_eq!(send(&b, &bare).await.status, 202, "{bare}");
+    }
+    let elsewhere = web.legacy().await;
+    assert_eq!(send(&elsewhere, &form("a form for the web")).await.status, 202);
+    assert_eq!(
+        send(&pair.clients("carol", "post").0.legacy().await, &form("her form")).await.status,
+        202
+    );
+    let denied = json!({"action_type": ["access_denied"], "limit": 50});
+    let rows = pair.rig.ask("alice", "list_audit_logs", denied).await;
+    assert_eq!(rows["data"].as_array().unwrap().len(), 15, "{rows}");
+    pair.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agreement_to_a_call_is_for_the_answers_that_it_carries() {
+    let pair = Pair::start().await;
+    let of = |server: &str| pair.clients("bob", server);
+    let ((web, _), (_, crm), (mut post, _)) = (of("web"), of("crm"), of("post"));
+    let with = |text: &str| {
+        let mut params = echo("with answers");
+        params["requestState"] = json!("theirs");
+        let content = json!({"action": "accept", "content": {"text": text}});
+        params["inputResponses"] = json!({"why": content});
+        params
+    };
+    passed(&web.modern("tools/call", echo("a page")).await);
+    passed(&post.modern("tools/call", with("unasked")).await);
+    passed(&crm.modern("tools/call", echo("a customer")).await);
+
+    // In the client: the very answers that were there when it was asked go out.
+    let asked = post.modern("tools/call", with("the agreed answer")).await;
+    assert!(question(&asked).contains("\"web\" at "));
+    assert_eq!(got(&pair, "the agreed answer"), 0);
+    passed(&agreed(&post, &with("another answer"), &asked).await);
+    assert_eq!((got(&pair, "the agreed answer"), got(&pair, "another answer")), (1, 0));
+
+    // Elsewhere: whoever decides sees them, and other answers are another call.
+    post.capabilities = json!({});
+    let params = with("the shown answer");
+    let asked = post.modern("tools/call", params.clone()).await;
+    assert_eq!(asked.reason(), "confirmation_required", "{:?}", asked.body);
+    let waiting = pair.rig.ask("bob", "list_confirmations", json!({})).await;
+    assert!(waiting.to_string().contains("the shown answer"), "{waiting}");
+    assert_eq!(decide(&pair.rig, "bob", &link(&asked), json!(true)).await, 200);
+    let other = post.modern("tools/call", with("a late other answer")).await;
+    assert_eq!(other.reason(), "confirmation_required", "{:?}", other.body);
+    passed(&post.modern("tools/call", params.clone()).await);
+    assert_eq!((got(&pair, "the shown answer"), got(&pair, "a late other answer")), (1, 0));
+    assert_eq!(post.modern("tools/call", params).await.reason(), "confirmation_required");
     pair.finish().await;
 }

@@ -144,7 +144,7 @@ fn the_paths_that_the_architecture_names_exist() {
     for word in text.split(['`', ' ', '\n', '|', ',', ';']) {
         let path =
             word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/' && c != '.' && c != '_');
-        let rooted = ["gateway/", "policies/", "tests/", "config/", "migrations/"];
+        let rooted = ["gateway/", "policies/", "tests/", "config/", "migrations/", "deploy/"];
         if rooted.iter().any(|prefix| path.starts_with(prefix)) {
             assert!(
                 root().join(path.trim_end_matches('.')).exists(),

@@ -174,3 +174,22 @@ async fn operations_are_counted_however_they_end() {
     })
     .await;
 }
+
+/// A record lists some of them; the figures know them all.
+#[tokio::test]
+async fn every_finding_is_counted() {
+    check(Setup::default(), async |rig| {
+        let many = vec![crate::scanning::SECRET; 100];
+        let reply = rig.client("bob").call("echo", json!({"texts": many})).await;
+        assert_eq!(reply.result()["isError"], false, "{:?}", reply.body);
+        for guard in ["tool_intent", "tool_call"] {
+            let counted = format!(
+                "gateway_findings_total{{class=\"secrets\",guard=\"{guard}\",mode=\"monitor\"}} 100\n"
+            );
+            let figures = rig.gateway.metrics().await;
+            let all = figures.lines().filter(|line| line.starts_with("gateway_findings_total"));
+            assert!(figures.contains(&counted), "{counted}{:#?}", all.collect::<Vec<_>>());
+        }
+    })
+    .await;
+}

@@ -27,6 +27,8 @@ pub enum Behaviour {
     Answers,
     /// It never answers.
     Hangs,
+    /// It never answers about what holds this.
+    HangsAbout(String),
     /// It answers 200 and this.
     Says(String),
 }
@@ -113,7 +115,10 @@ async fn answer(
         (state.behaviour.clone(), look(&state.words, &asked))
     };
     let text = match behaviour {
-        Behaviour::Answers => found.to_string(),
+        Behaviour::HangsAbout(text) if asked["texts"].to_string().contains(&text) => {
+            std::future::pending().await
+        }
+        Behaviour::Answers | Behaviour::HangsAbout(_) => found.to_string(),
         Behaviour::Hangs => std::future::pending().await,
         Behaviour::Says(text) => text,
     };

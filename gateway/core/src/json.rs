@@ -12,6 +12,9 @@ use std::ops::Range;
 /// Deepest nesting of arrays and objects that is read.
 pub const MAX_DEPTH: usize = 64;
 
+/// Names of members that JSON-RPC itself gives a meaning.
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
 /// Objects with more members than this are checked for duplicates by hashing.
 const LINEAR_DUPLICATE_CHECK: usize = 16;
 
@@ -36,12 +39,12 @@ pub enum JsonError {
         expected: &'static str,
     },
     /// An object names a key twice (after unescaping).
-    #[error("duplicate key \"{key}\" at byte {at}")]
+    #[error("duplicate key {}at byte {at}", key.map(|key| format!("\"{key}\" ")).unwrap_or_default())]
     DuplicateKey {
         /// Byte offset of the second occurrence.
         at: usize,
-        /// The key, shortened to 64 characters.
-        key: String,
+        /// The key, if it is one of JSON-RPC's own: any other may hold what nobody should read.
+        key: Option<&'static str>,
     },
     /// A `\u` escape is half of a surrogate pair.
     #[error("lone surrogate at byte {at}")]
@@ -440,7 +443,8 @@ impl<'a> Check<'a> {
             let at = self.at;
             let key = unescape(self.string()?);
             if !keys.insert(key.clone()) {
-                return Err(JsonError::DuplicateKey { at, key: key.chars().take(64).collect() });
+                let key = ENVELOPE.into_iter().find(|known| key == *known);
+                return Err(JsonError::DuplicateKey { at, key });
             }
             self.space();
             if !self.take(b':') {
@@ -618,10 +622,12 @@ mod tests {
 
     #[test]
     fn what_parsers_disagree_on_is_refused() {
-        let duplicate = |at, key: &str| JsonError::DuplicateKey { at, key: key.into() };
+        let duplicate = |at| JsonError::DuplicateKey { at, key: None };
+        let twice = |at, key| JsonError::DuplicateKey { at, key: Some(key) };
         let cases: &[(&[u8], JsonError)] = &[
-            (b"{\"a\":1,\"a\":2}", duplicate(7, "a")),
-            (b"{\"a\":{\"b\":1,\"\\u0062\":2}}", duplicate(12, "b")),
+            (b"{\"a\":1,\"a\":2}", duplicate(7)),
+            (b"{\"a\":{\"b\":1,\"\\u0062\":2}}", duplicate(12)),
+            (b"{\"id\":1,\"\\u0069d\":2}", twice(8, "id")),
             (b"\xEF\xBB\xBF{}", JsonError::ByteOrderMark),
             (b"{} x", JsonError::TrailingData { at: 3 }),
             (b"\"\xFF\"", JsonError::Utf8 { at: 1 }),

@@ -99,6 +99,24 @@ pub struct Finding {
     pub scan_us: u64,
 }
 
+impl Finding {
+    /// What is said of a message as a whole: nothing in it was found.
+    pub fn whole(guard: Guard, class: Class, rule: &str, mode: Mode) -> Finding {
+        Finding {
+            guard,
+            class,
+            rule: rule.into(),
+            mode,
+            path: String::new(),
+            offset: 0,
+            length: 0,
+            excerpt: String::new(),
+            fingerprint: String::new(),
+            scan_us: 0,
+        }
+    }
+}
+
 /// A call that is about to leave.
 #[derive(Debug, Clone)]
 pub struct Intent {

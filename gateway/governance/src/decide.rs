@@ -81,7 +81,8 @@ impl Decider {
     }
 
     fn one(&self, snapshot: &Snapshot, question: &Question<'_>) -> Verdict {
-        let key = key(snapshot, question.user, question.server, question.target);
+        let target = (question.target.kind(), question.target.name());
+        let key = key(snapshot, question.user, question.server, target);
         if let Some(known) = key.as_ref().and_then(|key| self.verdicts.get(key)) {
             return (*known).clone();
         }
@@ -90,6 +91,21 @@ impl Decider {
             self.verdicts.insert(key, Arc::new(decided.verdict.clone()));
         }
         decided.verdict
+    }
+
+    /// Whether policies let everybody enter `server` whose permission a call needs.
+    pub(crate) fn enters(&self, snapshot: &Snapshot, caller: &Caller, server: &Server) -> bool {
+        caller.principals().all(|user| {
+            let key = key(snapshot, user, server, ("server", ""));
+            if let Some(known) = key.as_ref().and_then(|key| self.listings.get(key)) {
+                return known;
+            }
+            let enters = snapshot.policies.may_enter(user, server);
+            if let Some(key) = key {
+                self.listings.insert(key, enters);
+            }
+            enters
+        })
     }
 
     /// Whether a listing shows `target`: what everybody may use whose permission a call needs.
@@ -112,7 +128,7 @@ impl Decider {
         (server, target): (&Server, Target<'_>),
         circumstances: &Circumstances,
     ) -> bool {
-        let key = key(snapshot, user, server, target);
+        let key = key(snapshot, user, server, (target.kind(), target.name()));
         if let Some(known) = key.as_ref().and_then(|key| self.listings.get(key)) {
             return known;
         }
@@ -126,7 +142,12 @@ impl Decider {
 
 /// `None` when the principal or the server is not the snapshot's own: then the answer is this question's
 /// alone.
-fn key(snapshot: &Snapshot, user: &User, server: &Server, target: Target<'_>) -> Option<Key> {
+fn key(
+    snapshot: &Snapshot,
+    user: &User,
+    server: &Server,
+    (kind, name): (&'static str, &str),
+) -> Option<Key> {
     let own_server = snapshot.server_by_id(server.id)?;
     let own_user = snapshot.principal(user.id)?;
     let same = std::ptr::eq(Arc::as_ptr(own_server), server)
@@ -135,7 +156,7 @@ fn key(snapshot: &Snapshot, user: &User, server: &Server, target: Target<'_>) ->
         generation: snapshot.generation,
         user: user.id,
         server: server.id,
-        kind: target.kind(),
-        name: target.name().into(),
+        kind,
+        name: name.into(),
     })
 }

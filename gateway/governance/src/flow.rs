@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_core::caller::{Caller, PrincipalKind};
-use gateway_core::decision::{Approver, Demand, FLOW_RULE};
+use gateway_core::decision::{Approver, Demand, Denial, FLOW_RULE};
 use gateway_core::ids::{ServerId, UserId};
 use gateway_core::label::Label;
 use gateway_core::server::Server;
@@ -83,6 +83,37 @@ impl Flow {
         caller: &Caller,
         server: &Server,
     ) -> Result<Option<Demand>, StoreError> {
+        let Some(read) = self.read(snapshot, caller, server).await? else { return Ok(None) };
+        let message = format!(
+            "This call can carry data out, by the server \"{}\". {read}. Agree only if this call is what you want.",
+            server.slug
+        );
+        Ok(Some(Demand { policies: vec![FLOW_RULE], message, approvers: vec![Approver::Caller] }))
+    }
+
+    /// The same of what leaves without a call about which people could be asked: why it may not; `None`: it may.
+    pub async fn denial(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        server: &Server,
+    ) -> Result<Option<Denial>, StoreError> {
+        let Some(read) = self.read(snapshot, caller, server).await? else { return Ok(None) };
+        let message = format!(
+            "What is sent to the server \"{}\" here can carry data out, and there is no call to agree to. {read}. \
+             Send it as the argument of a tool, about which you are asked",
+            server.slug
+        );
+        Ok(Some(Denial { invisible: false, policies: vec![FLOW_RULE], message: Some(message) }))
+    }
+
+    /// What the caller has read of both kinds, where that counts against the server.
+    async fn read(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        server: &Server,
+    ) -> Result<Option<String>, StoreError> {
         if !self.concerns(server) {
             return Ok(None);
         }
@@ -98,15 +129,12 @@ impl Flow {
             return Ok(None);
         }
         let told = |marks: &[&FlowMark]| told(snapshot, caller, marks);
-        let message = format!(
-            "This call can carry data out, by the server \"{}\". In the last {} minutes there were reads of untrusted \
-             content ({}) and of private data ({}). Agree only if this call is what you want.",
-            server.slug,
+        Ok(Some(format!(
+            "In the last {} minutes there were reads of untrusted content ({}) and of private data ({})",
             window.whole_minutes(),
             told(&untrusted),
             told(&private)
-        );
-        Ok(Some(Demand { policies: vec![FLOW_RULE], message, approvers: vec![Approver::Caller] }))
+        )))
     }
 
     /// Whether calls of that server may have to be agreed to.

@@ -34,7 +34,7 @@ use crate::refresh::{Current, RefreshError};
 use crate::settings::GovernanceSettings;
 use crate::sign_in::SignIn;
 use crate::snapshot::Snapshot;
-use crate::tool_list::{Follower, Seen, ToolListGuard};
+use crate::tool_list::{Follower, Seen, Silence, ToolListGuard, Unheard};
 use crate::vault::{Vault, VaultError};
 
 /// Governance did not start.
@@ -323,7 +323,7 @@ impl Governance {
     /// it. False: it must look absent.
     pub fn may_enter(&self, snapshot: &Snapshot, caller: &Caller, server: &Server) -> bool {
         snapshot.has_leave(caller, Some(server.id), self.clock.now())
-            && caller.principals().all(|user| snapshot.policies.may_enter(user, server))
+            && self.decider.enters(snapshot, caller, server)
     }
 
     /// Reads a server's eras and tools now (shared among those who ask, at most once a second), stores
@@ -351,6 +351,16 @@ impl Governance {
     /// What looks at definitions before they are shown.
     pub fn tool_list(&self) -> &ToolListGuard {
         &self.tool_list
+    }
+
+    /// Has the organisation's own scanner read definitions, for that call and method.
+    pub async fn hear(
+        &self,
+        unheard: Unheard,
+        call: CallId,
+        method: Option<&str>,
+    ) -> Result<(), Silence> {
+        self.tool_list.hear(self.scanner(), (call, method), unheard).await
     }
 
     /// Credentials towards upstream servers.

@@ -24,7 +24,7 @@ use crate::connections::{Connections, Refusing, Unconnected};
 use crate::ports::{Probed, Random, Unread, Upstreams};
 use crate::refresh::Current;
 use crate::snapshot::Snapshot;
-use crate::tool_list::{Redefined, newcomers, redefined, sha256};
+use crate::tool_list::{Redefined, appeared, newcomers, redefined, sha256};
 
 /// Least time between two reads of one server.
 const PAUSE: time::Duration = time::Duration::seconds(1);
@@ -205,6 +205,9 @@ impl Learner {
                 // The store tells a change to one replica only, so there is one record of it.
                 let tool = Redefined { name, before, after, hashes: *hashes };
                 redefined((&self.trail, &*self.random), server, &tool, now);
+            }
+            for tool in tools.iter().filter(|tool| learned.waiting.contains(&tool.name)) {
+                appeared((&self.trail, &*self.random), server, tool, now);
             }
             self.current.refresh().await.map_err(|e| internal(e.to_string()))?;
         }

@@ -7,5 +7,7 @@ mod metrics;
 mod trace;
 
 pub use logs::{Telemetry, TelemetryError, start};
-pub use metrics::{Gauges, InFlight, Servers, in_flight, limited, observe, performed, render};
+pub use metrics::{
+    Gauges, InFlight, Servers, in_flight, limited, observe, observe_findings, performed, render,
+};
 pub use trace::{TraceParent, exchange_span, onward, trace_id};

@@ -21,6 +21,8 @@ pub struct Learned {
     pub changed: Vec<ChangedTool>,
     /// Names of tools that are gone.
     pub removed: Vec<String>,
+    /// Names of tools that nobody knew and that wait for somebody's approval.
+    pub waiting: Vec<String>,
 }
 
 /// A tool that is defined otherwise than before.
@@ -85,7 +87,11 @@ impl Store {
             for tool in &tools {
                 let before = changed.get(tool.name.as_str()).copied();
                 let seen = (DefinitionKind::Tool, *tool);
-                pins.pin(&mut transaction, seen, before, newcomers, now).await?;
+                let is_new = pins.pin(&mut transaction, seen, before, newcomers, now).await?;
+                let waits = pins.had_first_look && newcomers == Newcomers::Wait;
+                if is_new && waits && before.is_none() {
+                    learned.waiting.push(tool.name.clone());
+                }
             }
             pins.gone(&mut transaction, &learned.removed, now).await?;
             pins.looked(&mut transaction, now).await?;

@@ -189,11 +189,15 @@ async fn headers_are_read_too() {
     .await;
 }
 
+/// No rule takes it for a secret.
+const CANARY: &str = "the-merger-is-on-friday";
+
 /// What is refused before it is read must not be kept either; nor may what stands behind a GET pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_tells_nothing() {
     check(world("tool_intent", "monitor"), async |rig| {
         hide(rig, "monitor");
+        rig.secrets.push(CANARY.into());
         let bob = rig.client("bob");
         let denied = bob.call("echo", json!({"text": format!("forbidden {SECRET}")})).await;
         assert_eq!(denied.reason(), "policy_denied");
@@ -201,6 +205,19 @@ async fn what_was_refused_tells_nothing() {
             bob.modern("resources/read", json!({"uri": format!("fake://closed/{SECRET}")})).await;
         assert_eq!(unknown.reason(), "target_not_found");
         assert_eq!(bob.modern(SECRET, json!({})).await.status, 404);
+        // A key that is there twice, be it a secret or what no rule knows.
+        for key in [SECRET, CANARY] {
+            let twice = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"echo","arguments":{{"{key}":1,"{key}":2}}}}}}"#
+            );
+            let reply = bob.send(bob.post(twice)).await;
+            assert_eq!(reply.reason(), "invalid_json", "{:?}", reply.body);
+            let told = String::from_utf8_lossy(&reply.body).into_owned();
+            assert!(told.contains("duplicate key at byte ") && !told.contains(key), "{told}");
+        }
+        let twice = r#"{"jsonrpc":"2.0","id":1,"method":"ping","id":2}"#;
+        let told = bob.send(bob.post(twice)).await;
+        assert!(String::from_utf8_lossy(&told.body).contains(r#"duplicate key \"id\" at byte"#));
         let session = bob.legacy().await;
         let get = bob.request(http::Method::GET).header("accept", "text/event-stream");
         let get = get.header("mcp-session-id", session.id.as_deref().unwrap_or_default());

@@ -86,29 +86,57 @@ impl Room {
     /// characters after it on, as ASCII, for where something stands before the run that looks like part of it.
     pub(super) fn texts(&mut self, run: &str, mut show: impl FnMut(&str)) {
         self.values.clear();
-        let values = run.bytes().map(|b| VALUES[usize::from(b)]).filter(|value| *value != NONE);
-        self.values.extend(values);
+        for line in run.trim_end_matches('=').split('\n') {
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            self.values.extend(line.bytes().map(|b| VALUES[usize::from(b)]));
+        }
         decode(&self.values, &mut self.bytes);
         utf8(&self.bytes, &mut show);
         utf16(&self.bytes, &mut self.wide, &mut show);
         for skip in 1..4 {
-            decode(self.values.get(skip..).unwrap_or_default(), &mut self.bytes);
-            ascii(&self.bytes, &mut show);
+            let values = self.values.get(skip..).unwrap_or_default();
+            maybe_ascii(values, |stretch| {
+                decode(stretch, &mut self.bytes);
+                ascii(&self.bytes, &mut show);
+            });
         }
+    }
+}
+
+/// Every stretch that may hold a text in ASCII: two fours and more without a byte's highest bit, and the four beside them.
+/// Most data has few, and need not be decoded.
+fn maybe_ascii(values: &[u8], mut show: impl FnMut(&[u8])) {
+    const HIGHEST: u32 = u32::from_le_bytes([1 << 5, 1 << 3, 1 << 1, 0]);
+    let mut give = |first: usize, end: usize| {
+        let beside = first.saturating_sub(1) * 4..((end + 1) * 4).min(values.len());
+        show(values.get(beside).unwrap_or_default());
+    };
+    let (mut first, mut fours) = (None, 0);
+    for four in values.chunks_exact(4) {
+        let four = four.try_into().map_or(0, u32::from_le_bytes);
+        if four & HIGHEST == 0 {
+            first.get_or_insert(fours);
+        } else if let Some(first) = first.take().filter(|first| fours - first >= 2) {
+            give(first, fours);
+        }
+        fours += 1;
+    }
+    if let Some(first) = first.filter(|first| fours - first >= 2) {
+        give(first, fours);
     }
 }
 
 /// Six bits each to bytes; bits that are left over are dropped.
 fn decode(values: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.reserve(values.len() / 4 * 3 + 3);
-    let mut four = values.chunks_exact(4);
-    for v in &mut four {
+    out.resize(values.len() / 4 * 3, 0);
+    let four = values.chunks_exact(4);
+    let rest = four.remainder();
+    for (v, three) in four.zip(out.chunks_exact_mut(3)) {
         if let [a, b, c, d] = *v {
-            out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+            three.copy_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
         }
     }
-    match *four.remainder() {
+    match *rest {
         [a, b] => out.push(a << 2 | b >> 4),
         [a, b, c] => out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2]),
         _ => {}

@@ -132,6 +132,7 @@ fn next_unit(plain: &str, from: usize) -> Option<(usize, Option<char>, usize)> {
     let bytes = plain.as_bytes();
     let mut at = from;
     loop {
+        at += plain_pieces(bytes.get(at..)?);
         let rest = bytes.get(at..)?;
         at += rest.iter().position(|b| MAY_BEGIN[usize::from(*b)])?;
         if let Some((c, width)) = unit(plain, at) {
@@ -139,6 +140,15 @@ fn next_unit(plain: &str, from: usize) -> Option<(usize, Option<char>, usize)> {
         }
         at += 1;
     }
+}
+
+/// How many bytes a text has before the first piece of it in which an encoded character may begin: without a branch for
+/// each byte, for most texts have none.
+fn plain_pieces(rest: &[u8]) -> usize {
+    const PIECE: usize = 64;
+    let may_begin = |b: u8| (b == 0) | (b == b'%') | (b == b'&') | (b == b'\\') | (b >= 0xC2);
+    let is_plain = |piece: &&[u8]| !piece.iter().fold(false, |any, b| any | may_begin(*b));
+    rest.chunks(PIECE).take_while(is_plain).count() * PIECE
 }
 
 /// Bytes with which an encoded character may begin.

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Budget, FIND, TOO_DENSE};
 use super::own::{self, Own};
 use super::plan::{self, Classes, Mark, Plan, Scratch};
 use super::rule::Rule;
@@ -41,6 +42,7 @@ pub struct BadPattern {
 }
 
 /// Something that a rule found in a decoded text.
+#[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hit {
     pub(super) class: Class,
@@ -112,7 +114,7 @@ impl Detectors {
         let mut marks = vec![];
         self.look(guard, wanted).text(text, &mut marks);
         settle(&mut marks, text);
-        let hit = |mark: Mark| Hit { class: mark.class, rule: mark.rule, span: mark.span };
+        let hit = |mark: Mark| Hit { class: mark.class, rule: mark.rule.clone(), span: mark.span };
         marks.into_iter().map(hit).collect()
     }
 }
@@ -121,28 +123,48 @@ fn classes(wanted: &dyn Fn(Class) -> bool) -> Classes {
     Class::ALL.into_iter().filter(|class| wanted(*class)).fold(0, |all, one| all | 1 << one as u8)
 }
 
-impl Look<'_> {
-    /// Appends what counts in `text`, in no order.
-    pub(super) fn text(&mut self, text: &str, marks: &mut Vec<Mark>) {
-        let before = marks.len();
-        self.plan.look(text, &mut self.scratch, marks);
-        only_what_counts(marks, before);
-        if !self.own.is_empty() {
-            own::look(self.own, self.classes, text, marks);
-        }
+impl<'a> Look<'a> {
+    /// Appends what counts in `text`, in no order; not all of it once the budget is used up.
+    pub(super) fn text(&mut self, text: &str, marks: &mut Vec<Mark<'a>>) {
+        self.rules(text, marks);
         if self.classes & 1 << Class::HiddenCharacters as u8 != 0 {
-            marks.extend(hidden::find(text).into_iter().map(|hit| Mark {
-                class: hit.class,
-                rule: hit.rule,
-                weight: 100,
-                span: hit.span,
-                says: None,
-            }));
+            hidden::find(text, &mut self.scratch.budget, marks);
         }
     }
 
+    /// The same but for characters that do not show.
+    pub(super) fn rules(&mut self, text: &str, marks: &mut Vec<Mark<'a>>) {
+        let before = marks.len();
+        self.plan.look(text, &mut self.scratch, marks);
+        only_what_counts(marks, before);
+        let budget = &mut self.scratch.budget;
+        if !self.own.is_empty() && !budget.is_used_up() {
+            let before = marks.len();
+            own::look(self.own, self.classes, text, marks);
+            budget.spend(FIND * (marks.len() - before));
+        }
+    }
+
+    /// What the message may still cost.
+    pub(super) fn budget(&mut self) -> &mut Budget {
+        &mut self.scratch.budget
+    }
+
+    /// One find of each class that is looked for, under the rule that a text was too dense to be read.
+    pub(super) fn too_dense(&self, span: &Range<usize>, marks: &mut Vec<Mark<'a>>) {
+        static RULE: LazyLock<Arc<str>> = LazyLock::new(|| TOO_DENSE.into());
+        let wanted = Class::ALL.into_iter().filter(|class| self.classes & 1 << *class as u8 != 0);
+        marks.extend(wanted.map(|class| Mark {
+            class,
+            rule: &RULE,
+            weight: 100,
+            span: span.clone(),
+            says: None,
+        }));
+    }
+
     /// Appends what counts in `text`, a name and a value with a sign between them at `at`, because they stand together.
-    pub(super) fn assignment(&mut self, text: &str, at: usize, marks: &mut Vec<Mark>) {
+    pub(super) fn assignment(&mut self, text: &str, at: usize, marks: &mut Vec<Mark<'a>>) {
         let before = marks.len();
         self.plan.look_at_assignment(text, at, &mut self.scratch, marks);
         only_what_counts(marks, before);
@@ -155,7 +177,7 @@ impl Look<'_> {
 }
 
 /// Drops the marks from `first` on of every class whose rules' weights, each rule once, do not add up to 100.
-fn only_what_counts(marks: &mut Vec<Mark>, first: usize) {
+fn only_what_counts(marks: &mut Vec<Mark<'_>>, first: usize) {
     let new = marks.get(first..).unwrap_or_default();
     if new.iter().all(|mark| mark.weight >= 100) {
         return;
@@ -163,25 +185,32 @@ fn only_what_counts(marks: &mut Vec<Mark>, first: usize) {
     let mut weights = [0u32; Class::ALL.len()];
     let mut rules: Vec<&Arc<str>> = vec![];
     for mark in new {
-        // A rule's name is one allocation, whoever refers to it.
-        if !rules.iter().any(|rule| Arc::ptr_eq(rule, &mark.rule)) {
-            rules.push(&mark.rule);
+        if !rules.iter().any(|rule| Arc::ptr_eq(rule, mark.rule)) {
+            rules.push(mark.rule);
             weights[mark.class as usize] += u32::from(mark.weight);
         }
     }
-    let mut n = 0;
-    marks.retain(|mark| {
-        n += 1;
-        n <= first || weights[mark.class as usize] >= 100
-    });
+    drop_from(first, marks, |mark| weights[mark.class as usize] < 100);
+}
+
+/// Drops some of the marks from `first` on; those before it are not even looked at, there may be many.
+pub(super) fn drop_from(
+    first: usize,
+    marks: &mut Vec<Mark<'_>>,
+    which: impl Fn(&Mark<'_>) -> bool,
+) {
+    if marks.iter().skip(first).any(&which) {
+        let new = marks.split_off(first);
+        marks.extend(new.into_iter().filter(|mark| !which(mark)));
+    }
 }
 
 /// In order of place; those of one class that overlap become one, which covers them all and bears the name of the
 /// weightiest, of equal ones the longest, and says what that one says. `text` is what they were found in.
-pub(super) fn settle(marks: &mut Vec<Mark>, text: &str) {
+pub(super) fn settle(marks: &mut Vec<Mark<'_>>, text: &str) {
     marks.sort_by(|a, b| {
         let key = |m: &Mark| (m.class, m.span.start, Reverse(m.span.end), Reverse(m.weight));
-        key(a).cmp(&key(b)).then_with(|| a.rule.cmp(&b.rule)).then_with(|| a.says.cmp(&b.says))
+        key(a).cmp(&key(b)).then_with(|| a.rule.cmp(b.rule)).then_with(|| a.says.cmp(&b.says))
     });
     marks.dedup_by(|next, kept| {
         if next.class != kept.class || next.span.start >= kept.span.end {
@@ -192,7 +221,7 @@ pub(super) fn settle(marks: &mut Vec<Mark>, text: &str) {
             std::mem::swap(next, kept);
         }
         if kept.span != span && kept.says.is_none() {
-            kept.says = text.get(kept.span.clone()).map(str::to_owned);
+            kept.says = text.get(kept.span.clone()).map(Box::from);
         }
         kept.span = span;
         true

@@ -4,10 +4,11 @@
 use std::ops::Range;
 
 use super::base64_runs::{self, Room};
+use super::budget::{CALL, LOOK};
 use super::decode::{self, Decoded};
-use super::detectors::{Look, settle};
+use super::detectors::{Look, drop_from, settle};
+use super::hidden;
 use super::plan::Mark;
-use super::{Class, hidden};
 
 /// No built-in rule finds anything shorter, other than characters that do not show.
 const SHORTEST: usize = 4;
@@ -21,7 +22,7 @@ pub(super) struct Forms<'a> {
     plain: Decoded,
     loose: Decoded,
     room: Room,
-    marks: Vec<Mark>,
+    marks: Vec<Mark<'a>>,
 }
 
 impl<'a> Forms<'a> {
@@ -35,13 +36,14 @@ impl<'a> Forms<'a> {
     }
 
     /// Gives what stands in the inside of a JSON string: spans in its bytes, and what each says.
-    pub(super) fn json(&mut self, raw: &str, give: impl FnMut(Mark, &str)) {
+    pub(super) fn json(&mut self, raw: &str, give: impl FnMut(Mark<'a>, &str)) {
+        self.look.budget().begin(raw.len());
         let says_nothing = |b: u8| matches!(b, b' '..=b'~') && b != b'\\';
         if raw.len() < SHORTEST && !self.has_own() && raw.bytes().all(says_nothing) {
             return;
         }
         if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
-            return self.text(raw, give);
+            return self.forms(raw, &Range::clone, give);
         }
         let mut plain = std::mem::take(&mut self.plain);
         decode::json(raw, &mut plain);
@@ -50,13 +52,14 @@ impl<'a> Forms<'a> {
     }
 
     /// Gives what stands in a text without escapes.
-    pub(super) fn text(&mut self, text: &str, give: impl FnMut(Mark, &str)) {
+    pub(super) fn text(&mut self, text: &str, give: impl FnMut(Mark<'a>, &str)) {
+        self.look.budget().begin(text.len());
         self.forms(text, &Range::clone, give);
     }
 
     /// Gives what stands in `value`, a string's inside or a number, only because it is the value of `key`, for instance
     /// of `password`.
-    pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark, &str)) {
+    pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark<'a>, &str)) {
         let key = decode::plain(key);
         let (mut plain, mut assigned) = (std::mem::take(&mut self.plain), String::new());
         decode::json(value, &mut plain);
@@ -65,6 +68,10 @@ impl<'a> Forms<'a> {
         assigned.extend([&key, "=", quote, &plain.text, quote]);
         let begin = key.len() + 2;
         self.look.assignment(&assigned, key.len(), &mut self.marks);
+        if self.look.budget().is_used_up() {
+            self.marks.clear();
+            self.look.too_dense(&(begin..begin + plain.text.len()), &mut self.marks);
+        }
         settle(&mut self.marks, &assigned);
         for mut mark in self.marks.drain(..) {
             let span = mark.span.start.max(begin) - begin..mark.span.end.saturating_sub(begin);
@@ -81,11 +88,16 @@ impl<'a> Forms<'a> {
         &mut self,
         plain: &str,
         source: &dyn Fn(&Range<usize>) -> Range<usize>,
-        mut give: impl FnMut(Mark, &str),
+        mut give: impl FnMut(Mark<'a>, &str),
     ) {
         self.look.text(plain, &mut self.marks);
         self.loosened(plain);
         self.base64(plain);
+        if self.look.budget().is_used_up() {
+            // All of it: what is encoded in what was read so far has not been read either.
+            self.marks.clear();
+            self.look.too_dense(&(0..plain.len()), &mut self.marks);
+        }
         settle(&mut self.marks, plain);
         for mut mark in self.marks.drain(..) {
             let says = mark.says.take();
@@ -96,20 +108,23 @@ impl<'a> Forms<'a> {
     }
 
     fn loosened(&mut self, plain: &str) {
-        if !decode::loosened(plain, &mut self.loose) {
+        if self.look.budget().is_used_up() || !decode::loosened(plain, &mut self.loose) {
             return;
         }
         for stretch in self.loose.changed(AROUND) {
             let first = self.marks.len();
             let text = self.loose.text.get(stretch.clone()).unwrap_or_default();
+            if !self.look.budget().afford(CALL + LOOK * text.len()) {
+                return;
+            }
             self.look.text(text, &mut self.marks);
-            drop_from(first, &mut self.marks, |mark| hidden::is_control(&mark.rule));
+            drop_from(first, &mut self.marks, |mark| hidden::is_control(mark.rule));
             for mark in self.marks.iter_mut().skip(first) {
                 let says = text.get(mark.span.clone()).unwrap_or_default();
                 let span = stretch.start + mark.span.start..stretch.start + mark.span.end;
                 let span = self.loose.source(&span);
                 if plain.get(span.clone()) != Some(says) {
-                    mark.says = Some(says.to_owned());
+                    mark.says = Some(says.into());
                 }
                 mark.span = span;
             }
@@ -119,13 +134,21 @@ impl<'a> Forms<'a> {
     fn base64(&mut self, plain: &str) {
         let (look, marks, mut at) = (&mut self.look, &mut self.marks, 0);
         while let Some(run) = base64_runs::next(plain, at) {
+            if look.budget().is_used_up() {
+                return;
+            }
             at = run.end;
             self.room.texts(plain.get(run.clone()).unwrap_or_default(), |text| {
                 let first = marks.len();
-                look.text(text, marks);
-                drop_hidden_of_data(text, marks, first);
+                if !look.budget().afford(CALL + LOOK * text.len()) {
+                    return;
+                }
+                match is_data(text) {
+                    true => look.rules(text, marks),
+                    false => look.text(text, marks),
+                }
                 for mark in marks.iter_mut().skip(first) {
-                    mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().to_owned());
+                    mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().into());
                     mark.span = run.clone();
                 }
             });
@@ -134,19 +157,7 @@ impl<'a> Forms<'a> {
 }
 
 /// In data some bytes happen to be characters that do not show: those are nobody's.
-fn drop_hidden_of_data(text: &str, marks: &mut Vec<Mark>, first: usize) {
-    let is_hidden = |mark: &Mark| mark.class == Class::HiddenCharacters;
-    if marks.iter().skip(first).any(is_hidden)
-        && text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c))
-    {
-        drop_from(first, marks, is_hidden);
-    }
-}
-
-fn drop_from(first: usize, marks: &mut Vec<Mark>, which: impl Fn(&Mark) -> bool) {
-    let mut n = 0;
-    marks.retain(|mark| {
-        n += 1;
-        n <= first || !which(mark)
-    });
+fn is_data(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_control() && !b"\t\r\n".contains(&b))
+        || (!text.is_ascii() && text.chars().any(|c| matches!(c, '\u{80}'..='\u{9f}')))
 }

@@ -27,6 +27,16 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Takes it out of the name of a place: a key may hold it.
+    pub fn hide_in(&self, path: &mut String) {
+        let key = self.plain.replace('~', "~0").replace('/', "~1");
+        if !key.is_empty() && path.contains(&key) {
+            *path = path.replace(&key, "…");
+        }
+    }
+}
+
 /// What the trail keeps of all of `found`: at most [`DESCRIBED`], the strictest first if there are more, in order of
 /// place.
 pub fn findings(

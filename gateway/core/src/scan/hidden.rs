@@ -7,7 +7,8 @@
 use std::sync::{Arc, LazyLock};
 
 use super::Class;
-use super::detectors::Hit;
+use super::budget::{Budget, FIND};
+use super::plan::Mark;
 
 const TAGS: &str = "tag_characters";
 const BIDI: &str = "bidirectional_override";
@@ -31,17 +32,19 @@ pub(super) fn is_control(rule: &str) -> bool {
     rule == CONTROL
 }
 
-/// Every run of them.
-pub(super) fn find(text: &str) -> Vec<Hit> {
-    let mut hits: Vec<Hit> = Vec::new();
-    if text.bytes().all(is_plain) {
-        return hits;
+/// Appends every run of them, as long as `budget` lasts.
+pub(super) fn find(text: &str, budget: &mut Budget, found: &mut Vec<Mark<'_>>) {
+    // Piece by piece, without a branch for each byte: most texts are plain to the end.
+    let all_plain = |piece: &[u8]| piece.iter().fold(true, |all, byte| all & is_plain(*byte));
+    if text.as_bytes().chunks(64).all(all_plain) {
+        return;
     }
+    let mut hits = Hits { first: found.len(), found, budget };
     // What was excused last: a second one right behind it is not.
     let mut excused: Option<(usize, &'static str, usize)> = None;
     let mut before: Option<char> = None;
     let mut at = 0;
-    while let Some(rest) = text.get(at..) {
+    while let Some(rest) = text.get(at..).filter(|_| !hits.budget.is_used_up()) {
         let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
         before = rest.get(..plain).and_then(|plain| plain.chars().next_back()).or(before);
         at += plain;
@@ -59,32 +62,48 @@ pub(super) fn find(text: &str) -> Vec<Hit> {
                 excused = Some((at, name, end));
             } else {
                 if let Some((start, first, _)) = behind {
-                    add(&mut hits, first, start, at);
+                    hits.add(first, start, at);
                 }
-                add(&mut hits, name, at, end);
+                hits.add(name, at, end);
             }
         }
         before = Some(c);
         at = end;
     }
-    hits
 }
 
-/// One more character of a run, or a run of its own.
-fn add(hits: &mut Vec<Hit>, name: &'static str, start: usize, end: usize) {
-    match hits.last_mut() {
-        Some(last) if last.span.end == start && *last.rule == *name => last.span.end = end,
-        Some(last) if last.span.end > start => {}
-        Some(_) | None => {
-            hits.push(Hit { class: Class::HiddenCharacters, rule: shared(name), span: start..end });
+/// What was found of one text, from `first` on.
+struct Hits<'f, 'm> {
+    first: usize,
+    found: &'f mut Vec<Mark<'m>>,
+    budget: &'f mut Budget,
+}
+
+impl Hits<'_, '_> {
+    /// One more character of a run, or a run of its own.
+    fn add(&mut self, name: &'static str, start: usize, end: usize) {
+        match self.found.get_mut(self.first..).and_then(<[Mark<'_>]>::last_mut) {
+            Some(last) if last.span.end == start && **last.rule == *name => last.span.end = end,
+            Some(last) if last.span.end > start => {}
+            Some(_) | None => {
+                let (class, says) = (Class::HiddenCharacters, None);
+                self.budget.spend(FIND);
+                self.found.extend(shared(name).map(|rule| Mark {
+                    class,
+                    rule,
+                    weight: 100,
+                    span: start..end,
+                    says,
+                }));
+            }
         }
     }
 }
 
 /// The name as findings carry it: one allocation for all.
-fn shared(name: &'static str) -> Arc<str> {
+fn shared(name: &'static str) -> Option<&'static Arc<str>> {
     static SHARED: LazyLock<[Arc<str>; NAMES.len()]> = LazyLock::new(|| NAMES.map(Arc::from));
-    SHARED.iter().find(|known| ***known == *name).cloned().unwrap_or_else(|| name.into())
+    SHARED.iter().find(|known| ***known == *name)
 }
 
 /// ASCII that shows, and what divides lines and columns.
@@ -213,8 +232,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[(&str, &str)]) {
+        let mut marks = vec![];
+        find(text, &mut Budget::default(), &mut marks);
         let found: Vec<(String, &str)> =
-            find(text).into_iter().map(|hit| (hit.rule.to_string(), &text[hit.span])).collect();
+            marks.into_iter().map(|hit| (hit.rule.to_string(), &text[hit.span])).collect();
         let found: Vec<(&str, &str)> =
             found.iter().map(|(name, it)| (name.as_str(), *it)).collect();
         assert_eq!(found, expected, "{text:?}");

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::budget::TOO_DENSE;
 use super::message::Found;
 use super::tokens::{Token, Tokens};
 use super::{Class, decode};
@@ -81,8 +82,11 @@ fn spans(found: &[Found], which: impl Fn(Class) -> bool) -> Vec<Span> {
         .map(|one| {
             let span = one.span.clone();
             match one.class {
-                Class::HiddenCharacters => Span { span, put: String::new(), longest: 0 },
-                Class::Secrets
+                Class::HiddenCharacters if *one.rule != *TOO_DENSE => {
+                    Span { span, put: String::new(), longest: 0 }
+                }
+                Class::HiddenCharacters
+                | Class::Secrets
                 | Class::PersonalData
                 | Class::Injection
                 | Class::DangerousActions => {

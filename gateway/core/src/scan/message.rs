@@ -31,7 +31,8 @@ pub struct Found {
     pub rule: Arc<str>,
     /// Where, as a JSON Pointer (RFC 6901) of at most 256 bytes. Keys in which something was found are masked in it.
     pub path: String,
-    /// Its bytes in the text, escapes and all: a part of a key or string, a whole run of base64, a whole number.
+    /// Its bytes in the text, escapes and all: a part of a key or string, a whole run of base64, a whole number; all of a
+    /// key or string that was too dense to be read.
     pub span: Range<usize>,
     /// What it says, decoded. Empty beyond the first [`DESCRIBED`] of a mode, and `path` with it.
     pub plain: String,
@@ -111,7 +112,7 @@ impl Reader<'_> {
         let Some(raw) = self.text.get(span.clone()) else { return };
         let (path, finds) = (&mut self.path, &mut self.finds);
         self.forms.json(raw, |mark, says| {
-            path.hide_key(&mark.rule);
+            path.hide_key(mark.rule);
             finds.add(&mark, within(&span, &mark.span), &|| path.pointer(), says);
         });
     }
@@ -126,9 +127,10 @@ impl Reader<'_> {
         if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY)
             && raw.len() <= LONGEST_VALUE
         {
+            let known = before..finds.found.len();
             self.forms.member(key, raw, |mark, says| {
                 let span = within(&span, &mark.span);
-                if !finds.covers(before, mark.class, &span) {
+                if !finds.covers(&known, mark.class, &span) {
                     finds.add(&mark, span, &|| path.pointer(), says);
                 }
             });
@@ -144,8 +146,8 @@ impl Reader<'_> {
         }
         let (path, finds) = (&self.path, &mut self.finds);
         let before = finds.found.len();
-        let mut add = |mark: Mark| {
-            if !finds.covers(before, mark.class, &span) {
+        let mut add = |mark: Mark<'_>| {
+            if !finds.covers(&(before..finds.found.len()), mark.class, &span) {
                 finds.add(&mark, span.clone(), &|| path.pointer(), raw);
             }
         };
@@ -161,22 +163,23 @@ fn within(outer: &Range<usize>, inner: &Range<usize>) -> Range<usize> {
 }
 
 impl Finds<'_> {
-    fn add(&mut self, mark: &Mark, span: Range<usize>, path: &dyn Fn() -> String, says: &str) {
+    fn add(&mut self, mark: &Mark<'_>, span: Range<usize>, path: &dyn Fn() -> String, says: &str) {
         let described = &mut self.described[self.modes.of(self.guard, mark.class) as usize];
         let (path, plain) = match *described < DESCRIBED {
             true => (path(), says.to_owned()),
             false => (String::new(), String::new()),
         };
         *described += 1;
-        self.found.push(Found { class: mark.class, rule: mark.rule.clone(), path, span, plain });
+        self.found.push(Found { class: mark.class, rule: (*mark.rule).clone(), path, span, plain });
     }
 
-    /// Whether something of that class found since `first` overlaps the span.
-    fn covers(&self, first: usize, class: Class, span: &Range<usize>) -> bool {
-        self.found
-            .iter()
-            .skip(first)
-            .any(|one| one.class == class && one.span.start < span.end && span.start < one.span.end)
+    /// Whether something of that class among the `known`, which are in order, overlaps the span.
+    fn covers(&self, known: &Range<usize>, class: Class, span: &Range<usize>) -> bool {
+        let known = self.found.get(known.clone()).unwrap_or_default();
+        let begun = known.partition_point(|one| one.span.start < span.end);
+        // Those of one class do not overlap: the last that has begun ends last.
+        let mut begun = known.iter().take(begun).rev();
+        begun.find(|one| one.class == class).is_some_and(|one| span.start < one.span.end)
     }
 
     fn in_order(&mut self, first: usize) {

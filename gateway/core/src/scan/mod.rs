@@ -2,13 +2,14 @@
 //!
 //! [`rule`] says what a rule is; one file each holds the rules of one kind as data. [`Detectors`] holds them and the
 //! organisation's own; `plan` looks for all of a guard's in one pass, `pattern` tries one at its place. [`message`]
-//! walks a JSON text (`tokens`), reads each string in every form (`forms`, `decode`, `base64_runs`) and says where in
-//! its bytes what was found stands; `mask` replaces it; `found` is what the trail keeps. Who asks: `proxy/scan.rs`
+//! walks a JSON text (`tokens`), reads each string in every form (`forms`, `decode`, `base64_runs`) as long as that is worth
+//! it (`budget`), and says where in its bytes what was found stands; `mask` replaces it; `found` is what the trail keeps. Who asks: `proxy/scan.rs`
 //! (arguments), `proxy/filter.rs` (results, definitions).
 
 mod actions;
 mod automaton;
 mod base64_runs;
+mod budget;
 mod decode;
 mod detectors;
 pub mod external;

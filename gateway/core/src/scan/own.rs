@@ -7,6 +7,7 @@ use std::sync::Arc;
 use regex_automata::util::syntax;
 use regex_automata::{Input, PatternID, meta};
 
+use super::budget::TOO_DENSE;
 use super::detectors::{BadPattern, Pattern};
 use super::plan::{self, Classes, Mark};
 use super::{Class, hidden};
@@ -65,7 +66,7 @@ fn check_name(index: usize, name: &str) -> Result<(), BadPattern> {
         let expected = "expected 1 to 64 of a-z, 0-9, _ and -";
         return Err(bad(index, "name", expected.into()));
     }
-    if plan::is_built_in(name) || hidden::is_built_in(name) {
+    if plan::is_built_in(name) || hidden::is_built_in(name) || name == TOO_DENSE {
         return Err(bad(index, "name", format!("another name: {name} is a built-in rule")));
     }
     Ok(())
@@ -103,14 +104,14 @@ fn in_short(error: &impl std::fmt::Display) -> String {
 }
 
 /// Appends what stands in `text`, of the classes wanted.
-pub(super) fn look(own: &[Own], classes: Classes, text: &str, found: &mut Vec<Mark>) {
+pub(super) fn look<'a>(own: &'a [Own], classes: Classes, text: &str, found: &mut Vec<Mark<'a>>) {
     for one in own.iter().filter(|one| classes & 1 << one.class as u8 != 0) {
         one.look(text, found);
     }
 }
 
 impl Own {
-    fn look(&self, text: &str, found: &mut Vec<Mark>) {
+    fn look<'a>(&'a self, text: &str, found: &mut Vec<Mark<'a>>) {
         let (mut at, mut count) = (0, 0);
         while at < text.len() {
             let end = text.floor_char_boundary(at + 2 * STRETCH);
@@ -142,8 +143,8 @@ impl Own {
         }
     }
 
-    fn mark(&self, span: Range<usize>, found: &mut Vec<Mark>) {
-        let (class, rule) = (self.class, self.name.clone());
+    fn mark<'a>(&'a self, span: Range<usize>, found: &mut Vec<Mark<'a>>) {
+        let (class, rule) = (self.class, &self.name);
         found.push(Mark { class, rule, weight: 100, span, says: None });
     }
 }
@@ -169,6 +170,7 @@ mod tests {
             ("A", "abc", "name", "1 to 64"),
             (&"a".repeat(65), "abc", "name", "1 to 64"),
             ("soft_hyphen", "abc", "name", "built-in"),
+            ("too_dense", "abc", "name", "built-in"),
             ("p", "", "pattern", "1 to 1000 bytes"),
             ("p", &"a".repeat(1_001), "pattern", "1 to 1000 bytes"),
             ("p", "(", "pattern", "regex syntax"),

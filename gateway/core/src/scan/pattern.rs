@@ -52,11 +52,20 @@ pub(super) struct Progress {
     pub(super) tried: usize,
     /// Before it nothing is tried: a match ends there.
     pub(super) skip: usize,
+    /// Bytes read since somebody asked.
+    read: usize,
     table: Courses<StateID>,
     lazy: Courses<LazyStateID>,
 }
 
 impl Progress {
+    /// How many bytes attempts have read since this was last asked.
+    pub(super) fn take_read(&mut self) -> usize {
+        std::mem::take(&mut self.read)
+            + std::mem::take(&mut self.table.read)
+            + std::mem::take(&mut self.lazy.read)
+    }
+
     /// For another text.
     pub(super) fn restart(&mut self) {
         self.seen = false;
@@ -102,6 +111,7 @@ impl Compiled {
             }
         };
         let end = walked.unwrap_or_else(|GaveUp| {
+            progress.read += SHORT_WINDOW;
             let input = anchored(text, at, text.len().min(at + SHORT_WINDOW));
             self.regex.search_half(&input).map(|half| half.offset())
         })?;
@@ -130,6 +140,8 @@ struct Courses<S> {
     oldest: usize,
     /// Room for the next attempt's notes.
     spare: Vec<S>,
+    /// Bytes read.
+    read: usize,
 }
 
 /// How an attempt went.
@@ -148,7 +160,7 @@ struct Course<S> {
 
 impl<S> Default for Courses<S> {
     fn default() -> Courses<S> {
-        Courses { all: vec![], oldest: 0, spare: vec![] }
+        Courses { all: vec![], oldest: 0, spare: vec![], read: 0 }
     }
 }
 
@@ -178,6 +190,7 @@ impl<S: Copy + PartialEq> Courses<S> {
                 Says::Match => end = Some(i),
                 Says::Dead => {
                     let epoch = one_epoch(epoch, &automaton);
+                    self.read += i + 1 - at;
                     return Ok(self.settle(epoch, at, states, (end, i, None)));
                 }
             }
@@ -188,11 +201,13 @@ impl<S: Copy + PartialEq> Courses<S> {
                     self.all.iter_mut().find(|course| course.passed(next, state, epoch))
                 {
                     self.spare = states;
+                    self.read += next - at + course.still_to_read(stop);
                     return Ok(course.go_on(&mut automaton, bytes, stop, next)?.or(end));
                 }
                 states.push(state);
             }
         }
+        self.read += stop.saturating_sub(at);
         end = at_end(&mut automaton, bytes, stop, state)?.or(end);
         let epoch = one_epoch(epoch, &automaton);
         Ok(self.settle(epoch, at, states, (end, stop, Some(state))))
@@ -225,6 +240,11 @@ impl<S: Copy + PartialEq> Course<S> {
     fn passed(&self, at: usize, state: S, epoch: (usize, usize)) -> bool {
         let note = at.checked_sub(self.first).map(|beyond| beyond / EVERY);
         note.and_then(|note| self.states.get(note)) == Some(&state) && self.epoch == epoch
+    }
+
+    /// How far `go_on` reads at most.
+    fn still_to_read(&self, stop: usize) -> usize {
+        if self.last.is_some() { stop.saturating_sub(self.stop) } else { 0 }
     }
 
     /// The end of the last match beyond `from`, after reading on to `stop` where that attempt had to stop.

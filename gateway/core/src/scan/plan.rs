@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, MatchKind, dfa};
 
+use super::budget::{ATTEMPT, Budget, CALL, FIND, LOOK, STEP};
 use super::detectors::TABLES;
 use super::pattern::{Compiled, Progress};
 use super::rule::{Rule, Seek};
@@ -15,18 +16,16 @@ use super::{Class, Guard};
 /// A set of classes, a bit each.
 pub(super) type Classes = u8;
 
-/// Checks may read a text this many times over. Only a text that was made for it comes there, and counts then.
-const CHECKED_TIMES: usize = 8;
-
 /// Something that a rule says stands in a text.
 #[derive(Debug, Clone)]
-pub(super) struct Mark {
+pub(super) struct Mark<'a> {
     pub(super) class: Class,
-    pub(super) rule: Arc<str>,
+    /// Its name is one allocation, whoever refers to it.
+    pub(super) rule: &'a Arc<str>,
     pub(super) weight: u8,
     pub(super) span: Range<usize>,
     /// What it says, if the text does not say it at `span` as it is.
-    pub(super) says: Option<String>,
+    pub(super) says: Option<Box<str>>,
 }
 
 /// The rules of one guard and some classes.
@@ -62,8 +61,8 @@ pub(super) struct Scratch {
     /// By rule; empty until a literal is seen.
     progress: Vec<Progress>,
     touched: Vec<usize>,
-    /// Bytes that checks may still read.
-    checks: usize,
+    /// What the message may still cost.
+    pub(super) budget: Budget,
 }
 
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
@@ -168,7 +167,7 @@ impl Plan {
         text: &str,
         at: usize,
         scratch: &mut Scratch,
-        found: &mut Vec<Mark>,
+        found: &mut Vec<Mark<'_>>,
     ) {
         let (name, value) =
             (text.get(..at).unwrap_or_default(), text.get(at..).unwrap_or_default());
@@ -178,9 +177,12 @@ impl Plan {
             !self.digits.is_empty() && value.len() <= 64 && digits == 7
         };
         if is_number() || self.names(name) {
-            return self.look(text, scratch, found);
+            if scratch.budget.afford(LOOK * text.len()) {
+                self.look(text, scratch, found);
+            }
+            return;
         }
-        scratch.begin(text.len());
+        scratch.begin();
         let mark = text.as_bytes().get(at).map_or(0, |sign| self.marks[usize::from(*sign)]);
         Pass { plan: self, text, scratch, found, digits: 0 }.byte(mark & !DIGIT, at);
     }
@@ -203,8 +205,8 @@ impl Plan {
     }
 
     /// Appends what stands in `text`, in no order.
-    pub(super) fn look(&self, text: &str, scratch: &mut Scratch, found: &mut Vec<Mark>) {
-        scratch.begin(text.len());
+    pub(super) fn look(&self, text: &str, scratch: &mut Scratch, found: &mut Vec<Mark<'_>>) {
+        scratch.begin();
         let mut pass = Pass { plan: self, text, scratch, found, digits: 0 };
         match &self.literals {
             Some(literals) => pass.all(literals),
@@ -228,13 +230,12 @@ fn automaton(texts: &[String]) -> Option<dfa::DFA> {
 }
 
 impl Scratch {
-    fn begin(&mut self, len: usize) {
+    fn begin(&mut self) {
         for n in self.touched.drain(..) {
             if let Some(progress) = self.progress.get_mut(n) {
                 progress.restart();
             }
         }
-        self.checks = len.saturating_mul(CHECKED_TIMES).saturating_add(64 * 1024);
     }
 
     fn of(&mut self, n: usize, rules: usize) -> Option<&mut Progress> {
@@ -247,26 +248,19 @@ impl Scratch {
         }
         Some(progress)
     }
-
-    /// Whether a check may read that many bytes more.
-    fn may_check(&mut self, bytes: usize) -> bool {
-        let left = self.checks.checked_sub(bytes);
-        self.checks = left.unwrap_or(0);
-        left.is_some()
-    }
 }
 
-/// One pass over one text.
-struct Pass<'a> {
+/// One pass over one text; it ends early where the message may cost no more.
+struct Pass<'a, 'm> {
     plan: &'a Plan,
     text: &'a str,
     scratch: &'a mut Scratch,
-    found: &'a mut Vec<Mark>,
+    found: &'a mut Vec<Mark<'m>>,
     /// Runs of digits have been looked at up to here.
     digits: usize,
 }
 
-impl Pass<'_> {
+impl Pass<'_, '_> {
     fn all(&mut self, literals: &dfa::DFA) {
         let Ok(mut state) = literals.start_state(Anchored::No) else { return };
         for (i, byte) in self.text.as_bytes().iter().enumerate() {
@@ -275,10 +269,16 @@ impl Pass<'_> {
                 for n in 0..literals.match_len(state) {
                     self.literal(literals.match_pattern(state, n).as_usize(), i + 1);
                 }
+                if self.scratch.budget.is_used_up() {
+                    return;
+                }
             }
             let mark = self.plan.marks[usize::from(*byte)];
             if mark != 0 {
                 self.byte(mark, i);
+                if self.scratch.budget.is_used_up() {
+                    return;
+                }
             }
         }
     }
@@ -291,6 +291,9 @@ impl Pass<'_> {
             let mark = self.plan.marks[usize::from(*byte)];
             if mark != 0 {
                 self.byte(mark, i);
+                if self.scratch.budget.is_used_up() {
+                    return;
+                }
             }
         }
     }
@@ -312,7 +315,10 @@ impl Pass<'_> {
             return;
         }
         progress.tried = at + 1;
-        let Some(end) = pattern.end(self.text, at, progress) else { return };
+        let end = pattern.end(self.text, at, progress);
+        let work = ATTEMPT + STEP * progress.take_read();
+        self.scratch.budget.spend(work);
+        let Some(end) = end else { return };
         if self.counts(known, pattern.found(self.text, at..end))
             && let Some(progress) = self.scratch.of(n, self.plan.rules.len())
         {
@@ -323,7 +329,8 @@ impl Pass<'_> {
     fn byte(&mut self, mark: u8, at: usize) {
         let plan = self.plan;
         if let Some(rules) = plan.bytes.get(usize::from(mark & !DIGIT).wrapping_sub(1)) {
-            for known in rules.iter().filter_map(|n| plan.rules.get(*n)) {
+            self.scratch.budget.spend(CALL * rules.len());
+            for known in rules.iter().filter_map(|n| plan.rules.get(*n).copied()) {
                 if let Seek::Byte { find, .. } = known.rule.seek
                     && let Some(span) = find(self.text, at)
                 {
@@ -348,9 +355,15 @@ impl Pass<'_> {
             let Some(known) = plan.rules.get(*n).copied() else { continue };
             let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
+            if !self.scratch.budget.afford(CALL + rest.len()) {
+                return;
+            }
             while let Some(span) = find(self.text, rest.clone()) {
                 let next = span.end.max(rest.start + 1);
                 self.counts(known, span);
+                if self.scratch.budget.is_used_up() {
+                    return;
+                }
                 match digits_from(self.text.as_bytes(), next, end) {
                     Some(start) => rest = start..end,
                     None => break,
@@ -360,18 +373,19 @@ impl Pass<'_> {
     }
 
     /// Keeps it if the rule's check agrees.
-    fn counts(&mut self, known: &Known, span: Range<usize>) -> bool {
+    fn counts(&mut self, known: &'static Known, span: Range<usize>) -> bool {
         let Some(it) = self.text.get(span.clone()).filter(|it| !it.is_empty()) else {
             return false;
         };
         let agreed = known.rule.check.is_none_or(|check| {
-            // Beyond the bound it stands unchecked: rather a false alarm than a way past.
-            !self.scratch.may_check(it.len()) || check(it)
+            self.scratch.budget.spend(2 * it.len());
+            check(it)
         });
         if agreed {
+            self.scratch.budget.spend(FIND);
             self.found.push(Mark {
                 class: known.rule.class,
-                rule: known.name.clone(),
+                rule: &known.name,
                 weight: known.rule.weight,
                 span,
                 says: None,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::answer;
 use super::run::Run;
 use crate::perform::{Answer, Refused};
+use crate::tool_list::Standing;
 
 const HOW_TO_REQUEST: &str = "call request_access with this server, what you need and why";
 
@@ -62,6 +63,9 @@ pub struct Explained {
     /// Where the flow rule may ask too, whatever the policies say: when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow_rule: Option<String>,
+    /// Of a tool that nobody can call, whatever the policies say: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<String>,
     /// Of a denial: how to ask for access.
     pub how_to_request: Option<&'static str>,
     /// The policies about this person and this server.
@@ -142,6 +146,7 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
         message: None,
         approvers: vec![],
         flow_rule: None,
+        held_back: None,
         how_to_request: Some(HOW_TO_REQUEST),
         policies: vec![],
     };
@@ -161,10 +166,26 @@ fn explained(run: &Run<'_>, question: &Question<'_>, admin: bool) -> Explained {
         reason: explanation.reason,
         message: explanation.message,
         approvers: explanation.approvers.into_iter().map(String::from).collect(),
+        held_back: held_back(run, question),
         flow_rule: flow_rule(run, question.server).filter(|_| explanation.verdict != "deny"),
         policies: explanation.policies.into_iter().map(policy).collect(),
         ..about
     }
+}
+
+/// The verdict is the policies'; a tool whose definition was not approved is not called all the same.
+fn held_back(run: &Run<'_>, question: &Question<'_>) -> Option<String> {
+    let Target::Tool(tool) = question.target else { return None };
+    let server = run.snapshot.server_by_id(question.server.id)?;
+    let why = match run.governance.tool_list().standing(&run.snapshot, server, tool) {
+        Standing::Approved | Standing::Changed => return None,
+        Standing::Quarantined => {
+            "The tool is quarantined: its definition is new or has changed, and it waits for approval"
+        }
+        Standing::Rejected => "Somebody has rejected the tool's definition",
+        Standing::Blocked => "A scanner stops the tool's definition",
+    };
+    Some(format!("{why}. Until that changes nobody sees or calls it: list_tool_definition_changes"))
 }
 
 /// The verdict is the policies'; what was read before may make it a question.

@@ -8,6 +8,7 @@ use gateway_core::decision::{Circumstances, Question, Target};
 use gateway_core::json::Json;
 use gateway_core::mcp::Listing;
 use gateway_core::reason::Reason;
+use gateway_core::scan::External;
 use gateway_core::server::{Server, ServerStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,10 +119,32 @@ impl ListOnServer {
                 Err(_) if *listing == Listing::ResourceTemplates => Vec::new(),
                 Err(unread) => return Err(unreadable(run, &server, unread).await),
             };
+            hear(run, &server, *listing, &raw).await?;
             let page = Filter { run, server: &server, listing: *listing, admin };
             items.extend(raw.iter().filter_map(|text| page.item(text)));
         }
         answer(&run.page(items, self.limit, self.cursor.as_deref())?)
+    }
+}
+
+/// Has the organisation's own scanner read what it has not, as on the way of the listing to a client.
+async fn hear(
+    run: &Run<'_>,
+    server: &Arc<Server>,
+    listing: Listing,
+    items: &[String],
+) -> Result<(), Refused> {
+    let items = items.iter().map(|raw| (listing.into(), raw.as_str()));
+    let guard = run.governance.tool_list();
+    let Some(unheard) = guard.unheard(&run.snapshot, server, items) else { return Ok(()) };
+    let heard = run.governance.hear(unheard, run.origin.call, Some(listing.method())).await;
+    let open = run.snapshot.scanning(server.id).external == External::FailOpen;
+    match heard {
+        Err(silence) if silence.suspected || !open => {
+            let detail = "the organisation's own scanner does not answer now; try again later";
+            Err(Refused::new(Reason::ScannerUnavailable, detail))
+        }
+        Err(_) | Ok(()) => Ok(()),
     }
 }
 

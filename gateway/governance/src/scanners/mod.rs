@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gateway_core::ids::ServerId;
-use gateway_core::scan::{BadPattern, Detectors, Pattern, Scanning};
+use gateway_core::scan::{BadPattern, Detectors, External, Pattern, Scanning};
+use gateway_core::server::RUNLAYER_ID;
 use gateway_store::scanner::StoredScanners;
 
 use settings::ScannerSettings;
@@ -48,15 +49,21 @@ impl Scanners {
         };
         let mut above = Scanning { detectors, ..Scanning::default() };
         organisation.lay_over(&mut above);
-        let mut by_server = HashMap::new();
+        let (organisation, ours) = (Arc::new(above.clone()), Arc::new(ours(&above)));
+        let by_server = HashMap::from([(RUNLAYER_ID, ours)]);
+        let mut scanners = Scanners { organisation, by_server, stored: stored.to_vec(), patterns };
         for one in stored {
             let Some(server) = one.server else { continue };
-            let mut scanning = above.clone();
+            let mut scanning = scanners.above(server);
             read(one)?.lay_over(&mut scanning);
-            by_server.insert(server, Arc::new(scanning));
+            scanners.by_server.insert(server, Arc::new(scanning));
         }
-        let (organisation, stored) = (Arc::new(above), stored.to_vec());
-        Ok(Arc::new(Scanners { organisation, by_server, stored, patterns }))
+        Ok(Arc::new(scanners))
+    }
+
+    /// What holds for that server where it has no settings of its own.
+    pub(crate) fn above(&self, server: ServerId) -> Scanning {
+        if server == RUNLAYER_ID { ours(&self.organisation) } else { (*self.organisation).clone() }
     }
 
     /// Compiles every rule that these settings look for, some hundred milliseconds in all.
@@ -85,6 +92,12 @@ impl Scanners {
     pub fn own(&self) -> impl Iterator<Item = ServerId> {
         self.stored.iter().filter_map(|one| one.server)
     }
+}
+
+/// The gateway's own server follows the organisation but for the external scanner, which would decide whether an
+/// administrator reads what it has done.
+fn ours(organisation: &Scanning) -> Scanning {
+    Scanning { external: External::Off, ..organisation.clone() }
 }
 
 /// What was stored.

@@ -1,17 +1,23 @@
 //! The Tool List Guard: what is shown of definitions, what a call rests on, what is recorded, who decides.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
+use gateway_core::ids::CallId;
 use gateway_core::reason::Reason;
+use gateway_core::scan::external::Judged;
 use gateway_core::server::{Eras, Server, Tool};
 use gateway_store::audit::{EventEntry, EventFilter};
 use gateway_store::definition::Newcomers;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::house::{House, Replica, eventually};
 use crate::Face;
 use crate::learn::read_tool;
-use crate::tool_list::{DefinitionKind, Shown, Standing};
+use crate::ports::{Scanner, ScannerQuestion};
+use crate::tool_list::{DefinitionKind, Shown, Silence, Standing};
 
 const PAY: &str = r#"{"name":"pay","inputSchema":{"type":"object"}}"#;
 const PAY_ALL: &str = r#"{"name":"pay","description":"Pays all","inputSchema":{"type":"object"}}"#;
@@ -133,6 +139,20 @@ async fn nothing_passes_unapproved_where_changes_wait() {
     a.governance.learn(&tickets(a), None, &house.caller("bob")).await.unwrap();
     assert_eq!((item(a, fresh), standing(a, "fresh")), (Shown::Cut, Standing::Quarantined));
     stands(b, "fresh", Standing::Quarantined).await;
+    item(b, fresh);
+    // The trail tells once that it is there and waits, and whoever asks is told why nobody can call it.
+    let changed = rows(&house, "tool_definition_changed").await;
+    let named = |row: &&EventEntry| row.resource_name.as_deref() == Some("fresh");
+    let told: Vec<_> = changed.iter().filter(named).collect();
+    assert_eq!((changed.len(), told.len()), (3, 1), "{changed:?}");
+    assert!(told[0].detail.as_deref().unwrap().contains("waits for approval"), "{told:?}");
+    let explain = async |tool: &str| {
+        let asked = json!({"server": "tickets", "tool": tool});
+        house.perform("root", Face::Rest, "explain_access", asked).await.unwrap()
+    };
+    let held = explain("fresh").await["held_back"].clone();
+    assert!(held.as_str().unwrap().contains("waits for approval"), "{held}");
+    assert_eq!(explain("list").await.get("held_back"), None);
 
     // The gateway's own tools and other kinds of things need no approval.
     let governance = &a.governance;
@@ -370,4 +390,68 @@ async fn names_of_other_servers_tools_are_neither_copied_nor_used() {
     let server = json!({"server_id": "tickets"});
     let detail = house.perform("sec", Face::Tools, "get_server", server).await.unwrap();
     assert_eq!(detail["shared_tool_names"], json!(["search: vault"]));
+}
+
+/// A scanner that stops what has anchovies in it, and answers so many questions.
+struct Picky {
+    asked: AtomicUsize,
+    answers: usize,
+}
+
+#[async_trait]
+impl Scanner for Picky {
+    async fn ask(&self, asked: &ScannerQuestion<'_>) -> Result<Judged, String> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= self.answers {
+            return Err("gone".into());
+        }
+        let blocks = asked.texts.iter().any(|text| text.text.contains("anchovies"));
+        Ok(Judged { found: Vec::new(), blocks })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_external_scanner_stops_is_found_among_many() {
+    let house = learned().await;
+    house.scanners("external = \"fail_open\"").await;
+    let replica = &house.a;
+    let (snapshot, guard) = (replica.governance.snapshot(), replica.governance.tool_list());
+    let definition = |n: usize| {
+        let text = if n == 77 { "With anchovies" } else { "Without" };
+        format!(r#"{{"name":"t{n}","description":"{text}","inputSchema":{{}}}}"#)
+    };
+    let all: Vec<String> = (0..120).map(definition).collect();
+    let unheard = || {
+        let items = all.iter().map(|raw| (DefinitionKind::Tool, raw.as_str()));
+        guard.unheard(&snapshot, &tickets(replica), items)
+    };
+    let hear = async |answers: usize| {
+        let picky = Picky { asked: AtomicUsize::new(0), answers };
+        let call = (CallId(Uuid::nil()), None);
+        let heard = guard.hear(Some(&picky), call, unheard().unwrap()).await;
+        (heard, picky.asked.into_inner())
+    };
+    // It is gone before it has said which of fifty it means: none of them counts as read.
+    let (heard, _) = hear(2).await;
+    assert_eq!(heard, Err(Silence { suspected: true }));
+    assert_eq!(
+        guard.hear(None, (CallId(Uuid::nil()), None), unheard().unwrap()).await,
+        Err(Silence { suspected: false })
+    );
+    let (heard, asked) = hear(1000).await;
+    assert_eq!(heard, Ok(()));
+    assert!(asked <= 2 * 7 + 3, "{asked}");
+    assert!(unheard().is_none());
+    for (n, raw) in all.iter().enumerate() {
+        let expected = if n == 77 { Shown::Cut } else { Shown::Whole };
+        assert_eq!(item(replica, raw), expected, "{raw}");
+    }
+    // Other settings, other answers: it is asked anew. And where it is off, nobody is asked, nor heard.
+    house.scanners("external = \"fail_closed\"").await;
+    let now = replica.governance.snapshot();
+    let bad = [(DefinitionKind::Tool, all[77].as_str())];
+    assert!(guard.unheard(&now, &tickets(replica), bad).is_some());
+    house.scanners("external = \"off\"").await;
+    let now = replica.governance.snapshot();
+    assert!(guard.unheard(&now, &tickets(replica), bad).is_none());
+    assert_eq!(item(replica, &all[77]), Shown::Whole);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway_core::Clock;
 use gateway_core::ids::ServerId;
 use gateway_store::audit::Trail;
-use gateway_store::definition::{DefinitionKind, Sighting, Told as New};
+use gateway_store::definition::{DefinitionKind, Newcomers, Sighting, Told as New};
 use gateway_store::{Store, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -114,6 +114,10 @@ impl Follower {
             let (name, after, hashes) = (&item.name, &item.definition, [*hash, item.hash]);
             tracing::info!(server = %server.slug, "a listing showed a tool that is defined anew");
             record::redefined(ground, server, &Redefined { name, before, after, hashes }, now);
+        }
+        let waits = seen.newcomers == Newcomers::Wait;
+        if *kind == DefinitionKind::Tool && new.is_new && new.before.is_none() && waits {
+            record::appeared(ground, server, item, now);
         }
         if new.is_flagged {
             record::flagged(ground, server, (*kind, &item.name), verdict, now);

@@ -3,7 +3,7 @@
 //! ```text
 //! item of a listing -> pin (SHA-256 of its bytes) -> verdict of this snapshot, remembered
 //!     not approved?  shown or kept back, as the server's settings say      (tools: pinning)
-//!     findings?      recorded, masked or kept back, as the settings say    (all: scanning, names)
+//!     findings?      recorded, masked or kept back, as the settings say    (all: scanning, names, what [`heard`] knows)
 //!     anything new?  told to `follow`, which stores it and makes the record, once for all replicas
 //! ```
 //!
@@ -12,12 +12,13 @@
 //! servers' tools are in [`names`]. It knows nothing of listings' wire formats; those are cut by whoever asks.
 
 mod follow;
+mod heard;
 mod names;
 mod record;
 mod verdict;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,13 +34,16 @@ use tokio::sync::mpsc;
 
 use crate::learn::read_tool;
 use crate::snapshot::Snapshot;
+use heard::{Heard, HeardKey};
 use names::Names;
 use verdict::{Key, Scan, Verdict};
 
 pub use gateway_store::definition::DefinitionKind;
 
+pub use heard::{Silence, Unheard};
+
 pub(crate) use follow::Follower;
-pub(crate) use record::{Redefined, redefined};
+pub(crate) use record::{Redefined, appeared, redefined};
 
 /// Most verdicts that are remembered.
 const REMEMBERED: u64 = 100_000;
@@ -138,6 +142,9 @@ pub struct ToolListGuard {
     verdicts: Cache<Key, Arc<Verdict>>,
     /// What the scanners found, as long as the settings are the same: snapshots come and go more often.
     scans: Cache<[u8; 32], Arc<Scan>>,
+    /// What the organisation's own scanner said.
+    heard: Cache<HeardKey, Arc<Heard>>,
+    heard_count: AtomicU64,
     told: Cache<Told, ()>,
     /// What the database does not take.
     unstorable: Cache<(ServerId, [u8; 32]), ()>,
@@ -158,6 +165,8 @@ impl ToolListGuard {
         let guard = ToolListGuard {
             verdicts: remembered().build(),
             scans: Cache::builder().max_capacity(REMEMBERED).time_to_idle(TOLD_FOR).build(),
+            heard: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOLD_FOR).build(),
+            heard_count: AtomicU64::new(0),
             told: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOLD_FOR).build(),
             unstorable: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOLD_FOR).build(),
             names: ArcSwapOption::empty(),

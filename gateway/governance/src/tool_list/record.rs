@@ -6,7 +6,7 @@ use gateway_core::Timestamp;
 use gateway_core::ids::{CallId, EventId};
 use gateway_core::reason::Reason;
 use gateway_core::record::{ActionType, Event, Finding, Outcome, Subject};
-use gateway_core::server::Server;
+use gateway_core::server::{Server, Tool};
 use gateway_store::audit::Trail;
 use gateway_store::definition::DefinitionKind;
 use serde_json::json;
@@ -47,6 +47,26 @@ pub(crate) fn redefined(
     let action = ActionType::ToolDefinitionChanged;
     trail.conclude(Event {
         detail: Some(detail),
+        result,
+        ..Event::new(EventId(id()), now, CallId(id()), subject, action, Outcome::Ok)
+    });
+}
+
+/// Records that there is a tool that nobody knew, and that it waits for somebody's approval.
+pub(crate) fn appeared(
+    (trail, random): (&Trail, &dyn Random),
+    server: &Server,
+    tool: &Tool,
+    now: Timestamp,
+) {
+    let id = || uuid7(now, random);
+    let subject = subject(server, DefinitionKind::Tool, &tool.name);
+    let hash = URL_SAFE_NO_PAD.encode(tool.hash);
+    let fits = tool.definition.len() <= LONGEST;
+    let result = fits.then(|| format!(r#"{{"before":null,"after":{}}}"#, tool.definition).into());
+    let action = ActionType::ToolDefinitionChanged;
+    trail.conclude(Event {
+        detail: Some(format!("definition hash {hash}: a new tool, which waits for approval")),
         result,
         ..Event::new(EventId(id()), now, CallId(id()), subject, action, Outcome::Ok)
     });

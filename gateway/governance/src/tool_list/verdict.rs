@@ -7,12 +7,14 @@ use std::time::Instant;
 use gateway_core::ids::ServerId;
 use gateway_core::json::Json;
 use gateway_core::record::Finding;
+use gateway_core::scan::external::VERDICT;
 use gateway_core::scan::{
     ChangedDefinitions, Class, Found, Guard, Mode, OverLimit, Scanning, message,
 };
 use gateway_core::server::{Approval, Server};
 use gateway_store::definition::DefinitionKind;
 
+use super::heard::Heard;
 use super::{INSTRUCTIONS, Standing, ToolListGuard};
 use crate::snapshot::Snapshot;
 
@@ -38,6 +40,8 @@ pub(super) struct Key {
     pub(super) server: ServerId,
     pub(super) kind: DefinitionKind,
     pub(super) pin: [u8; 32],
+    /// Which answer of the organisation's own scanner it rests on; 0: on none.
+    pub(super) heard: u64,
 }
 
 /// What a definition says, under these settings.
@@ -45,6 +49,15 @@ pub(super) struct Scan {
     pub(super) with: Arc<Scanning>,
     pub(super) found: Vec<Found>,
     pub(super) took_us: u64,
+}
+
+impl Verdict {
+    /// The organisation's own scanner does not let it pass, whatever was found.
+    fn stopped(mut self) -> Verdict {
+        let finding = Finding::whole(Guard::ToolList, Class::Injection, VERDICT, Mode::Block);
+        self.findings.insert(0, finding);
+        Verdict { standing: Standing::Blocked, masked: None, ..self }
+    }
 }
 
 impl ToolListGuard {
@@ -55,9 +68,12 @@ impl ToolListGuard {
         kind: DefinitionKind,
         (name, raw, pin): (&str, &str, [u8; 32]),
     ) -> Arc<Verdict> {
-        let key = Key { generation: snapshot.generation, server: server.id, kind, pin };
+        let scanning = snapshot.scanning(server.id);
+        let heard = self.heard(scanning, server, (kind, pin));
+        let stamp = heard.as_ref().map_or(0, |heard| heard.stamp);
+        let generation = snapshot.generation;
+        let key = Key { generation, server: server.id, kind, pin, heard: stamp };
         self.verdicts.get_with(key, || {
-            let scanning = snapshot.scanning(server.id);
             let approval = match kind {
                 DefinitionKind::Tool => snapshot.approval(server.id, &pin).flatten(),
                 DefinitionKind::Resource
@@ -65,7 +81,8 @@ impl ToolListGuard {
                 | DefinitionKind::Prompt
                 | DefinitionKind::Instructions => Some(Approval::Approved),
             };
-            let mut verdict = self.scanned(snapshot, server, (kind, name), (raw, pin));
+            let heard = heard.as_deref();
+            let mut verdict = self.scanned(snapshot, server, (kind, name), (raw, pin), heard);
             verdict.standing = match (approval, scanning.changed_definitions) {
                 (Some(Approval::Rejected), _) => Standing::Rejected,
                 (None, ChangedDefinitions::Quarantine) => Standing::Quarantined,
@@ -88,6 +105,7 @@ impl ToolListGuard {
         server: &Arc<Server>,
         (kind, name): (DefinitionKind, &str),
         (raw, pin): (&str, [u8; 32]),
+        heard: Option<&Heard>,
     ) -> Verdict {
         let scanning = snapshot.scanning(server.id);
         let standing = Standing::Approved;
@@ -116,7 +134,13 @@ impl ToolListGuard {
         };
         let wanted = |class: Class| scanning.modes.of(Guard::ToolList, class) != Mode::Off;
         found.extend(about_names.into_iter().filter(|one| wanted(one.class)));
-        self.judged(scanning, (kind, name), raw, found, scan.took_us)
+        let mut told = heard.map(|heard| heard.found.clone()).unwrap_or_default();
+        told.retain(|one| wanted(one.class));
+        // Their places tell nothing that was found before.
+        told.iter_mut().for_each(|one| found.iter().for_each(|known| known.hide_in(&mut one.path)));
+        found.extend(told);
+        let verdict = self.judged(scanning, (kind, name), raw, found, scan.took_us);
+        if heard.is_some_and(|heard| heard.blocks) { verdict.stopped() } else { verdict }
     }
 
     fn judged(

@@ -1,6 +1,7 @@
 //! Bodies that the gateway writes itself: JSON-RPC errors and tool results for refusals, valid in the
 //! schema of the era that they answer.
 
+use gateway_core::decision::FLOW_RULE;
 use gateway_core::json::write_string;
 use gateway_core::mcp::{Era, MODERN_VERSION, NEWEST_LEGACY_VERSION};
 use gateway_core::reason::Reason;
@@ -61,7 +62,10 @@ fn status(refusal: &Refusal) -> StatusCode {
     if answers && refusal.reason == Reason::UnknownMethod {
         return StatusCode::OK;
     }
-    let stopped = matches!(refusal.reason, Reason::ScannerBlocked | Reason::ScanLimitExceeded);
+    let stopped = matches!(
+        refusal.reason,
+        Reason::ScannerBlocked | Reason::ScanLimitExceeded | Reason::PolicyDenied
+    );
     if stopped && refusal.form.id.is_none() {
         // Nobody waits for a message: only the status tells.
         return StatusCode::FORBIDDEN;
@@ -212,7 +216,9 @@ fn request_access(refusal: &Refusal) -> Option<Value> {
     let subject = &refusal.receipt.subject;
     let denied = matches!(refusal.reason, Reason::PolicyDenied | Reason::TargetNotFound);
     let elsewhere = subject.server_id != Some(RUNLAYER_ID);
-    let slug = subject.server_slug.as_deref().filter(|_| denied && elsewhere)?;
+    // Nobody gives leave to what the flow rule stops.
+    let asks = elsewhere && refusal.policies != [FLOW_RULE.to_string()];
+    let slug = subject.server_slug.as_deref().filter(|_| denied && asks)?;
     subject.actor_id?;
     let mut arguments = json!({ "server_id": slug });
     if subject.resource_type == Some("tool") {

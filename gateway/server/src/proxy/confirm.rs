@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::receipt::Ended;
 use super::refusal::{Refusal, Way};
 use super::resolve::Routed;
-use super::{Proxy, answer};
+use super::{Proxy, answer, connect};
 use crate::exchange::{self, Reply};
 
 /// Begins the id of our own `elicitation/create` requests, and our `requestState`.
@@ -57,20 +57,53 @@ pub(super) struct Agreement {
     approve: bool,
 }
 
-/// What the call is bound to.
-fn binding(routed: &Routed, target: Target<'_>, proxy: &Proxy) -> Binding {
+/// What the call is bound to, with what it tells the upstream besides: answers to its questions, and the state that goes
+/// with them. `None`: what our own state is sealed to, which holds those.
+fn binding(
+    routed: &Routed,
+    target: Target<'_>,
+    answers: Option<&Answers>,
+    proxy: &Proxy,
+) -> Binding {
     let definition = match target {
         Target::Tool(name) => routed.server.tool(name).map(|tool| tool.hash),
         Target::Resource(_) | Target::Prompt(_) => None,
     };
     let arguments = routed.understood.arguments().map(|a| a.canonical());
+    let mut arguments = arguments.unwrap_or_else(|| "{}".into());
+    if let Some(Answers { responses: Some(responses), state }) = answers {
+        let state = state.as_deref().unwrap_or_default();
+        // No canonical text has a line break.
+        arguments = format!("{arguments}\n{responses}\n{state}");
+    }
     proxy.governance.confirmations().binding(
         &routed.understood.identified.caller,
         routed.server.id,
         target,
         definition.unwrap_or_default(),
-        arguments.as_deref().unwrap_or("{}"),
+        &arguments,
     )
+}
+
+/// What a modern call tells the upstream besides its arguments, canonical.
+struct Answers {
+    responses: Option<String>,
+    state: Option<String>,
+}
+
+impl Answers {
+    /// Of a request; `carried`: what it had in it before we asked, if it answers a question of ours.
+    fn of(routed: &Routed, carried: Option<&Carried>) -> Answers {
+        let canonical = |text: &str| Json::checked_before(text).canonical();
+        if let Some(Carried { request_state, input_responses, .. }) = carried {
+            let ours = request_state.as_deref().is_some_and(connect::is_ours);
+            let theirs = |text: &Option<String>| text.as_deref().filter(|_| !ours).map(canonical);
+            return Answers { responses: theirs(input_responses), state: theirs(request_state) };
+        }
+        let params = routed.understood.params().filter(|_| !connect::came_back(routed));
+        let theirs = |member| params.and_then(|p| p.get(member)).map(|value| value.canonical());
+        Answers { responses: theirs("inputResponses"), state: theirs("requestState") }
+    }
 }
 
 /// Our state in a modern request, if it carries one; an error if it is not for exactly this call.
@@ -85,7 +118,7 @@ pub(super) fn carried(
     let state = routed.understood.params().and_then(|p| p.get("requestState"));
     let Some(state) = state.and_then(|s| s.as_str()) else { return Ok(None) };
     let Some(sealed) = state.strip_prefix(OURS) else { return Ok(None) };
-    let context = binding(routed, target, proxy);
+    let context = binding(routed, target, None, proxy);
     let plain = proxy.request_states.open(context.as_bytes(), sealed);
     let plain = plain.map_err(|_| "requestState is not for this call".to_owned())?;
     let carried = serde_json::from_slice(&plain);
@@ -112,7 +145,10 @@ pub(super) async fn obtain(
             return Err(Refusal::of_routed(routed, Reason::ConfirmationExpired, detail));
         }
     };
-    let request = Request { binding: binding(&routed, target, proxy), demand, shown, carried };
+    let answers = Answers::of(&routed, carried.as_ref());
+    let sealed_to = binding(&routed, target, None, proxy);
+    let binding = binding(&routed, target, Some(&answers), proxy);
+    let request = Request { binding, sealed_to, demand, shown, carried };
     if let Some(carried) = request.carried.clone() {
         return request.answered(routed, carried, proxy).await;
     }
@@ -132,6 +168,7 @@ fn unavailable(routed: Routed, error: &dyn std::fmt::Display) -> Refusal {
 /// What is being asked.
 struct Request {
     binding: Binding,
+    sealed_to: Binding,
     demand: Demand,
     shown: Option<String>,
     carried: Option<Carried>,
@@ -187,7 +224,7 @@ impl Request {
         let plain = serde_json::to_vec(&carried).unwrap_or_default();
         let mut nonce = [0; 12];
         proxy.governance.random().fill(&mut nonce);
-        let sealed = proxy.request_states.seal(nonce, self.binding.as_bytes(), &plain);
+        let sealed = proxy.request_states.seal(nonce, self.sealed_to.as_bytes(), &plain);
         let result = answer::ask_user(INPUT_KEY, &self.demand.message, &format!("{OURS}{sealed}"));
         self.refuse(routed, Way::Ask(result))
     }

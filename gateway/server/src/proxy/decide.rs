@@ -1,19 +1,26 @@
 //! May it pass? Policy decides on body values, and only this file makes a [`Permitted`].
 
+use bytes::Bytes;
 use gateway_core::decision::{Denial, FLOW_RULE, Target, Verdict};
 use gateway_core::ids::{ConfirmationId, PolicyId};
-use gateway_core::json::Json;
+use gateway_core::json::{Json, Kind as JsonKind, Member};
 use gateway_core::mcp::{MessageKind, Method};
 use gateway_core::names::twins;
 use gateway_core::reason::Reason;
+use gateway_core::scan::Guard;
 use gateway_governance::Attempt;
 
 use super::Proxy;
 use super::confirm::{self, Agreed};
 use super::connect;
+use super::filter::SESSION_ENDED;
 use super::refusal::Refusal;
 use super::resolve::Routed;
+use super::screen::{Blocked, Screen};
 use super::{fail, scan, task};
+
+/// Longest message of an error that a client may send to an outward server unasked, bytes: its program writes it.
+const SHORT_ERROR: usize = 200;
 
 /// A request that policy lets pass, with people's agreement where it asks for that.
 pub(super) struct Permitted {
@@ -62,8 +69,10 @@ enum Subject {
     Decided(Kind, String),
     /// Shown to whoever may see the thing.
     Seen(Kind, String),
-    /// A handle that we have to have given out.
-    Task,
+    /// A handle that we have to have given out; with answers to the server's questions, or without.
+    Task { answers: bool },
+    /// A client's answer to a server's question, with something in it.
+    Answer,
     /// A completion whose `ref` cannot be read.
     Unreadable,
 }
@@ -94,9 +103,22 @@ pub(super) async fn permit(routed: Routed, proxy: &Proxy) -> Result<Permitted, R
     };
     let mut permitted = match subject(&routed) {
         Subject::Free => Permitted { routed, permit: Permit::free() },
+        Subject::Answer => {
+            let routed = Box::pin(unasked(routed, proxy)).await?;
+            Permitted { routed, permit: Permit::free() }
+        }
         Subject::Decided(kind, name) => decided(routed, kind.target(&name), proxy).await?,
-        Subject::Seen(kind, name) => seen(routed, kind.target(&name), proxy)?,
-        Subject::Task => of_task(routed, proxy)?,
+        Subject::Seen(kind, name) => {
+            let Permitted { routed, permit } = seen(routed, kind.target(&name), proxy)?;
+            Permitted { routed: Box::pin(unasked(routed, proxy)).await?, permit }
+        }
+        Subject::Task { answers } => {
+            let Permitted { mut routed, permit } = of_task(routed, proxy)?;
+            if answers {
+                routed = Box::pin(unasked(routed, proxy)).await?;
+            }
+            Permitted { routed, permit }
+        }
         Subject::Unreadable => {
             let detail = "\"params.ref\": expected ref/prompt with name or ref/resource with uri";
             return Err(Refusal::of_routed(routed, Reason::InvalidParams, detail.into()));
@@ -116,6 +138,9 @@ fn relation(routed: &Routed, proxy: &Proxy) -> Result<Option<task::Place>, Strin
 
 fn subject(routed: &Routed) -> Subject {
     let Some(call) = routed.understood.call() else { return Subject::Free };
+    if call.kind == MessageKind::Response {
+        return if is_bare(routed.understood.text()) { Subject::Free } else { Subject::Answer };
+    }
     let target = call.target.clone().unwrap_or_default();
     match call.method {
         Some(Method::CallTool) => Subject::Decided(Kind::Tool, target),
@@ -124,7 +149,10 @@ fn subject(routed: &Routed) -> Subject {
         }
         Some(Method::GetPrompt) => Subject::Decided(Kind::Prompt, target),
         Some(Method::Complete) => completion(routed.understood.params()),
-        Some(Method::Task) => Subject::Task,
+        Some(Method::Task) => {
+            let answers = routed.understood.params().and_then(|p| p.get("inputResponses"));
+            Subject::Task { answers: answers.is_some() }
+        }
         Some(
             Method::Initialize
             | Method::Ping
@@ -139,6 +167,45 @@ fn subject(routed: &Routed) -> Subject {
             | Method::TaskStatus,
         )
         | None => Subject::Free,
+    }
+}
+
+/// An answer that says no more than that there is none: an empty result, a question declined or dropped, an error with a
+/// short message and nothing else.
+fn is_bare(text: &str) -> bool {
+    let message = Json::checked_before(text);
+    let says = |member: &str| message.get(member);
+    match (says("result"), says("error")) {
+        (Some(result), None) => result.kind() == JsonKind::Object && result.members().all(declines),
+        (None, Some(error)) => error.kind() == JsonKind::Object && error.members().all(is_short),
+        (Some(_), Some(_)) | (None, None) => false,
+    }
+}
+
+fn declines(member: Member<'_>) -> bool {
+    let action = member.value.as_str();
+    member.key == "action" && matches!(action.as_deref(), Some("decline" | "cancel"))
+}
+
+fn is_short(member: Member<'_>) -> bool {
+    match &*member.key {
+        "code" => member.value.kind() == JsonKind::Number && member.value.raw().len() <= 8,
+        "message" => member.value.as_str().is_some_and(|text| text.len() <= SHORT_ERROR),
+        _ => false,
+    }
+}
+
+/// What leaves without a call about which people could be asked: the flow rule stops it where it would ask.
+async fn unasked(routed: Routed, proxy: &Proxy) -> Result<Routed, Refusal> {
+    let flow = proxy.governance.flow();
+    let caller = &routed.understood.identified.caller;
+    match flow.denial(&routed.snapshot, caller, &routed.server).await {
+        Ok(None) => Ok(routed),
+        Ok(Some(denial)) => Err(deny(routed, denial)),
+        Err(error) => {
+            let detail = format!("flow rule: {error}");
+            Err(Refusal::of_routed(routed, Reason::AuditUnavailable, detail))
+        }
     }
 }
 
@@ -178,10 +245,13 @@ async fn decided(
         Ok(verdict) => verdict,
         Err(detail) => return Err(Refusal::of_routed(routed, Reason::AuditUnavailable, detail)),
     };
-    if let (Verdict::Allow { .. } | Verdict::Confirm(_), Some(reason)) =
-        (&verdict, held_back(&routed, target, proxy))
-    {
-        return Err(unapproved(routed, reason));
+    if let Verdict::Allow { .. } | Verdict::Confirm(_) = verdict {
+        if let Err(unheard) = heard(&mut routed, target, proxy).await {
+            return Err(unheard.refuse(routed));
+        }
+        if let Some(reason) = held_back(&routed, target, proxy) {
+            return Err(unapproved(routed, reason));
+        }
     }
     match verdict {
         Verdict::Allow { policies } => match confirm::carried(&routed, target, proxy) {
@@ -231,6 +301,11 @@ fn after_agreement(
     if let Some(reason) = held_back(&agreed.routed, target, proxy) {
         return Err(unapproved(agreed.routed, reason));
     }
+    let session = agreed.routed.session.as_ref();
+    if session.is_some_and(|session| proxy.governance.snapshot().is_ended(&session.hash)) {
+        let detail = SESSION_ENDED.into();
+        return Err(Refusal::of_routed(agreed.routed, Reason::SessionUnknown, detail));
+    }
     match ask(&agreed.routed, target, true, proxy) {
         Verdict::Allow { mut policies } => {
             policies.extend(flow);
@@ -246,6 +321,24 @@ fn after_agreement(
             Err(deny(agreed.routed, denial))
         }
     }
+}
+
+/// Has the organisation's own scanner read the definition of a tool that is called: whoever listed it may have done so on
+/// another replica.
+async fn heard(routed: &mut Routed, target: Target<'_>, proxy: &Proxy) -> Result<(), Blocked> {
+    let Target::Tool(tool) = target else { return Ok(()) };
+    let now = proxy.governance.snapshot();
+    let server = now.server_by_id(routed.server.id).unwrap_or(&routed.server);
+    let guard = proxy.governance.tool_list();
+    let Some(unheard) = guard.unheard_tool(&now, server, tool) else { return Ok(()) };
+    let call = routed.understood.identified.received.receipt.call;
+    let method = routed.understood.call().map(|call| call.method_name.as_str());
+    let Err(silence) = Box::pin(proxy.governance.hear(unheard, call, method)).await else {
+        return Ok(());
+    };
+    let mut seen = Screen::of(routed, Guard::ToolList, proxy).unheard(silence);
+    routed.understood.identified.received.receipt.found(&seen.findings);
+    seen.clear(Bytes::new()).map(drop)
 }
 
 /// Why a tool that policies allow is held back: its definition, as it was last seen, was not approved or is blocked.

@@ -11,18 +11,19 @@ use gateway_core::json::{Json, JsonError, write_string};
 use gateway_core::mcp::headers::SESSION_ID;
 use gateway_core::mcp::{Era, Listing, Method};
 use gateway_core::reason::Reason;
-use gateway_core::scan::Guard;
+use gateway_core::scan::{Guard, external};
 use gateway_core::server::Server;
-use gateway_governance::tool_list::Shown;
+use gateway_governance::tool_list::{Shown, Silence};
 use gateway_governance::{Governance, Snapshot};
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::forward::Replied;
-use super::listing::{Said, Trim};
-use super::outside::{Outside, Told};
+use super::listing::{INTRODUCTION, Said, Trim, definitions};
+use super::outside::{Inquiry, Outside, Told};
 use super::refusal::Refusal;
-use super::screen::{Screen, Seen};
+use super::returned;
+use super::screen::{Screen, Seen, around};
 use super::session::{Ender, Session};
 use super::stream::{self, Relay};
 use super::task::{self, TaskIds};
@@ -30,8 +31,22 @@ use super::whole::Answer;
 use super::{Proxy, fail};
 use crate::exchange::{Body, Reply};
 
-/// Headers of an upstream that a client may see.
-const RETURNED: [HeaderName; 3] = [CONTENT_TYPE, RETRY_AFTER, ALLOW];
+/// Every kind of listing.
+pub(super) const LISTINGS: [Listing; 4] =
+    [Listing::Tools, Listing::Resources, Listing::ResourceTemplates, Listing::Prompts];
+
+/// Texts of listings and introductions that are no server's prose.
+const USUAL: [&str; 6] = [
+    "/jsonrpc",
+    "/id",
+    "/result/resultType",
+    "/result/cacheScope",
+    "/result/nextCursor",
+    "/result/protocolVersion",
+];
+
+/// Why nothing passes any more in a session that a block has ended.
+pub(super) const SESSION_ENDED: &str = "the session was ended";
 
 /// Decides what of a listing one caller sees.
 #[derive(Clone)]
@@ -67,11 +82,16 @@ impl View {
         self.is_trimmed() || self.names_tasks
     }
 
+    /// Whether the session that the request came in was ended meanwhile.
+    pub(super) fn is_over(&self, snapshot: &Snapshot) -> bool {
+        self.session.as_ref().is_some_and(|session| snapshot.is_ended(&session.hash))
+    }
+
     /// Reads a body. An error: it has no one reading.
     pub(super) fn read(&self, essence: &str, body: &[u8], told: Told) -> Result<Seen, String> {
         let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
         if self.screen.is_off() {
-            return Ok(self.screen.message(text));
+            return Ok(self.with_definitions(self.screen.message(text), told.silence));
         }
         match Json::parse(body) {
             Ok(_) => Ok(self.message(text, told)),
@@ -84,29 +104,65 @@ impl View {
     /// Reads a JSON text that was checked before. What the guard of definitions reads when it trims the message is left
     /// to it.
     pub(super) fn message(&self, text: &str, told: Told) -> Seen {
+        let silence = told.silence;
+        let seen = match &*self.defining() {
+            [] => self.screen.message_told(text, told),
+            members => self.screen.message_around(text, members, told),
+        };
+        self.with_definitions(seen, silence)
+    }
+
+    /// The members of the result that hold definitions.
+    fn defining(&self) -> Vec<&'static str> {
         match self.listing {
-            Some(listing) => self.screen.message_around(text, &[listing.member()]),
-            None if self.introduces => {
-                self.screen.message_around(text, &["instructions", "serverInfo", "_meta"])
-            }
-            None => self.screen.message_told(text, told),
+            Some(listing) => vec![listing.member()],
+            None if self.introduces => INTRODUCTION.to_vec(),
+            None => Vec::new(),
         }
     }
 
-    /// Whether the organisation's own scanner is asked about a message; `text` was checked before. It is not
-    /// asked about definitions.
-    pub(super) fn asks_outside(&self, text: &str) -> bool {
-        self.listing.is_none() && !self.introduces && self.screen.asks_outside(text)
+    /// What was seen in a message, when the organisation's own scanner gave no answer about a definition in it.
+    pub(super) fn with_definitions(&self, seen: Seen, silence: Option<Silence>) -> Seen {
+        match silence {
+            Some(silence) => seen.and(self.screen.unheard(silence)),
+            None => seen,
+        }
+    }
+
+    /// What it is to be asked about a message; `None`: nothing. `text` was checked before. `anything`: it may be
+    /// the answer to anything.
+    pub(super) fn inquiry(&self, text: &str, anything: bool) -> Option<Inquiry> {
+        if !self.screen.has_outside() {
+            return None;
+        }
+        let members = self.defining();
+        let rest = around(text, &members).0;
+        let asks = self.screen.asks_outside(&rest) && (members.is_empty() || says_more(&rest));
+        let listings: &[Listing] = if anything { &LISTINGS } else { self.listing.as_slice() };
+        let found = definitions(text, listings, self.introduces || anything);
+        let now = self.governance.snapshot();
+        let server = now.server_by_id(self.server.id).unwrap_or(&self.server);
+        let items = found.iter().map(|(kind, raw)| (*kind, raw.as_str()));
+        let definitions = self.governance.tool_list().unheard(&now, server, items);
+        let message = asks.then(|| rest.into_owned());
+        let asked = message.is_some() || definitions.is_some();
+        asked.then_some(Inquiry { message, definitions })
     }
 
     /// What it says of a body, whatever that is.
     pub(super) async fn ask_outside(&self, body: &[u8]) -> Told {
         let Ok(text) = std::str::from_utf8(body) else { return Told::default() };
-        if text.trim().is_empty() || !self.asks_outside(text) {
+        if !self.screen.has_outside() || text.trim().is_empty() {
             return Told::default();
         }
         if Json::parse(body).is_ok() {
-            return self.outside.ask(text).await;
+            return match self.inquiry(text, false) {
+                Some(inquiry) => self.outside.inquire(inquiry).await,
+                None => Told::default(),
+            };
+        }
+        if !self.screen.asks_outside(text) {
+            return Told::default();
         }
         let mut quoted = String::with_capacity(text.len() + 2);
         write_string(text, &mut quoted);
@@ -174,6 +230,12 @@ impl View {
     }
 }
 
+/// Whether what is left of a message without its definitions says anything but what every listing and every introduction
+/// says.
+fn says_more(rest: &str) -> bool {
+    external::texts(rest).iter().any(|text| !USUAL.contains(&text.path.as_str()))
+}
+
 /// Makes the client's answer out of the upstream's.
 pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refusal> {
     fail::point("filter");
@@ -182,7 +244,7 @@ pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refu
         return Err(Refusal::of_routed(replied.routed, reason, detail));
     }
     let headers = headers(&replied, proxy);
-    let essence = essence(replied.response.headers());
+    let essence = returned::essence(replied.response.headers());
     let Replied { routed, response } = replied;
     let (parts, body) = response.into_parts();
     let mut out = Response::new(());
@@ -201,19 +263,9 @@ pub(super) async fn reply(replied: Replied, proxy: &Proxy) -> Result<Reply, Refu
     Ok(out.map(|()| body))
 }
 
-/// Says so without what stands in it.
+/// Why a body has no one reading.
 pub(super) fn not_strict(error: &JsonError) -> String {
-    match error {
-        JsonError::DuplicateKey { at, .. } => {
-            format!("not strict JSON: duplicate key at byte {at}")
-        }
-        JsonError::ByteOrderMark
-        | JsonError::Utf8 { .. }
-        | JsonError::Syntax { .. }
-        | JsonError::LoneSurrogate { .. }
-        | JsonError::TooDeep { .. }
-        | JsonError::TrailingData { .. } => format!("not strict JSON: {error}"),
-    }
+    format!("not strict JSON: {error}")
 }
 
 /// What cannot be passed on: answers about us, and answers that cannot be read.
@@ -228,7 +280,7 @@ fn unusable(response: &Response<Body>, view: &View) -> Option<(Reason, String)> 
         format!("status {status}")
     } else if let Some(coding) = headers.get_all(CONTENT_ENCODING).iter().find(|c| is_packed(c)) {
         format!("content-encoding {coding:?}: expected identity, as was asked for")
-    } else if !view.screen.is_off() && !is_utf8(headers) {
+    } else if !view.screen.is_off() && !returned::is_utf8(headers) {
         "content-type: expected UTF-8".into()
     } else {
         return None;
@@ -240,30 +292,9 @@ fn is_packed(coding: &HeaderValue) -> bool {
     !(coding.is_empty() || coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Whether the text's encoding is one that is read, as far as it is named.
-fn is_utf8(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return true };
-    let Ok(value) = value.to_str() else { return false };
-    let named = value.split(';').skip(1).filter_map(|part| part.split_once('='));
-    named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).all(|(_, charset)| {
-        let charset = charset.trim().trim_matches('"');
-        ["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(charset))
-    })
-}
-
-fn essence(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 fn headers(replied: &Replied, proxy: &Proxy) -> HeaderMap {
-    let theirs = replied.response.headers();
-    let mut headers = HeaderMap::with_capacity(4);
-    for name in RETURNED {
-        if let Some(value) = theirs.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
+    let now = proxy.governance.clock().now().into();
+    let mut headers = returned::headers(replied.response.headers(), now);
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let starts = replied
         .routed

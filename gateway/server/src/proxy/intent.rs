@@ -62,14 +62,17 @@ async fn mark(routed: &Routed, proxy: &Proxy) -> Result<(), String> {
 /// Whether the answer holds what the server was asked for; a task's answer comes later.
 fn reads(method: Method) -> bool {
     match method {
-        Method::CallTool | Method::ReadResource | Method::GetPrompt | Method::Task => true,
+        Method::CallTool
+        | Method::ReadResource
+        | Method::GetPrompt
+        | Method::Complete
+        | Method::Task => true,
         Method::Initialize
         | Method::Ping
         | Method::Discover
         | Method::List(_)
         | Method::Subscribe
         | Method::Unsubscribe
-        | Method::Complete
         | Method::SetLevel
         | Method::Listen
         | Method::Initialized

@@ -2,14 +2,17 @@
 //! whole, or replaced by what of them may be shown; the rest stays byte for byte, so members that nobody here knows
 //! survive. The same for what a server says about itself when a client introduces itself.
 
-use std::ops::Range;
-
 use gateway_core::json::{Json, JsonError, Kind};
 use gateway_core::mcp::Listing;
-use gateway_governance::tool_list::{INSTRUCTIONS, Shown};
+use gateway_governance::tool_list::{DefinitionKind, INSTRUCTIONS, Shown};
+
+use super::outgoing::{Edit, splice};
 
 /// Other members in which a server presents itself; no client works without them.
 const PRESENTED: [&str; 2] = ["serverInfo", "_meta"];
+
+/// All members in which a server introduces itself.
+pub(super) const INTRODUCTION: [&str; 3] = [INSTRUCTIONS, PRESENTED[0], PRESENTED[1]];
 
 /// What to do with a response that holds a listing.
 pub(super) struct Trim<'a> {
@@ -51,7 +54,7 @@ impl Trim<'_> {
     }
 
     /// The array without what may not be shown.
-    fn cut(&self, text: &str, items: Json<'_>) -> Option<(Range<usize>, String)> {
+    fn cut(&self, text: &str, items: Json<'_>) -> Option<Edit> {
         let key = self.listing?.key();
         let mut kept = String::with_capacity(items.raw().len());
         let mut changed = false;
@@ -84,14 +87,35 @@ impl Trim<'_> {
     }
 }
 
+/// The definitions in a message that holds these listings, and an introduction if it `introduces`, as [`Trim`] looks at
+/// them: kind and exact text.
+pub(super) fn definitions(
+    text: &str,
+    listings: &[Listing],
+    introduces: bool,
+) -> Vec<(DefinitionKind, String)> {
+    let Some(result) = Json::checked_before(text).get("result") else { return Vec::new() };
+    let mut found = Vec::new();
+    for listing in listings {
+        let items = result.get(listing.member()).filter(|items| items.kind() == Kind::Array);
+        let items = items.into_iter().flat_map(|items| items.elements());
+        found.extend(items.map(|item| ((*listing).into(), item.raw().to_owned())));
+    }
+    if introduces {
+        let members = INTRODUCTION.iter().filter_map(|name| result.get(name));
+        found.extend(members.map(|m| (DefinitionKind::Instructions, m.raw().to_owned())));
+    }
+    found
+}
+
 /// What of an introduction has to be said otherwise: instructions that may not be shown become empty.
 fn introduced(
     text: &str,
     result: Json<'_>,
     said: &dyn Fn(&'static str, &str) -> Shown,
-) -> Vec<(Range<usize>, String)> {
+) -> Vec<Edit> {
     let mut edits = Vec::new();
-    for name in [INSTRUCTIONS].into_iter().chain(PRESENTED) {
+    for name in INTRODUCTION {
         let Some(member) = result.get(name) else { continue };
         let instead = match said(name, member.raw()) {
             Shown::Whole => continue,
@@ -105,7 +129,7 @@ fn introduced(
 }
 
 /// `cacheScope` must be `private`: what is trimmed for one caller is not for another.
-fn scope(text: &str, result: Json<'_>) -> Option<(Range<usize>, String)> {
+fn scope(text: &str, result: Json<'_>) -> Option<Edit> {
     match result.get("cacheScope") {
         Some(value) if value.raw() == "\"private\"" => None,
         Some(value) => Some((value.span_in(text)?, "\"private\"".into())),
@@ -115,19 +139,6 @@ fn scope(text: &str, result: Json<'_>) -> Option<(Range<usize>, String)> {
             Some((at..at, format!("\"cacheScope\":\"private\"{comma}")))
         }
     }
-}
-
-fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
-    edits.sort_by_key(|(span, _)| span.start);
-    let mut out = String::with_capacity(text.len() + 32);
-    let mut at = 0;
-    for (span, replacement) in edits {
-        out.push_str(&text[at..span.start]);
-        out.push_str(&replacement);
-        at = span.end;
-    }
-    out.push_str(&text[at..]);
-    out
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod plumbing;
 mod receipt;
 mod refusal;
 mod resolve;
+mod returned;
 mod scan;
 mod screen;
 mod session;

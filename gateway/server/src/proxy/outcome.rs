@@ -4,14 +4,14 @@
 use bytes::{Bytes, BytesMut};
 use gateway_core::mcp::{MessageKind, Method};
 use gateway_core::reason::Reason;
-use gateway_core::record::{Finding, Outcome};
+use gateway_core::record::Outcome;
 use gateway_core::sniff::{Ending, Sniffer};
 
 use super::parse::Ask;
 use super::receipt::{Ended, Receipt};
 use super::refusal::{Form, Refusal, Way};
 use super::resolve::Routed;
-use super::screen::Blocked;
+use super::screen::{Blocked, Findings};
 use super::{Proxy, fail};
 
 /// What is known for the record of an exchange whose answer is on its way.
@@ -63,7 +63,7 @@ impl Record {
     }
 
     /// What scanners found in it.
-    pub(super) fn found(&mut self, findings: &[Finding]) {
+    pub(super) fn found(&mut self, findings: &Findings) {
         if let Some(receipt) = &mut self.receipt {
             receipt.found(findings);
         }
@@ -113,11 +113,21 @@ impl Record {
         Some(Refusal { form: self.form.clone(), ..refusal }.conclude_as_message())
     }
 
+    /// Ends an exchange that has left and may not go on; gives the message that the client gets in the answer's place.
+    /// `None`: nobody waits for an answer, or it has passed.
+    pub(super) fn cut(&mut self, reason: Reason, why: &str) -> Option<String> {
+        self.form.id.as_ref().filter(|_| !self.open_ended && !self.ending.is_answer())?;
+        let receipt = self.receipt.take()?;
+        let refusal = Refusal::new(receipt, reason, why.to_owned());
+        let form = self.form.clone();
+        Some(Refusal { form, sent: true, ..refusal }.conclude_as_message())
+    }
+
     /// Records the refusal of a message on a stream that goes on; the message is for whoever waits for the answer to `id`.
     pub(super) fn refuse_beside(
         &self,
         id: Option<String>,
-        findings: &[Finding],
+        findings: &Findings,
         blocked: Blocked,
     ) -> Option<String> {
         let mut receipt = self.receipt.as_ref()?.beside();

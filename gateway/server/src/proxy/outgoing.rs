@@ -12,8 +12,8 @@ use super::decide::Permitted;
 use super::parse::Ask;
 use super::resolve::Routed;
 
-/// A piece of the body, and what leaves in its place.
-type Edit = (Range<usize>, String);
+/// A piece of a text, and what stands in its place.
+pub(super) type Edit = (Range<usize>, String);
 
 /// The body of a permitted request.
 pub(super) fn body(permitted: &Permitted) -> Bytes {
@@ -37,10 +37,11 @@ pub(super) fn body(permitted: &Permitted) -> Bytes {
     if edits.is_empty() {
         return routed.understood.identified.received.body.clone();
     }
-    splice(text, edits)
+    Bytes::from(splice(text, edits))
 }
 
-fn splice(text: &str, mut edits: Vec<Edit>) -> Bytes {
+/// The text with these changes.
+pub(super) fn splice(text: &str, mut edits: Vec<Edit>) -> String {
     edits.sort_by_key(|(span, _)| span.start);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -52,7 +53,7 @@ fn splice(text: &str, mut edits: Vec<Edit>) -> Bytes {
         at = span.end.max(start);
     }
     out.push_str(&text[at..]);
-    Bytes::from(out)
+    out
 }
 
 fn quoted(text: &str) -> String {

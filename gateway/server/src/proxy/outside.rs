@@ -1,5 +1,6 @@
-//! The organisation's own scanner as the line asks it: about a message that the built-in one reads as well. What it says
-//! is put together with that by `screen`; how it is reached is `upstream/scanner.rs`'s.
+//! The organisation's own scanner as the line asks it: about a message that the built-in one reads as well, and about
+//! definitions in it that it has not read yet. What it says is put together with that by `screen`, of definitions by
+//! `gateway_governance::tool_list`; how it is reached is `upstream/scanner.rs`'s.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use gateway_core::ids::CallId;
 use gateway_core::mcp::Method;
 use gateway_core::scan::external::{self, Judged};
 use gateway_core::scan::{Found, Guard};
+use gateway_governance::tool_list::{Silence, Unheard};
 use gateway_governance::{Governance, ScannerQuestion};
 
 use super::Proxy;
@@ -31,6 +33,17 @@ pub(super) struct Told {
     pub(super) blocks: bool,
     /// It was asked and gave no answer that makes sense.
     pub(super) missing: bool,
+    /// The same about a definition.
+    pub(super) silence: Option<Silence>,
+}
+
+/// What it is to be asked of a message.
+#[derive(Default)]
+pub(super) struct Inquiry {
+    /// A JSON text that was checked before.
+    pub(super) message: Option<String>,
+    /// Definitions in it that it has not read.
+    pub(super) definitions: Option<Unheard>,
 }
 
 impl Outside {
@@ -48,6 +61,19 @@ impl Outside {
             method: method.map(Arc::from),
             tool: tool.map(Arc::from),
         }
+    }
+
+    /// Asks about both.
+    pub(super) async fn inquire(&self, inquiry: Inquiry) -> Told {
+        let mut told = match &inquiry.message {
+            Some(message) => self.ask(message).await,
+            None => Told::default(),
+        };
+        if let Some(definitions) = inquiry.definitions {
+            let heard = self.governance.hear(definitions, self.call, self.method.as_deref()).await;
+            told.silence = heard.err();
+        }
+        told
     }
 
     /// Asks about a JSON text that was checked before.
@@ -69,7 +95,7 @@ impl Outside {
         // Settings that want one where none is configured want it all the same.
         let Some(scanner) = self.governance.scanner() else { return Told::missing() };
         match scanner.ask(&question).await {
-            Ok(Judged { found, blocks }) => Told { found, blocks, missing: false },
+            Ok(Judged { found, blocks }) => Told { found, blocks, ..Told::default() },
             Err(_told) => Told::missing(),
         }
     }

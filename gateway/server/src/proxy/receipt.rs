@@ -16,7 +16,7 @@ use gateway_core::server::RUNLAYER_ID;
 use gateway_governance::Governance;
 use gateway_governance::operations::keeps_nothing;
 
-use super::screen::{FINDINGS, Screen, Seen};
+use super::screen::{FINDINGS, Findings, Screen, Seen, Tally};
 
 /// One exchange's debt to the audit trail.
 pub(super) struct Receipt {
@@ -28,6 +28,8 @@ pub(super) struct Receipt {
     /// The call's arguments, if they are to be kept; of unidentified callers never: their records are counted
     /// together.
     pub(super) arguments: Option<Bytes>,
+    /// What scanners found and the record does not list.
+    beyond: Tally,
     /// A scanner has read the message: nothing is left in here that no record may hold.
     read: bool,
     kind: Kind,
@@ -114,6 +116,7 @@ impl Receipt {
             subject: Box::default(),
             request_bytes: request_bytes as u64,
             arguments: None,
+            beyond: Tally::default(),
             read: false,
             kind: Kind::Relay,
             at,
@@ -163,22 +166,26 @@ impl Receipt {
     pub(super) fn was_read(&mut self, guard: Guard, seen: &Seen) {
         self.read = true;
         self.subject.findings.retain(|finding| finding.guard != guard);
+        self.beyond.forget(guard);
         self.found(&seen.findings);
         self.names().into_iter().flatten().for_each(|name| seen.redact(name));
     }
 
     /// What a scanner has found. Of too much the strictest stays.
-    pub(super) fn found(&mut self, findings: &[Finding]) {
+    pub(super) fn found(&mut self, findings: &Findings) {
+        self.beyond.extend(&findings.beyond);
         let known = &mut self.subject.findings;
-        for finding in findings {
+        for finding in &findings.listed {
             if known.iter().filter(|one| one.guard == finding.guard).count() < FINDINGS {
                 known.push(finding.clone());
                 continue;
             }
             let weaker = |one: &&mut Finding| one.guard == finding.guard && one.mode < finding.mode;
-            if let Some(weaker) = known.iter_mut().find(weaker) {
-                weaker.clone_from(finding);
-            }
+            let left_out = match known.iter_mut().find(weaker) {
+                Some(weaker) => std::mem::replace(weaker, finding.clone()),
+                None => finding.clone(),
+            };
+            self.beyond.add((left_out.guard, left_out.class, left_out.mode), 1);
         }
     }
 
@@ -263,6 +270,7 @@ impl Receipt {
             count: 1,
         };
         crate::telemetry::observe(&event);
+        crate::telemetry::observe_findings(self.beyond.iter());
         let trail = self.governance.trail();
         match (event.subject.actor_id, event.subject.client_ip.clone()) {
             // Anybody can make as many of these as they like.
@@ -291,7 +299,9 @@ impl Receipt {
     }
 
     fn action(&self, ended: &Ended) -> ActionType {
-        if let Some(action) = ended.reason.and_then(ActionType::of_refusal) {
+        // What was refused once it had left was done, as far as anybody knows.
+        let refused = ended.reason.filter(|_| ended.outcome != Outcome::Unknown);
+        if let Some(action) = refused.and_then(ActionType::of_refusal) {
             return action;
         }
         let ok = ended.outcome == Outcome::Ok;

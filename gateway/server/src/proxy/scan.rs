@@ -94,7 +94,7 @@ pub(super) async fn end_session(
 }
 
 /// Reads a call that people have to agree to before they are asked. Gives the arguments as people and the trail may
-/// see them.
+/// see them, with the answers to the server's questions that it carries.
 pub(super) async fn before_asking(
     routed: &mut Routed,
     proxy: &Proxy,
@@ -111,11 +111,20 @@ pub(super) async fn before_asking(
         end_session(routed, &screen, &blocked, proxy).await;
         return Err(blocked);
     }
-    let arguments = routed.understood.arguments();
-    let part = arguments.and_then(|arguments| arguments.span_in(text));
     // What was too long to be read is shown as it is: nobody agrees to what they cannot see.
-    let shown = part.and_then(|part| seen.kept(text, part));
-    Ok(shown.or_else(|| arguments.map(|arguments| arguments.raw().to_owned())))
+    let shown = |value: Json<'_>| {
+        let kept = value.span_in(text).and_then(|part| seen.kept(text, part));
+        kept.unwrap_or_else(|| value.raw().to_owned())
+    };
+    let arguments = routed.understood.arguments().map(shown);
+    let params = routed.understood.params().filter(|_| ours(text).is_empty());
+    Ok(match params.and_then(|params| params.get("inputResponses")).map(shown) {
+        Some(answers) => {
+            let arguments = arguments.unwrap_or_else(|| "{}".into());
+            Some(format!(r#"{{"arguments":{arguments},"inputResponses":{answers}}}"#))
+        }
+        None => arguments,
+    })
 }
 
 fn clear(routed: &Routed, seen: &mut Seen, body: Bytes) -> Result<Cleared, Blocked> {

@@ -6,6 +6,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,13 +19,15 @@ use gateway_core::record::Finding;
 use gateway_core::scan::external::{UNAVAILABLE, VERDICT};
 use gateway_core::scan::{Class, External, Found, Guard, Mode, OverLimit, Scanning, message};
 use gateway_governance::Snapshot;
+use gateway_governance::tool_list::Silence;
 use uuid::Uuid;
 
 use super::Proxy;
+use super::outgoing::splice;
 use super::outside::Told;
 use super::resolve::Routed;
 use super::task::RELATED;
-pub(super) use seen::{Blocked, Cleared, Seen, Waiver};
+pub(super) use seen::{Blocked, Cleared, Findings, Seen, Tally, Waiver};
 
 use crate::telemetry::TraceParent;
 use seen::Verdict;
@@ -131,19 +134,13 @@ impl Screen {
     }
 
     /// The same without those members of the result, which somebody else reads and which stay as they are.
-    pub(super) fn message_around(&self, text: &str, members: &[&str]) -> Seen {
-        let mut rest = text.to_owned();
-        let mut taken = Vec::new();
-        for member in members {
-            let Some(span) = member_span(&rest, member) else { continue };
-            taken.push((*member, rest[span.clone()].to_owned()));
-            rest.replace_range(span, "0");
-        }
-        let mut seen = self.message(&rest);
+    pub(super) fn message_around(&self, text: &str, members: &[&str], told: Told) -> Seen {
+        let (rest, taken) = around(text, members);
+        let mut seen = self.message_told(&rest, told);
         if let Verdict::Masked(masked) = &mut seen.verdict {
             for (member, was) in taken {
                 if let Some(span) = member_span(masked, member) {
-                    masked.replace_range(span, &was);
+                    masked.replace_range(span, was);
                 }
             }
         }
@@ -226,8 +223,15 @@ impl Screen {
             }
             Some((_, Mode::Monitor | Mode::Off)) | None => Verdict::Passes,
         };
-        let described = recorded.into_iter().filter(|(one, _)| !one.plain.is_empty());
-        let findings = described.take(FINDINGS).map(finding).collect();
+        let mut findings = Findings::default();
+        for (one, mode) in recorded {
+            // What is not described is only counted.
+            if !one.plain.is_empty() && findings.listed.len() < FINDINGS {
+                findings.listed.push(finding((one, mode)));
+            } else {
+                findings.beyond.add((self.guard, one.class, mode), 1);
+            }
+        }
         let is_private = |one: &Found| matches!(one.class, Class::Secrets | Class::PersonalData);
         let private = found.into_iter().filter(is_private).collect();
         Seen { findings, verdict, private, unread: false }
@@ -261,11 +265,30 @@ impl Screen {
         self.scanning.modes.of(self.guard, one.class)
     }
 
-    /// Whether the organisation's own scanner is asked about that message, too: it is of those that are read.
-    pub(super) fn asks_outside(&self, text: &str) -> bool {
+    /// Whether the organisation's own scanner is asked about anything.
+    pub(super) fn has_outside(&self) -> bool {
         self.scanning.external != External::Off
-            && !self.is_off()
-            && text.len() <= self.scanning.limit
+    }
+
+    /// Whether it is asked about that message: it is of those that are read.
+    pub(super) fn asks_outside(&self, text: &str) -> bool {
+        self.has_outside() && !self.is_off() && text.len() <= self.scanning.limit
+    }
+
+    /// What becomes of a message with a definition, or of a call of a tool with one, about which it gave no answer.
+    pub(super) fn unheard(&self, silence: Silence) -> Seen {
+        let closed = silence.suspected || self.scanning.external == External::FailClosed;
+        let mode = if closed { Mode::Block } else { Mode::Monitor };
+        let finding = Finding::whole(Guard::ToolList, Class::Injection, UNAVAILABLE, mode);
+        let told = "the organisation's own scanner, which reads definitions before they are shown or used, does not \
+                    answer now; try again later";
+        let verdict = match closed {
+            true => {
+                Verdict::Blocked(Blocked { reason: Reason::ScannerUnavailable, told: told.into() })
+            }
+            false => Verdict::Passes,
+        };
+        Seen::remarked(vec![finding], verdict)
     }
 
     /// What it found of classes that are looked for. Their places tell nothing that was found before.
@@ -274,7 +297,7 @@ impl Screen {
         let mut found: Vec<Found> = std::mem::take(&mut told.found);
         found.retain(wanted);
         for one in &mut found {
-            before.iter().for_each(|known| hide(&mut one.path, known));
+            before.iter().for_each(|known| known.hide_in(&mut one.path));
         }
         found
     }
@@ -291,7 +314,7 @@ impl Screen {
             (false, false) => return Seen::nothing(),
         };
         let mode = if blocked.is_some() { Mode::Block } else { Mode::Monitor };
-        let finding = self.remark(Class::Injection, rule, mode, 0);
+        let finding = Finding::whole(self.guard, Class::Injection, rule, mode);
         let told = |what: &str| match self.guard {
             Guard::ToolIntent => format!("the organisation's own scanner {what}"),
             Guard::ToolCall | Guard::ToolList => format!(
@@ -302,7 +325,7 @@ impl Screen {
             Some((reason, what)) => Verdict::Blocked(Blocked { reason, told: told(what) }),
             None => Verdict::Passes,
         };
-        Seen { findings: vec![finding], verdict, ..Seen::nothing() }
+        Seen::remarked(vec![finding], verdict)
     }
 
     /// Whether a block ends the session that the message came in.
@@ -344,32 +367,25 @@ impl Screen {
         let modes = &self.scanning.modes;
         let wanted =
             Class::ALL.into_iter().filter(|class| modes.of(self.guard, *class) != Mode::Off);
-        let findings = wanted.map(|class| self.remark(class, UNSCANNED, Mode::Monitor, length));
-        Seen { findings: findings.collect(), unread: true, ..Seen::nothing() }
-    }
-
-    /// What is said of a whole message: nothing in it was found.
-    fn remark(&self, class: Class, rule: &str, mode: Mode, length: usize) -> Finding {
-        Finding {
-            guard: self.guard,
-            class,
-            rule: rule.into(),
-            mode,
-            path: String::new(),
-            offset: 0,
-            length,
-            excerpt: String::new(),
-            fingerprint: String::new(),
-            scan_us: 0,
-        }
+        let remark = |class| Finding::whole(self.guard, class, UNSCANNED, Mode::Monitor);
+        let findings = wanted.map(|class| Finding { length, ..remark(class) });
+        Seen { unread: true, ..Seen::remarked(findings.collect(), Verdict::Passes) }
     }
 }
 
-/// Takes what was found out of a place's name: a key may hold it.
-fn hide(path: &mut String, found: &Found) {
-    let key = found.plain.replace('~', "~0").replace('/', "~1");
-    if !key.is_empty() && path.contains(&key) {
-        *path = path.replace(&key, "…");
+/// A message without those members of its result: what stands there instead is short. And what they were.
+pub(super) fn around<'a, 'm>(
+    text: &'a str,
+    members: &[&'m str],
+) -> (Cow<'a, str>, Vec<(&'m str, &'a str)>) {
+    let message = Json::checked_before(text);
+    let place = |member: &&'m str| Some((*member, message.at(&["result", member])?.span_in(text)?));
+    let places: Vec<_> = members.iter().filter_map(place).collect();
+    let taken = places.iter().map(|(member, span)| (*member, &text[span.clone()])).collect();
+    let edits: Vec<_> = places.into_iter().map(|(_, span)| (span, "0".to_owned())).collect();
+    match edits.is_empty() {
+        true => (Cow::Borrowed(text), taken),
+        false => (Cow::Owned(splice(text, edits)), taken),
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_core::json::Json;
-use gateway_core::mcp::{Era, Listing, Method};
+use gateway_core::mcp::{Era, Method};
 use gateway_core::reason::Reason;
 use gateway_core::sniff::{Ending, Sniffer};
 use gateway_core::sse::{self, Splitter};
@@ -21,17 +21,17 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Interval, Sleep};
 
-use super::filter::{View, not_strict};
+use super::filter::{LISTINGS, SESSION_ENDED, View, not_strict};
 use super::outcome::{Record, ending};
-use super::outside::Told;
+use super::outside::{Inquiry, Told};
 use super::resolve::Routed;
 use super::screen::{Blocked, Cleared, Seen, Waiver};
 use super::shown::Shown;
 use super::{Proxy, fail};
 use crate::exchange::{Body, BodyError};
 
-/// How often a long stream looks whether its caller may still listen.
-const REVOCATION_CHECK: Duration = Duration::from_secs(1);
+/// How often a stream looks whether its caller may still listen.
+const STILL_GOOD_CHECK: Duration = Duration::from_secs(1);
 
 /// An upstream body on its way to the client.
 pub(super) struct Relay {
@@ -65,12 +65,19 @@ enum Lane {
     Events(Splitter),
 }
 
+/// What a relay was waiting for.
+enum Came {
+    Frame(Option<Result<Frame<Bytes>, BodyError>>),
+    Told(Told),
+}
+
 /// The deadlines of a stream.
 struct Watch {
     idle: Pin<Box<Sleep>>,
     idle_for: Duration,
     total: Option<Pin<Box<Sleep>>>,
-    revocation: Option<Interval>,
+    /// When to look whether the caller may still listen.
+    still_good: Option<Interval>,
     /// What the client may use, where it can be told that this has changed.
     shown: Option<Shown>,
     draining: Arc<AtomicBool>,
@@ -114,12 +121,12 @@ impl Relay {
         let mut relay = Relay::new(routed, upstream, view, lane, proxy);
         relay.watch.idle_for = proxy.settings.stream_idle;
         relay.watch.idle = Box::pin(tokio::time::sleep(proxy.settings.stream_idle));
-        if relay.record.open_ended {
-            let mut interval = tokio::time::interval(REVOCATION_CHECK);
-            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            relay.watch.revocation = Some(interval);
-            relay.watch.shown = shown;
-        }
+        // A call has just been decided; what a client opens may have waited.
+        let later = if relay.record.open_ended { Duration::ZERO } else { STILL_GOOD_CHECK };
+        let mut interval = tokio::time::interval_at(Instant::now() + later, STILL_GOOD_CHECK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        relay.watch.still_good = Some(interval);
+        relay.watch.shown = shown;
         relay
     }
 
@@ -134,7 +141,7 @@ impl Relay {
                 idle: Box::pin(tokio::time::sleep(proxy.settings.idle)),
                 idle_for: proxy.settings.idle,
                 total: None,
-                revocation: None,
+                still_good: None,
                 shown: None,
                 draining: proxy.draining.clone(),
                 subscription: listens.and_then(|call| call.id.clone()),
@@ -192,13 +199,21 @@ impl Relay {
         }
         // A stream may live longer than the settings with which it began.
         self.view.screen.renew(&self.view.governance.snapshot(), self.view.server.id);
-        if self.view.asks_outside(&data) && Json::parse(data.as_bytes()).is_ok() {
-            let (outside, data) = (self.view.outside.clone(), data.into_owned());
-            let told = Box::pin(async move { outside.ask(&data).await });
-            self.asking = Some(Asking { event: event.clone(), ending, told });
+        if let Some(inquiry) = self.inquiry(&data, ending) {
+            let outside = self.view.outside.clone();
+            let told = Box::pin(async move { outside.inquire(inquiry).await });
+            self.asking = Some(Asking { event, ending, told });
             return Ok(());
         }
         self.told(event, ending, Told::default())
+    }
+
+    /// What the organisation's own scanner is to be asked about an event.
+    fn inquiry(&self, data: &str, ending: Ending) -> Option<Inquiry> {
+        if !self.view.screen.has_outside() || Json::parse(data.as_bytes()).is_err() {
+            return None;
+        }
+        self.view.inquiry(data, self.record.open_ended && ending.is_answer())
     }
 
     /// Reads one event, with what the organisation's own scanner says of it.
@@ -242,7 +257,7 @@ impl Relay {
         let screen = &self.view.screen;
         let beside = screen.text(&sse::beside_data(event), "");
         if data.trim().is_empty() || screen.is_off() {
-            return Ok(beside);
+            return Ok(self.view.with_definitions(beside, told.silence));
         }
         match Json::parse(data.as_bytes()) {
             Ok(_) => Ok(self.view.message(data, told).and(beside)),
@@ -312,10 +327,8 @@ impl Relay {
 
     /// Trims whatever listing the answer turns out to be.
     fn trim_any(&self, data: &str) -> Result<Option<String>, String> {
-        let all =
-            [Listing::Tools, Listing::Resources, Listing::ResourceTemplates, Listing::Prompts];
         let mut text: Option<String> = None;
-        for listing in all {
+        for listing in LISTINGS {
             let view = View { listing: Some(listing), ..self.view.clone() };
             let trimmed = view.trim(text.as_deref().unwrap_or(data))?;
             text = trimmed.or(text);
@@ -337,29 +350,11 @@ impl Relay {
         None
     }
 
-    /// Why a stream that the client keeps open has to end, if it has to.
+    /// Why the stream has to end, if it has to. Looks once in a while, and wakes the task for that.
     fn must_end(&mut self, context: &mut Context<'_>) -> Option<(Reason, &'static str)> {
-        let interval = self.watch.revocation.as_mut()?;
-        while interval.poll_tick(context).is_ready() {
-            let (governance, caller) = (&self.view.governance, &self.view.caller);
-            // Nobody knows whether the caller is still good.
-            if !governance.is_fresh() {
-                return Some((Reason::CatalogueStale, "the gateway cannot read its rules now"));
-            }
-            let snapshot = governance.snapshot();
-            let still = snapshot.still_good(caller, governance.clock().now());
-            let enters = snapshot
-                .present(caller)
-                .is_some_and(|caller| governance.may_enter(&snapshot, &caller, &self.view.server));
-            if !(still && enters) {
-                return Some((Reason::CredentialInvalid, "access was revoked"));
-            }
-            let ended = self.view.session.as_ref().is_some_and(|s| snapshot.is_ended(&s.hash));
-            if ended {
-                return Some((Reason::SessionUnknown, "the session was ended"));
-            }
-            if self.watch.draining.load(Ordering::Relaxed) {
-                return Some((Reason::ShuttingDown, "the gateway is shutting down"));
+        while self.watch.still_good.as_mut()?.poll_tick(context).is_ready() {
+            if let Some(ended) = self.may_listen().err() {
+                return Some(ended);
             }
             let shown = self.watch.shown.as_mut();
             let changed = shown.and_then(|shown| shown.changed(&self.view));
@@ -368,8 +363,43 @@ impl Relay {
         None
     }
 
-    /// Ends a stream, and says so where the era has a way to say it.
+    /// Whether the caller may still listen: the answer to a call as long as caller and session are good; what a client
+    /// keeps open as long as it could open it anew, too.
+    fn may_listen(&self) -> Result<(), (Reason, &'static str)> {
+        const REVOKED: (Reason, &str) = (Reason::CredentialInvalid, "access was revoked");
+        let (governance, caller) = (&self.view.governance, &self.view.caller);
+        let open_ended = self.record.open_ended;
+        // Nobody knows whether the caller is still good.
+        if open_ended && !governance.is_fresh() {
+            return Err((Reason::CatalogueStale, "the gateway cannot read its rules now"));
+        }
+        let snapshot = governance.snapshot();
+        if !snapshot.still_good(caller, governance.clock().now()) {
+            return Err(REVOKED);
+        }
+        if self.view.is_over(&snapshot) {
+            return Err((Reason::SessionUnknown, SESSION_ENDED));
+        }
+        if !open_ended {
+            return Ok(());
+        }
+        let enters = |caller| governance.may_enter(&snapshot, &caller, &self.view.server);
+        if !snapshot.present(caller).is_some_and(enters) {
+            return Err(REVOKED);
+        }
+        if self.watch.draining.load(Ordering::Relaxed) {
+            return Err((Reason::ShuttingDown, "the gateway is shutting down"));
+        }
+        Ok(())
+    }
+
+    /// Ends the stream, and says so to whoever waits for an answer, or where the era has a way to say it.
     fn end(&mut self, reason: Reason, why: &str) {
+        if let Some(told) = self.record.cut(reason, why) {
+            self.ready.push_back(Cleared::ours(sse::message(&told)));
+            self.finish(None);
+            return;
+        }
         if let Some(id) = &self.watch.subscription {
             let cancelled = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{why}"}}}}"#
@@ -409,75 +439,80 @@ impl Relay {
     /// The body is over; a reason says that it broke off.
     fn finish(&mut self, broken: Option<(Reason, String)>) {
         self.done = true;
+        self.asking = None;
         self.record.conclude(broken);
     }
 
+    /// Goes one step on: ends the stream if it must end, else takes what the scanner or the upstream has to say.
+    fn step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if let Some((reason, why)) = self.must_end(context) {
+            self.end(reason, why);
+            return Poll::Ready(Ok(()));
+        }
+        if !self.ready.is_empty() {
+            // Told above that what the client may use has changed.
+            return Poll::Ready(Ok(()));
+        }
+        let came = match &mut self.asking {
+            Some(asking) => asking.told.as_mut().poll(context).map(Came::Told),
+            None if self.over => {
+                self.finish(None);
+                return Poll::Ready(Ok(()));
+            }
+            None => Pin::new(&mut self.upstream).poll_frame(context).map(Came::Frame),
+        };
+        if let Poll::Ready(came) = came {
+            self.watch.idle.as_mut().reset(Instant::now() + self.watch.idle_for);
+            return Poll::Ready(self.came(came));
+        }
+        match self.overdue(context) {
+            Some(detail) => {
+                Poll::Ready(self.broke(Reason::UpstreamTimeout, detail).map_or(Ok(()), Err))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn came(&mut self, came: Came) -> Result<(), BodyError> {
+        let used = match came {
+            Came::Told(told) => self.answered(told),
+            Came::Frame(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => self.take(bytes),
+                Err(_trailers) => Ok(()),
+            },
+            Came::Frame(Some(Err(error))) => {
+                let broke = self.broke(Reason::UpstreamInvalid, error.to_string());
+                return broke.map_or(Ok(()), Err);
+            }
+            Came::Frame(None) => {
+                self.over = true;
+                self.last_event()
+            }
+        };
+        match used {
+            Err(detail) if !self.fail(&detail) => {
+                self.finish(Some((Reason::UpstreamInvalid, detail.clone())));
+                if self.over { Ok(()) } else { Err(BodyError::new(detail)) }
+            }
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
     /// The next of what the client gets.
-    fn step(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let relay = self;
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            if let Some(cleared) = relay.ready.pop_front() {
+            if let Some(cleared) = self.ready.pop_front() {
                 let bytes = cleared.into_bytes();
-                relay.record.sent(bytes.len());
+                self.record.sent(bytes.len());
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            if relay.done {
+            if self.done {
                 return Poll::Ready(None);
             }
-            if let Some(asking) = &mut relay.asking {
-                let Poll::Ready(told) = asking.told.as_mut().poll(context) else {
-                    return Poll::Pending;
-                };
-                if let Err(detail) = relay.answered(told)
-                    && !relay.fail(&detail)
-                {
-                    relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
-                    return Poll::Ready(Some(Err(BodyError::new(detail))));
-                }
-                continue;
-            }
-            if relay.over {
-                relay.finish(None);
-                continue;
-            }
-            match Pin::new(&mut relay.upstream).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let next = Instant::now() + relay.watch.idle_for;
-                    relay.watch.idle.as_mut().reset(next);
-                    let Ok(bytes) = frame.into_data() else { continue };
-                    if let Err(detail) = relay.take(bytes)
-                        && !relay.fail(&detail)
-                    {
-                        relay.finish(Some((Reason::UpstreamInvalid, detail.clone())));
-                        return Poll::Ready(Some(Err(BodyError::new(detail))));
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    if let Some(error) = relay.broke(Reason::UpstreamInvalid, error.to_string()) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                }
-                Poll::Ready(None) => {
-                    relay.over = true;
-                    if let Err(detail) = relay.last_event()
-                        && !relay.fail(&detail)
-                    {
-                        relay.finish(Some((Reason::UpstreamInvalid, detail)));
-                    }
-                }
-                Poll::Pending => {
-                    if let Some((reason, why)) = relay.must_end(context) {
-                        relay.end(reason, why);
-                    } else if !relay.ready.is_empty() {
-                        // Told above that what the client may use has changed.
-                    } else if let Some(detail) = relay.overdue(context) {
-                        if let Some(error) = relay.broke(Reason::UpstreamTimeout, detail) {
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    } else {
-                        return Poll::Pending;
-                    }
-                }
+            match self.step(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -492,9 +527,9 @@ impl http_body::Body for Relay {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.working = true;
-        let step = self.step(context);
+        let next = self.next(context);
         self.working = false;
-        step
+        next
     }
 
     fn is_end_stream(&self) -> bool {

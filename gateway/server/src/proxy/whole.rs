@@ -6,7 +6,7 @@ use gateway_core::reason::Reason;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::filter::View;
+use super::filter::{SESSION_ENDED, View};
 use super::outcome::Record;
 use super::refusal::Refusal;
 use super::resolve::Routed;
@@ -60,6 +60,10 @@ impl Answer {
             }
         };
         routed.understood.identified.received.receipt.found(&seen.findings);
+        if view.is_over(&proxy.governance.snapshot()) {
+            let over = Refusal::of_routed(routed, Reason::SessionUnknown, SESSION_ENDED.into());
+            return Err(Refusal { sent: true, ..over });
+        }
         let cleared = match seen.clear(bytes.clone()) {
             Ok(cleared) => cleared,
             Err(blocked) => {

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use gateway_core::mcp::{Era, Method};
 use gateway_core::reason::Reason;
 use gateway_core::record::{Event, Finding};
+use gateway_core::scan::{Class, Guard, Mode};
 use gateway_governance::Face;
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
@@ -128,6 +129,14 @@ impl Figures {
     }
 }
 
+/// Counts what scanners found; of each kind, how often.
+pub fn observe_findings(found: impl IntoIterator<Item = ((Guard, Class, Mode), u64)>) {
+    for ((guard, class, mode), count) in found {
+        let labels = [guard.as_str(), class.as_str(), mode.as_str()];
+        FIGURES.findings.with_label_values(&labels).inc_by(count);
+    }
+}
+
 /// Counts what an event records.
 pub fn observe(event: &Event) {
     let figures = &*FIGURES;
@@ -136,8 +145,7 @@ pub fn observe(event: &Event) {
     let reason = event.reason.map_or("none", Reason::as_str);
     figures.calls.with_label_values(&[method, outcome, reason]).inc_by(u64::from(event.count));
     for Finding { guard, class, mode, .. } in &event.subject.findings {
-        let labels = [guard.as_str(), class.as_str(), mode.as_str()];
-        figures.findings.with_label_values(&labels).inc_by(u64::from(event.count));
+        observe_findings([((*guard, *class, *mode), u64::from(event.count))]);
     }
     if let Some(micros) = event.latency_us {
         figures.latency.with_label_values(&[method, outcome]).observe(seconds(micros));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::ChainKey;
 
 /// Shorter than this nothing is won by compressing.
-const RAW_BELOW: usize = 128;
+const RAW_BELOW: usize = 512;
 /// Nobody reads back more than this from one payload, whatever a row claims.
 const UNPACK_LIMIT: usize = 64 << 20;
 

@@ -81,7 +81,8 @@ async fn only_what_differs_is_written() {
                 hashes: [first[1].hash, second[0].hash],
                 pin: first[1].pin,
             }],
-            removed: vec!["c".into()]
+            removed: vec!["c".into()],
+            waiting: vec![],
         }
     );
     assert_eq!(store.catalogue_version().await.unwrap(), version + 1);

@@ -54,20 +54,27 @@ pub(super) fn email(text: &str, at: usize) -> Option<Range<usize>> {
     const DOMAIN: usize = 120;
     let bytes = text.as_bytes();
     let is_local = |b: &&u8| b.is_ascii_alphanumeric() || b"._%+'-".contains(b);
+    // Most signs stand in no address: that must cost little.
+    let begins_name = |b: &u8| b.is_ascii_alphanumeric() || !b.is_ascii();
+    if !at.checked_sub(1).and_then(|i| bytes.get(i)).as_ref().is_some_and(is_local)
+        || !bytes.get(at + 1).is_some_and(begins_name)
+    {
+        return None;
+    }
     let before = bytes.get(at.saturating_sub(LOCAL)..at)?;
     let length = before.iter().rev().take_while(is_local).count();
     let quiet = before.get(before.len() - length..)?;
     let trimmed = quiet.iter().take_while(|b| b".'%+-".contains(b)).count();
     let start = at - length + trimmed;
     let local = text.get(start..at)?;
-    let is_nobody = NOBODY.iter().any(|name| local.eq_ignore_ascii_case(name));
-    if local.is_empty() || local.ends_with('.') || local.contains("..") || is_nobody {
+    let is_nobody = || NOBODY.iter().any(|name| local.eq_ignore_ascii_case(name));
+    let has_gap = quiet.windows(2).any(|two| two == b"..");
+    if local.is_empty() || local.ends_with('.') || has_gap || is_nobody() {
         return None;
     }
     let rest = text.get(at + 1..)?;
-    let is_domain = |c: &char| {
-        c.is_ascii_alphanumeric() || ".-".contains(*c) || matches!(c, '\u{c0}'..='\u{24f}')
-    };
+    let is_domain =
+        |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\u{c0}'..='\u{24f}');
     let length: usize = rest.chars().take(DOMAIN).take_while(is_domain).map(char::len_utf8).sum();
     let domain = rest.get(..length)?.trim_end_matches(['.', '-']);
     // `user:password@host`, `git@host:path` and URLs with a user name no person's address.
@@ -107,6 +114,11 @@ pub(super) fn ipv4(text: &str, at: usize) -> Option<Range<usize>> {
         return None;
     }
     let start = at - first;
+    // A later dot of a row, or a word before it: `touches` would refuse both, but only after reading.
+    let before = start.checked_sub(1).and_then(|i| bytes.get(i));
+    if before.is_some_and(|b| b.is_ascii_alphanumeric() || b"_.".contains(b)) {
+        return None;
+    }
     let rest = bytes.get(start..(start + 16).min(bytes.len()))?;
     let length = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     let literal = text.get(start..start + length)?;
@@ -122,9 +134,12 @@ pub(super) fn ipv4(text: &str, at: usize) -> Option<Range<usize>> {
 pub(super) fn ipv6(text: &str, at: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let start = at.checked_sub(4)?;
+    if !matches!(bytes.get(start), Some(b'2' | b'3')) {
+        return None;
+    }
     // Global unicast addresses, 2000::/3, have all four digits.
     let head = bytes.get(start..at)?;
-    if !matches!(head.first(), Some(b'2' | b'3')) || !head.iter().all(u8::is_ascii_hexdigit) {
+    if !head.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     let rest = bytes.get(start..(start + 46).min(bytes.len()))?;

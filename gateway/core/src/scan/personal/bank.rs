@@ -119,7 +119,9 @@ pub(super) fn iban(text: &str, run: Range<usize>) -> Option<Range<usize>> {
 /// Two letters of a country with IBANs and two digits, not inside a word.
 fn is_head(bytes: &[u8], start: usize) -> bool {
     let before = start.checked_sub(1).and_then(|i| bytes.get(i));
-    !before.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+    // Most places are digits: that must cost little.
+    bytes.get(start).is_some_and(u8::is_ascii_alphabetic)
+        && !before.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
         && bytes.get(start + 2..start + 4).is_some_and(|two| two.iter().all(u8::is_ascii_digit))
         && length_at(bytes, start).is_some()
 }

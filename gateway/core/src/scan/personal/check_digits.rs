@@ -153,18 +153,39 @@ pub(super) fn ind(digits: &[u8]) -> bool {
 
 /// The product in the dihedral group of ten.
 fn dihedral(a: u8, b: u8) -> u8 {
-    match (a < 5, b < 5) {
-        (true, true) => (a + b) % 5,
-        (true, false) => (a + b - 5) % 5 + 5,
-        (false, true) => (a - 5 + 5 - b) % 5 + 5,
-        (false, false) => (a + 5 - b) % 5,
-    }
+    const PRODUCTS: [[u8; 10]; 10] = {
+        let mut products = [[0; 10]; 10];
+        let mut at = 0;
+        while at < 100 {
+            let (a, b) = (at / 10, at % 10);
+            let product = match (a < 5, b < 5) {
+                (true, true) => (a + b) % 5,
+                (true, false) => (a + b - 5) % 5 + 5,
+                (false, true) => (a - 5 + 5 - b) % 5 + 5,
+                (false, false) => (a + 5 - b) % 5,
+            };
+            products[a][b] = product as u8;
+            at += 1;
+        }
+        products
+    };
+    PRODUCTS[usize::from(a) % 10][usize::from(b) % 10]
 }
 
 /// Verhoeff's permutation, as often as the digit's place says.
 fn turned(digit: u8, place: usize) -> u8 {
     const TURN: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
-    (0..place % 8).fold(digit, |digit, _| TURN[usize::from(digit) % 10])
+    /// By how often: it comes back to where it began after eight times.
+    const TURNED: [[u8; 10]; 8] = {
+        let mut turned = [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]; 8];
+        let mut at = 10;
+        while at < 80 {
+            turned[at / 10][at % 10] = TURN[turned[at / 10 - 1][at % 10] as usize];
+            at += 1;
+        }
+        turned
+    };
+    TURNED[place % 8][usize::from(digit) % 10]
 }
 
 /// Chinese resident id (GB 11643): 17 digits with a date, and ISO 7064 MOD 11-2.

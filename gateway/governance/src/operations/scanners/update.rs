@@ -8,7 +8,7 @@ use gateway_core::ids::ServerId;
 use gateway_core::reason::Reason;
 use gateway_core::record::ActionType;
 use gateway_core::scan::{Detectors, Pattern, Scanning};
-use gateway_core::server::Server;
+use gateway_core::server::{RUNLAYER_ID, Server};
 use gateway_store::scanner::ScannersWrite;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -124,14 +124,15 @@ fn effects(
     after: &ScannerSettings,
 ) -> Value {
     let scanners = &run.snapshot.scanners;
-    let above = scanners.scanning(None);
     let changes = match server {
         Some(server) => {
-            difference::of(scanners.scanning(Some(server.id)), &laid_over(above, after))
+            let above = scanners.above(server.id);
+            difference::of(scanners.scanning(Some(server.id)), &laid_over(&above, after))
         }
         None => {
             let patterns =
                 |settings: &ScannerSettings| settings.patterns.clone().unwrap_or_default();
+            let above = scanners.scanning(None);
             let mut changes = difference::of(above, &laid_over(&Scanning::default(), after));
             changes.extend(difference::of_patterns(&patterns(before), &patterns(after)));
             changes
@@ -162,7 +163,10 @@ fn effects(
 fn touches(run: &Run<'_>, changes: &[Difference], server: ServerId) -> bool {
     let own = written(&read(run.snapshot.scanners.stored(Some(server))));
     let own = Value::Object(own);
-    let is_own = |setting: &str| own.pointer(&format!("/{}", setting.replace('.', "/"))).is_some();
+    let is_own = |setting: &str| {
+        own.pointer(&format!("/{}", setting.replace('.', "/"))).is_some()
+            || (setting == "external" && server == RUNLAYER_ID)
+    };
     changes.iter().any(|change| !is_own(&change.setting))
 }
 

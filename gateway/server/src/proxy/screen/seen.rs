@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use gateway_core::reason::Reason;
 use gateway_core::record::Finding;
-use gateway_core::scan::{Found, message};
+use gateway_core::scan::{Class, Found, Guard, Mode, message};
 use gateway_core::sse;
 
 use super::super::refusal::Refusal;
@@ -19,10 +19,49 @@ pub(in super::super) struct Cleared(Bytes);
 #[derive(Clone, Copy)]
 pub(in super::super) struct Waiver(pub(super) ());
 
+/// What was found, as far as a record lists it, and how much more.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Findings {
+    pub(in super::super) listed: Vec<Finding>,
+    pub(in super::super) beyond: Tally,
+}
+
+/// How many findings there are that no record lists, by kind.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Tally(Vec<(Kind, u64)>);
+
+/// What the figures tell apart.
+pub(in super::super) type Kind = (Guard, Class, Mode);
+
+impl Tally {
+    /// So many more.
+    pub(in super::super) fn add(&mut self, kind: Kind, more: u64) {
+        match self.0.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += more,
+            None => self.0.push((kind, more)),
+        }
+    }
+
+    /// And all of those.
+    pub(in super::super) fn extend(&mut self, other: &Tally) {
+        other.0.iter().for_each(|(kind, count)| self.add(*kind, *count));
+    }
+
+    /// What that guard has found is counted anew.
+    pub(in super::super) fn forget(&mut self, guard: Guard) {
+        self.0.retain(|((of, ..), _)| *of != guard);
+    }
+
+    /// How many of each kind.
+    pub(in super::super) fn iter(&self) -> impl Iterator<Item = (Kind, u64)> {
+        self.0.iter().copied()
+    }
+}
+
 /// What a guard has seen in one message. Made only here.
 pub(in super::super) struct Seen {
     /// For the record.
-    pub(in super::super) findings: Vec<Finding>,
+    pub(in super::super) findings: Findings,
     pub(super) verdict: Verdict,
     /// What no record may hold.
     pub(super) private: Vec<Found>,
@@ -64,7 +103,12 @@ impl Blocked {
 
 impl Seen {
     pub(super) fn nothing() -> Seen {
-        Seen { findings: Vec::new(), verdict: Verdict::Passes, private: Vec::new(), unread: false }
+        Seen {
+            findings: Findings::default(),
+            verdict: Verdict::Passes,
+            private: Vec::new(),
+            unread: false,
+        }
     }
 
     /// What was read and may pass, as it came or masked. An error: it may not.
@@ -77,6 +121,12 @@ impl Seen {
                 Err(blocked)
             }
         }
+    }
+
+    /// One of which only that much is to be recorded.
+    pub(super) fn remarked(listed: Vec<Finding>, verdict: Verdict) -> Seen {
+        let findings = Findings { listed, beyond: Tally::default() };
+        Seen { findings, verdict, ..Seen::nothing() }
     }
 
     pub(super) fn blocked(blocked: Blocked) -> Seen {
@@ -119,7 +169,8 @@ impl Seen {
 
     /// What else was seen in the same message.
     pub(in super::super) fn and(mut self, other: Seen) -> Seen {
-        self.findings.extend(other.findings);
+        self.findings.listed.extend(other.findings.listed);
+        self.findings.beyond.extend(&other.findings.beyond);
         self.private.extend(other.private);
         self.unread |= other.unread;
         self.verdict = match (self.verdict, other.verdict) {

@@ -25,7 +25,7 @@ fn a_mode_says_what_becomes_of_a_message() {
         (Mode::Block, Err(())),
     ] {
         let mut seen = screen(mode).message(&text);
-        let modes: Vec<Mode> = seen.findings.iter().map(|finding| finding.mode).collect();
+        let modes: Vec<Mode> = seen.findings.listed.iter().map(|finding| finding.mode).collect();
         assert_eq!(modes, if mode == Mode::Off { vec![] } else { vec![mode] });
         let kept = seen.kept(&text, 0..text.len()).unwrap();
         assert_eq!(kept.contains(KEY), mode == Mode::Off, "{mode:?}: {kept}");
@@ -47,12 +47,15 @@ fn what_cannot_be_masked_is_blocked() {
             .fold(format!("\"{KEY}\""), |inner, key| format!(r#"{{"{key}":{inner}}}"#));
         let text = format!(r#"{{"x":"","{first}":{inner}}}"#);
         let mut seen = screen(Mode::Mask).message(&text);
-        assert_eq!(seen.findings[0].mode, Mode::Block, "{text}");
+        assert_eq!(seen.findings.listed[0].mode, Mode::Block, "{text}");
         assert!(passes(&mut seen, &text).is_err(), "{text}");
         assert!(passes(&mut screen(Mode::Monitor).message(&text), &text).is_ok());
     }
     let mut seen = screen(Mode::Mask).text(KEY, "mcp-name");
-    assert_eq!((seen.findings[0].mode, &*seen.findings[0].path), (Mode::Block, "mcp-name"));
+    assert_eq!(
+        (seen.findings.listed[0].mode, &*seen.findings.listed[0].path),
+        (Mode::Block, "mcp-name")
+    );
     assert!(passes(&mut seen, KEY).is_err());
 }
 
@@ -65,7 +68,7 @@ fn a_handle_is_one_behind_very_many_finds() {
     scanning.limit = 1 << 20;
     let screen = Screen { scanning: Arc::new(scanning), ..screen(Mode::Mask) };
     let mut seen = screen.message(&text);
-    assert_eq!(seen.findings.len(), FINDINGS);
+    assert_eq!(seen.findings.listed.len(), FINDINGS);
     assert!(!seen.kept(&text, 0..text.len()).unwrap().contains(KEY));
     let mut name = format!("fake://{KEY}");
     seen.redact(&mut name);
@@ -76,13 +79,13 @@ fn a_handle_is_one_behind_very_many_finds() {
 #[test]
 fn members_that_others_read_stay_as_they_are() {
     let text = format!(r#"{{"result":{{"tools":[{{"name":"{KEY}"}}],"a":"{KEY}","_meta":{{}}}}}}"#);
-    let mut seen = screen(Mode::Mask).message_around(&text, &["tools", "absent"]);
+    let mut seen = screen(Mode::Mask).message_around(&text, &["tools", "absent"], Told::default());
     let expected = format!(
         r#"{{"result":{{"tools":[{{"name":"{KEY}"}}],"a":"[masked:aws_access_key_id]","_meta":{{}}}}}}"#
     );
     assert_eq!(passes(&mut seen, &text), Ok(expected));
-    let mut seen = screen(Mode::Block).message_around(&text, &["tools", "a"]);
-    assert_eq!((passes(&mut seen, &text), seen.findings.len()), (Ok(text.clone()), 0));
+    let mut seen = screen(Mode::Block).message_around(&text, &["tools", "a"], Told::default());
+    assert_eq!((passes(&mut seen, &text), seen.findings.listed.len()), (Ok(text.clone()), 0));
 }
 
 #[test]
@@ -101,8 +104,8 @@ fn what_is_too_long_is_refused_or_passes_and_is_recorded() {
             "others are on"
         );
         let mut seen = passing.message(&text);
-        assert_eq!(seen.findings.len(), if over { Class::ALL.len() } else { 0 });
-        assert!(seen.findings.iter().all(|finding| &*finding.rule == UNSCANNED));
+        assert_eq!(seen.findings.listed.len(), if over { Class::ALL.len() } else { 0 });
+        assert!(seen.findings.listed.iter().all(|finding| &*finding.rule == UNSCANNED));
         assert_eq!(seen.kept(&text, 0..2).is_none(), over);
         assert_eq!(passes(&mut seen, &text), Ok(text));
     }
