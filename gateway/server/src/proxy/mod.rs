@@ -6,9 +6,9 @@ mod answer;
 mod confirm;
 mod connect;
 mod decide;
-mod fail;
 #[doc(hidden)]
 pub mod doors;
+mod fail;
 mod filter;
 mod forward;
 mod identify;
