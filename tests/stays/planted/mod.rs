@@ -12,6 +12,10 @@ use serde::Deserialize;
 const TREE: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
+    "rust-toolchain.toml",
+    "RELIABILITY.md",
+    "deploy",
+    "justfile",
     "clippy.toml",
     ".sqlx",
     "gateway",
