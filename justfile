@@ -55,6 +55,11 @@ bench *ARGS:
     SQLX_OFFLINE=true cargo build --release --workspace
     GATEWAY_BIN="$PWD/target/release/gateway" target/release/bench {{ARGS}}
 
+# What twice and five times the capacity do; takes some minutes: just chaos-load [SECONDS]
+chaos-load *ARGS:
+    SQLX_OFFLINE=true cargo build --release --workspace
+    GATEWAY_BIN="$PWD/target/release/gateway" target/release/bench overload {{ARGS}}
+
 # How long each analytics dataset takes on five million events; takes some minutes.
 bench-analytics *ARGS:
     SQLX_OFFLINE=true cargo run --release -p gateway-tests --bin analytics -- {{ARGS}}

@@ -1,10 +1,12 @@
 //! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, in alternating rounds
 //! against the same upstream. Prints Markdown tables. Run with `just bench`; not part of CI.
+//! `bench overload` measures something else: see there.
 //!
 //! Governance on means: an API key (or a JWT), a hundred policies with confirm rules among them, and a durable audit
 //! record with payloads in a Postgres of its own with fsync on.
 
 mod load;
+mod overload;
 mod sides;
 mod usage;
 
@@ -40,8 +42,12 @@ struct Asked {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let asked = arguments()?;
     gateway_tests::install_crypto();
+    if std::env::args().nth(1).as_deref() == Some("overload") {
+        let seconds = std::env::args().nth(2).map_or(Ok(8), |text| text.parse())?;
+        return overload::measure(Duration::from_secs(seconds)).await;
+    }
+    let asked = arguments()?;
     let sides = Sides::start().await?;
     let mut out = std::io::stdout().lock();
     for part in &asked.parts {

@@ -132,7 +132,9 @@ pub(crate) struct Sides {
     postgres: Postgres,
 }
 
-const TOOL: &str = "lookup";
+pub(crate) const TOOL: &str = "lookup";
+/// The same, which takes 50 ms.
+pub(crate) const SLOW: &str = "look_slowly";
 /// The server whose traffic scanners read, and the one whose traffic they don't.
 const READ: &str = "bench";
 const UNREAD: &str = "unread";
@@ -146,6 +148,11 @@ const AUDIENCE: &str = "https://mcp.example.com";
 impl Sides {
     /// Starts the upstream, nginx where it is installed, and the gateway.
     pub(crate) async fn start() -> anyhow::Result<Sides> {
+        Sides::start_with("").await
+    }
+
+    /// The same, with this in the gateway's configuration.
+    pub(crate) async fn start_with(config: &str) -> anyhow::Result<Sides> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let upstream = listener.local_addr()?;
         tokio::spawn(serve(listener, service_fn(answer)));
@@ -154,7 +161,7 @@ impl Sides {
         let mut options = Options::new(&database.url);
         let provider = IdentityProvider::start().await;
         options.config = format!(
-            "log.filter = \"warn\"\n[[identity.issuers]]\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\n",
+            "log.filter = \"warn\"\n{config}\n[[identity.issuers]]\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\n",
             provider.issuer()
         );
         options.state = Some(state(upstream));
@@ -265,7 +272,13 @@ async fn answer(
             }),
         ),
         Some("tools/list") if many => listing(),
-        Some("tools/list") => answered(&message, &tools(std::iter::once(TOOL.to_owned()))),
+        Some("tools/list") => {
+            answered(&message, &tools([TOOL, SLOW].map(str::to_owned).into_iter()))
+        }
+        _ if message["params"]["name"] == SLOW => {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            result(1)
+        }
         _ => result(message["params"]["arguments"]["kilobytes"].as_u64().unwrap_or(1)),
     };
     let mut response = Response::new(Full::from(text).boxed());

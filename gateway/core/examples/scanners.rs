@@ -49,6 +49,9 @@ fn main() -> std::io::Result<()> {
         writeln!(out, "{name:<28}{read:>8.2}   finds {finds:>7}   mask {mask:>6.2}   {left} KB")?;
     }
 
+    if !"patterns".contains(&only_these) {
+        return Ok(());
+    }
     writeln!(out, "\nus per KB with patterns of an organisation, prose")?;
     let message = flowing().swap_remove(0).1;
     for count in [0, 1, 10, 100] {
@@ -155,6 +158,8 @@ fn hostile() -> Vec<(&'static str, String)> {
         .collect();
     let escapes = format!("\"{}\"", "\\u0041".repeat(MB / 6));
     let keys: String = (0..MB / 16).map(|n| format!("\"key{n:07}\":1,")).collect();
+    let member = format!("{{\"password\":\"{}\"}},", "a@b.example ".repeat(300));
+    let secret = format!("[{}1]", member.repeat(MB / member.len()));
     let numbers = format!("[{}1]", "4111111111111111,".repeat(MB / 17));
     vec![
         ("every literal", of(&literals.join(""))),
@@ -166,7 +171,11 @@ fn hostile() -> Vec<(&'static str, String)> {
         ("digits and separators", of("4-1 ")),
         ("card numbers", of("4111 1111 1111 1111 ")),
         ("@", of("@")),
+        ("card numbers of fours", of("4444 4444 4444 4448 ")),
+        ("groups of every length", of("1.22.333-4444 55555/666666 7777777.88888888-999999999 ")),
         ("mail addresses", of("a@b.example ")),
+        ("mail addresses of a secret", secret),
+        ("mail addresses and escapes", of(&format!("{}%41", "a@b.example ".repeat(200)))),
         ("a@a@", of("a@")),
         (":", of("::1")),
         ("dots", of("1.1.")),
@@ -175,8 +184,15 @@ fn hostile() -> Vec<(&'static str, String)> {
         ("entities", of("&#65;&amp;")),
         ("one run of base64", message_of(&noise)),
         ("base64 of text", of("YWFhYWFhYWFhYWFh")),
+        ("short runs of base64", of("YWFhYWFhYWFhYWFh ")),
+        ("addresses among base64", of("a@b.example AOKAi2FhYWFhYWFh ")),
+        ("base64 that reads four ways", of("VVVV")),
         ("zero bytes in base64", of("AAAAAAAA")),
         ("hidden characters", of("a\u{200B}")),
+        (
+            "hidden, in short strings",
+            format!("[{}1]", "\"a\u{200B}b\u{200B}c\u{200B}\",".repeat(MB / 16)),
+        ),
         ("one word", of("a")),
         ("keys", format!("{{{keys}\"end\":1}}")),
         ("numbers", numbers),

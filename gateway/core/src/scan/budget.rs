@@ -13,16 +13,16 @@ const PER_BYTE: usize = 8;
 /// So much goes with each text, however short: the finds that it would count as if it were cut off.
 const PER_TEXT: usize = 5 * FIND;
 /// So much more may be used by all texts of a message together.
-const POT: usize = 1 << 20;
+const POT: usize = 1 << 19;
 
 /// Trying a pattern at a place.
-pub(super) const ATTEMPT: usize = 30;
+pub(super) const ATTEMPT: usize = 90;
 /// Asking a function at a place.
 pub(super) const CALL: usize = 4;
 /// Something that was found.
-pub(super) const FIND: usize = 50;
+pub(super) const FIND: usize = 150;
 /// Reading one more byte by a pattern.
-pub(super) const STEP: usize = 2;
+pub(super) const STEP: usize = 4;
 /// Looking through one more byte of what a text says once it is decoded.
 pub(super) const LOOK: usize = 3;
 

@@ -23,12 +23,14 @@ pub(super) struct Forms<'a> {
     loose: Decoded,
     room: Room,
     marks: Vec<Mark<'a>>,
+    /// A key and its value as they are read together.
+    assigned: String,
 }
 
 impl<'a> Forms<'a> {
     pub(super) fn new(look: Look<'a>) -> Forms<'a> {
         let (plain, loose, room) = (Decoded::default(), Decoded::default(), Room::default());
-        Forms { look, plain, loose, room, marks: vec![] }
+        Forms { look, plain, loose, room, marks: vec![], assigned: String::new() }
     }
 
     pub(super) fn has_own(&self) -> bool {
@@ -57,11 +59,20 @@ impl<'a> Forms<'a> {
         self.forms(text, &Range::clone, give);
     }
 
+    /// Gives what stands in a JSON number, which is encoded in no way.
+    pub(super) fn number(&mut self, text: &str, give: impl FnMut(Mark<'a>, &str)) {
+        self.look.budget().begin(text.len());
+        self.look.text(text, &mut self.marks);
+        self.give(text, &Range::clone, give);
+    }
+
     /// Gives what stands in `value`, a string's inside or a number, only because it is the value of `key`, for instance
     /// of `password`.
     pub(super) fn member(&mut self, key: &str, value: &str, mut give: impl FnMut(Mark<'a>, &str)) {
         let key = decode::plain(key);
-        let (mut plain, mut assigned) = (std::mem::take(&mut self.plain), String::new());
+        let mut plain = std::mem::take(&mut self.plain);
+        let mut assigned = std::mem::take(&mut self.assigned);
+        assigned.clear();
         decode::json(value, &mut plain);
         let quote = ["\"", "'", "`"].into_iter().find(|quote| !plain.text.contains(quote));
         let quote = quote.unwrap_or("\"");
@@ -81,18 +92,28 @@ impl<'a> Forms<'a> {
             mark.span = plain.source(&span);
             give(mark, says);
         }
-        self.plain = plain;
+        (self.plain, self.assigned) = (plain, assigned);
     }
 
     fn forms(
         &mut self,
         plain: &str,
         source: &dyn Fn(&Range<usize>) -> Range<usize>,
-        mut give: impl FnMut(Mark<'a>, &str),
+        give: impl FnMut(Mark<'a>, &str),
     ) {
         self.look.text(plain, &mut self.marks);
         self.loosened(plain);
         self.base64(plain);
+        self.give(plain, source, give);
+    }
+
+    /// Gives all that was found in `plain`, or that it was too dense to be read.
+    fn give(
+        &mut self,
+        plain: &str,
+        source: &dyn Fn(&Range<usize>) -> Range<usize>,
+        mut give: impl FnMut(Mark<'a>, &str),
+    ) {
         if self.look.budget().is_used_up() {
             // All of it: what is encoded in what was read so far has not been read either.
             self.marks.clear();

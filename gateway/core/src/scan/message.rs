@@ -151,7 +151,7 @@ impl Reader<'_> {
                 finds.add(&mark, span.clone(), &|| path.pointer(), raw);
             }
         };
-        self.forms.text(raw, |mark, _| add(mark));
+        self.forms.number(raw, |mark, _| add(mark));
         if let Some(key) = path.last_key().filter(|key| key.len() <= LONGEST_KEY) {
             self.forms.member(key, raw, |mark, _| add(mark));
         }

@@ -38,8 +38,8 @@ pub(super) struct Plan {
     /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
     bytes: Vec<Vec<usize>>,
-    /// Rules that ask for digits, and the lengths of which a run must have one, a bit each.
-    digits: Vec<(usize, u64)>,
+    /// Rules that ask for digits, and of which lengths a run must have groups in a row; none: any run.
+    digits: Vec<(usize, Vec<Row>)>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -47,6 +47,19 @@ const DIGIT: u8 = 0x80;
 
 /// No number has more digits in a row.
 const LONGEST_NUMBER: usize = 40;
+
+/// Lengths of groups that follow each other.
+struct Row {
+    lengths: &'static [u8],
+    /// The same, a bit each.
+    set: u64,
+}
+
+impl Row {
+    fn of(lengths: &'static [u8]) -> Row {
+        Row { lengths, set: lengths.iter().fold(0, |all, length| all | bit(*length)) }
+    }
+}
 
 /// A built-in rule; its pattern is compiled when its literal is first seen.
 struct Known {
@@ -61,6 +74,8 @@ pub(super) struct Scratch {
     /// By rule; empty until a literal is seen.
     progress: Vec<Progress>,
     touched: Vec<usize>,
+    /// Lengths of the groups of a run of digits.
+    groups: Vec<u8>,
     /// What the message may still cost.
     pub(super) budget: Budget,
 }
@@ -126,9 +141,7 @@ impl Plan {
                 Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
                 Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
-                    let any = |lengths, length: &u8| lengths | 1 << (*length).min(63);
-                    let lengths = groups.iter().fold(0, any);
-                    plan.digits.push((n, if groups.is_empty() { u64::MAX } else { lengths }));
+                    plan.digits.push((n, groups.iter().map(|lengths| Row::of(lengths)).collect()));
                 }
             }
         }
@@ -345,17 +358,26 @@ impl Pass<'_, '_> {
 
     /// A run of digits begins at `at`.
     fn digits(&mut self, at: usize) {
-        let (end, count, lengths) = run(self.text.as_bytes(), at);
+        let (end, count) = run(self.text.as_bytes(), at, &mut self.scratch.groups);
         self.digits = end;
         if count < 7 {
             return;
         }
         let plan = self.plan;
-        for (n, _) in plan.digits.iter().filter(|(_, wanted)| wanted & lengths != 0) {
+        // No group has no digits: that bit says how the run begins.
+        let begins_00 = self.text.as_bytes().get(at..at + 2) == Some(b"00");
+        let groups = self.scratch.groups.iter();
+        let lengths = groups.fold(u64::from(begins_00), |all, length| all | bit(*length));
+        for (n, wanted) in &plan.digits {
+            if !may_hold(&self.scratch.groups, lengths, wanted) {
+                continue;
+            }
             let Some(known) = plan.rules.get(*n).copied() else { continue };
             let Seek::Digits { find, .. } = known.rule.seek else { continue };
             let mut rest = at..end;
-            if !self.scratch.budget.afford(CALL + rest.len()) {
+            // One that takes every run does not go through it.
+            let walked = if wanted.is_empty() { 0 } else { rest.len() };
+            if !self.scratch.budget.afford(CALL + walked) {
                 return;
             }
             while let Some(span) = find(self.text, rest.clone()) {
@@ -395,26 +417,41 @@ impl Pass<'_, '_> {
     }
 }
 
-/// The end of the run of digits and single separators that begins at `at`, how many digits it holds, and the lengths of
-/// its groups, a bit each. No digits if it is one of so many in a row that it is no number; such a one ends a run, too.
-fn run(bytes: &[u8], at: usize) -> (usize, usize, u64) {
-    let (mut i, mut count, mut lengths) = (at, 0, 0);
+/// The end of the run of digits and single separators that begins at `at`, and how many digits it holds; their groups'
+/// lengths go to `groups`. No digits if it is one of so many in a row that it is no number; such a one ends a run, too.
+fn run(bytes: &[u8], at: usize, groups: &mut Vec<u8>) -> (usize, usize) {
+    let (mut i, mut count) = (at, 0);
+    groups.clear();
     loop {
         let rest = bytes.get(i..).unwrap_or_default();
         let group = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         if group > LONGEST_NUMBER {
-            return if i == at { (i + group, 0, 0) } else { (i - 1, count, lengths) };
+            return if i == at { (i + group, 0) } else { (i - 1, count) };
         }
-        (i, count, lengths) = (i + group, count + group, lengths | 1 << group);
+        (i, count) = (i + group, count + group);
+        groups.extend(u8::try_from(group));
         match rest.get(group..) {
             Some([b' ' | b'-' | b'.' | b'/' | b'(' | b')', digit, ..])
                 if digit.is_ascii_digit() =>
             {
                 i += 1;
             }
-            Some(_) | None => return (i, count, lengths),
+            Some(_) | None => return (i, count),
         }
     }
+}
+
+/// No length is above 63, as `LONGEST_NUMBER` says.
+fn bit(length: u8) -> u64 {
+    1 << length.min(63)
+}
+
+/// Whether groups of the lengths of one of `wanted` follow each other; `lengths` are those that there are, a bit each.
+fn may_hold(groups: &[u8], lengths: u64, wanted: &[Row]) -> bool {
+    let follow = |row: &Row| memchr::memmem::find(groups, row.lengths).is_some();
+    let is_there = |row: &Row| row.set & lengths == row.set;
+    wanted.is_empty()
+        || wanted.iter().any(|row| is_there(row) && (row.lengths.len() == 1 || follow(row)))
 }
 
 /// Where the digits begin that follow `from` in a run that ends at `end`, if at least seven do.
@@ -489,6 +526,7 @@ mod tests {
 
     #[test]
     fn runs_of_digits_are_maximal() {
+        let mut groups = vec![];
         for (text, end, count) in [
             ("1234567", 7, 7),
             ("12 34-56.7x", 10, 7),
@@ -499,10 +537,23 @@ mod tests {
             (&format!("1 2.{} 3", "4".repeat(41)), 3, 2),
             (&format!("{} 3", "4".repeat(41)), 41, 0),
         ] {
-            let (got_end, got_count, _) = run(text.as_bytes(), 0);
-            assert_eq!((got_end, got_count), (end, count), "{text}");
+            assert_eq!(run(text.as_bytes(), 0, &mut groups), (end, count), "{text}");
         }
-        assert_eq!(run(b"12 34-567", 0).2, 1 << 2 | 1 << 3);
+        run(b"12 34-567", 0, &mut groups);
+        assert_eq!(groups, [2, 2, 3]);
+        let rows: [(&[&'static [u8]], bool); 7] = [
+            (&[&[2, 3]], true),
+            (&[&[3]], true),
+            (&[&[4], &[2, 2, 3]], true),
+            (&[], true),
+            (&[&[3, 2]], false),
+            (&[&[2, 2, 2]], false),
+            (&[&[4]], false),
+        ];
+        for (wanted, holds) in rows {
+            let rows: Vec<Row> = wanted.iter().map(|lengths| Row::of(lengths)).collect();
+            assert_eq!(may_hold(&groups, bit(2) | bit(3), &rows), holds, "{wanted:?}");
+        }
         assert_eq!(digits_from(b"4111 1234567", 4, 12), Some(5));
         assert_eq!(digits_from(b"4111 123456", 4, 11), None);
     }

@@ -48,8 +48,9 @@ pub enum Seek {
     /// first find in it. Asked again for what is left behind a find. It may look beside the run, not further than some
     /// dozen bytes.
     Digits {
-        /// Only for runs with so many digits in a row somewhere; empty: for every run.
-        groups: &'static [u8],
+        /// Only for runs in which groups of the lengths of one of these follow each other (0: for those that begin with
+        /// `00`); empty: for every run.
+        groups: &'static [&'static [u8]],
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,
     },

@@ -221,6 +221,7 @@ pub(super) fn proxy(config: &Config) -> proxy::Settings {
     proxy::Settings {
         payload_limit: if audit.keep_payloads { audit.payload_limit.bytes() } else { 0 },
         listing_limit: config.limits.upstream_listing.bytes(),
+        all_answers: config.limits.answer_memory.bytes(),
         idle: config.limits.idle,
         stream_idle: config.limits.stream_idle,
         total: config.limits.total,

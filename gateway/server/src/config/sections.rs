@@ -364,6 +364,8 @@ section! {
         wait_in_crowd: Duration = SECOND / 40;
         /// Memory for request bodies, all together.
         body_memory: Size = Size(256 << 20);
+        /// Memory for answers that are no streams, all together, until their clients have them; more wait.
+        answer_memory: Size = Size(256 << 20);
         /// Client connections to this replica; more are closed at once.
         connections: u32 = 20_000;
     }

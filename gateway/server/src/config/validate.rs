@@ -52,6 +52,13 @@ pub(super) fn validate(config: &Config, places: &Places) -> Vec<Problem> {
     if config.limits.body_memory.0 < server.max_body.0 {
         refuse("limits.body_memory", "expected at least server.max_body");
     }
+    let twice = config.limits.upstream_listing.0.saturating_mul(2);
+    if !(twice..=1 << 40).contains(&config.limits.answer_memory.0) {
+        refuse(
+            "limits.answer_memory",
+            "expected at least twice limits.upstream_listing, at most 1TiB",
+        );
+    }
     let oauth = &config.oauth;
     if oauth.access_token > Duration::from_secs(3600) {
         refuse("oauth.access_token", "expected at most 1h");

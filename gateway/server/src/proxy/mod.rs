@@ -40,6 +40,7 @@ use std::time::Duration;
 use gateway_core::keys::{Purpose, RootKey};
 use gateway_core::seal::Sealer;
 use gateway_governance::Governance;
+use tokio::sync::Semaphore;
 
 use crate::edge::Edge;
 use crate::upstream::Leg;
@@ -54,6 +55,8 @@ pub struct Proxy {
     finding_key: [u8; 32],
     tasks: Arc<task::TaskIds>,
     settings: Settings,
+    /// Room for answers that are read whole, in units of 1 KiB.
+    answers: Arc<Semaphore>,
     draining: Arc<AtomicBool>,
 }
 
@@ -64,6 +67,8 @@ pub struct Settings {
     pub payload_limit: usize,
     /// The longest listing, and the longest server-sent event, in bytes.
     pub listing_limit: usize,
+    /// Bytes of all answers that are read whole and that clients do not have yet; at least one of the longest.
+    pub all_answers: usize,
     /// How long an answer's body may pause.
     pub idle: Duration,
     /// How long a stream of events may pause.
@@ -93,6 +98,7 @@ impl Proxy {
             request_states: Sealer::new(&root.derive(Purpose::RequestState)),
             finding_key: root.derive(Purpose::Finding),
             tasks: Arc::new(task::TaskIds::new(root)),
+            answers: Arc::new(Semaphore::new(settings.all_answers.div_ceil(1 << 10))),
             settings,
             draining: Arc::default(),
         }

@@ -1,10 +1,14 @@
 //! An answer that is read whole before its first byte goes out: collected up to its limit, read by the guard, changed
-//! by the gateway where it has to (`filter` says how), and recorded.
+//! by the gateway where it has to (`filter` says how), and recorded. All of them together have so much memory: what
+//! comes when it is full waits, and so does its server.
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use gateway_core::reason::Reason;
 use http_body::Body as _;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::filter::{SESSION_ENDED, View};
 use super::outcome::Record;
@@ -14,7 +18,8 @@ use super::scan;
 use super::screen::{Cleared, Seen};
 use super::stream::{self, Relay};
 use super::{Proxy, Settings};
-use crate::exchange::{self, Body};
+use crate::exchange::{Body, BodyError};
+use crate::telemetry::{self, Shed};
 
 /// An answer that is read whole before its first byte goes out.
 pub(super) struct Answer {
@@ -34,7 +39,8 @@ impl Answer {
         let hard = proxy.settings.listing_limit;
         // What is cut out of a longer listing must be found, however little of it is scanned.
         let bound = if adapts { hard } else { view.screen.limit().min(hard) };
-        let bytes = match collect(body, bound, &proxy.settings).await {
+        let mut room = Room { all: Arc::clone(&proxy.answers), taken: None };
+        let bytes = match collect(body, (bound, &mut room), &proxy.settings).await {
             Ok(Collected::Whole(bytes)) => bytes,
             Ok(Collected::Longer(..)) if adapts => {
                 let detail = format!("the answer is longer than {hard} bytes");
@@ -50,7 +56,11 @@ impl Answer {
                     Err(blocked) => Err(blocked.refuse(routed)),
                 };
             }
-            Err((reason, detail)) => return Err(Refusal::of_routed(routed, reason, detail)),
+            Err((reason, detail)) => {
+                // It was made; only its answer could not be taken.
+                let sent = reason == Reason::Overloaded;
+                return Err(Refusal { sent, ..Refusal::of_routed(routed, reason, detail) });
+            }
         };
         let told = Box::pin(view.ask_outside(&bytes)).await;
         let mut seen = match view.read(&essence, &bytes, told) {
@@ -84,7 +94,7 @@ impl Answer {
         record.answered(cleared.bytes(), kept);
         record.sent(cleared.bytes().len());
         record.conclude(None);
-        Ok(exchange::full(cleared.into_bytes()))
+        Ok(room.hold(cleared.into_bytes()))
     }
 }
 
@@ -103,6 +113,37 @@ fn kept(
     Some(adapt(&kept).ok()?.unwrap_or(kept).into())
 }
 
+/// The memory that one answer takes of what all may take: until its client has it.
+struct Room {
+    /// In units of 1 KiB.
+    all: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Makes room for so many bytes in all; waits for it.
+    async fn grow(&mut self, bytes: usize) -> Result<(), AcquireError> {
+        let had = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(1 << 10).saturating_sub(had);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.all).acquire_many_owned(more).await?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+
+    /// A body that keeps it until it is dropped.
+    fn hold(self, bytes: Bytes) -> Body {
+        let never = move |never| {
+            let _ = &self;
+            BodyError::from(never)
+        };
+        Full::new(bytes).map_err(never).boxed_unsync()
+    }
+}
+
 /// A body, as far as it was read.
 enum Collected {
     Whole(Bytes),
@@ -113,7 +154,7 @@ enum Collected {
 /// Reads a body of at most `bound` bytes.
 async fn collect(
     mut body: Body,
-    bound: usize,
+    (bound, room): (usize, &mut Room),
     settings: &Settings,
 ) -> Result<Collected, (Reason, String)> {
     let late = |what: &str| (Reason::UpstreamTimeout, what.to_owned());
@@ -131,6 +172,14 @@ async fn collect(
         };
         let Ok(piece) = frame.into_data() else { continue };
         length += piece.len();
+        match tokio::time::timeout(settings.idle, room.grow(length)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => {
+                telemetry::shed(Shed::Answers);
+                let detail = "the answers of other calls fill the memory for them".to_owned();
+                return Err((Reason::Overloaded, detail));
+            }
+        }
         if !piece.is_empty() {
             pieces.push(piece);
         }

@@ -329,6 +329,7 @@ mod tests {
         }
         performed("list_servers", Face::Rest, None);
         performed("list_servers", Face::Rest, Some(Reason::RoleMissing));
+        limited("three an hour");
         let running = in_flight();
         let gauges = Gauges {
             audit_queue: 7,
@@ -343,6 +344,12 @@ mod tests {
         };
         let text = render(gauges);
         drop(running);
+        let figures =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        for figure in figures {
+            let described = include_str!("../../metrics.md").contains(&format!("`{figure}`"));
+            assert!(described, "{figure} is not in metrics.md");
+        }
         assert!(!text.contains("canary"), "{text}");
         let call = "gateway_calls_total{method=\"tools/call\",outcome=\"error\",reason=\"upstream_timeout\"} 3";
         assert!(text.contains(call), "{text}");

@@ -72,6 +72,8 @@ pub enum Shed {
     Connections,
     /// Request bodies fill the memory that they may.
     Bodies,
+    /// Answers that are read whole fill the memory that they may.
+    Answers,
     /// As many exchanges as there may be.
     Exchanges,
     /// No turn within the time that it may wait.
@@ -85,9 +87,10 @@ pub enum Shed {
 }
 
 impl Shed {
-    const ALL: [Shed; 7] = [
+    const ALL: [Shed; 8] = [
         Shed::Connections,
         Shed::Bodies,
+        Shed::Answers,
         Shed::Exchanges,
         Shed::Turns,
         Shed::Caller,
@@ -99,6 +102,7 @@ impl Shed {
         match self {
             Shed::Connections => "connections",
             Shed::Bodies => "bodies",
+            Shed::Answers => "answers",
             Shed::Exchanges => "exchanges",
             Shed::Turns => "turns",
             Shed::Caller => "caller",

@@ -96,6 +96,34 @@ fn what_is_merely_dense_is_read() {
         ("addresses", lines(10_000, &|n| format!("p{n:05}@example.org\n")), 10_000),
         ("cards", "4111 1111 1111 1111\n".repeat(10_000), 10_000),
         ("card numbers", "4111111111111111,\n".repeat(10_000), 10_000),
+        (
+            "a table",
+            lines(6_000, &|n| {
+                format!(
+                    "{} {} {} {n} {} {}\n",
+                    n * 7 % 10,
+                    n * 31 % 100,
+                    n * 37 % 1000,
+                    n * 1009,
+                    n % 3
+                )
+            }),
+            0,
+        ),
+        (
+            "a table in a row",
+            lines(6_000, &|n| {
+                format!(
+                    "{} {} {} {n} {} {} ",
+                    n * 7 % 10,
+                    n * 31 % 100,
+                    n * 37 % 1000,
+                    n * 1009,
+                    n % 3
+                )
+            }),
+            0,
+        ),
         ("hex", noise.chunks(16).take(4_000).map(|line| hex(line) + "\n").collect(), 0),
         ("an image", STANDARD.encode(&noise), 0),
         (
@@ -108,6 +136,7 @@ fn what_is_merely_dense_is_read() {
             0,
         ),
         ("source", include_str!("../plan.rs").repeat(8), 0),
+        ("names of rules", include_str!("../../../../../SCANNERS.md").repeat(4), 0),
         ("prose", include_str!("../../../../../README.md").repeat(6), 0),
         (
             "a log",

@@ -147,8 +147,8 @@ pub(super) fn br(digits: &[u8]) -> bool {
 /// Indian Aadhaar number: Verhoeff's check over the dihedral group of ten; never begins with 0 or 1.
 pub(super) fn ind(digits: &[u8]) -> bool {
     let sum =
-        digits.iter().rev().enumerate().fold(0, |sum, (i, digit)| dihedral(sum, turned(*digit, i)));
-    digits.len() == 12 && digits.first().is_some_and(|d| *d > 1) && sum == 0
+        || digits.iter().rev().enumerate().fold(0, |sum, (i, d)| dihedral(sum, turned(*d, i)));
+    digits.len() == 12 && digits.first().is_some_and(|d| *d > 1) && sum() == 0
 }
 
 /// The product in the dihedral group of ten.

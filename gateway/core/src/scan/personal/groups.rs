@@ -115,15 +115,14 @@ fn fits(bytes: &[u8], start: usize, limit: usize, shape: &Shape) -> Option<usize
     'separators: for between in
         shape.between.iter().chain(shape.between.is_empty().then_some(&&[][..]))
     {
-        let mut at = start;
-        for (i, wanted) in shape.groups.iter().enumerate() {
-            if i > 0 {
-                let separator = between.get(i - 1).or(between.last());
-                if separator.is_none() || bytes.get(at) != separator {
-                    continue 'separators;
-                }
-                at += 1;
+        // The first group is of that length, or nobody would ask.
+        let mut at = start + shape.groups.first().copied().unwrap_or(0);
+        for (i, wanted) in shape.groups.iter().enumerate().skip(1) {
+            let separator = between.get(i - 1).or(between.last());
+            if separator.is_none() || bytes.get(at) != separator {
+                continue 'separators;
             }
+            at += 1;
             if digits_from(bytes, at, limit.min(at + DIGITS)) != *wanted {
                 continue 'separators;
             }

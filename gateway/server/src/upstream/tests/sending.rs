@@ -20,7 +20,7 @@ use super::fixture::{
 };
 use crate::exchange::{self, Body};
 use crate::upstream::leg::public_authorities;
-use crate::upstream::{Leg, LegSettings, Local};
+use crate::upstream::{BreakerSettings, Leg, LegSettings, Local};
 
 async fn text(answer: Response<Body>) -> String {
     let body = within("the body", answer.into_body().collect()).await.unwrap();
@@ -272,6 +272,36 @@ async fn a_server_that_hangs_fills_its_own_places_only() {
     assert_eq!((error.reason, error.sent), (Reason::Overloaded, false));
     text(leg.send(None, &server(healthy.url()), &none(), post("{}")).await.unwrap()).await;
     waiting.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_not_asked_for_a_while_and_another_address_is_another_server() {
+    let breaker = BreakerSettings { failures: 2, pause: Duration::from_secs(600) };
+    let leg = leg_with(LegSettings { breaker, ..settings() });
+    let upstream = Upstream::start(Script::Answer(ok("{}"))).await;
+    // Nobody listens on a port that was just free.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = server(format!("http://{free}/mcp"));
+    for _ in 0..2 {
+        let entry = leg.enter(&gone, 7).unwrap();
+        let error = leg.send(Some(&entry), &gone, &none(), post("{}")).await.map(drop).unwrap_err();
+        assert_eq!((error.reason, error.sent), (Reason::UpstreamUnreachable, false));
+    }
+    for caller in [7, 8] {
+        let away = leg.enter(&gone, caller).map(drop).unwrap_err();
+        assert_eq!(away.reason, Reason::UpstreamUnavailable);
+        assert!((590..=601).contains(&away.retry_after), "{away:?}");
+    }
+    // What the gateway itself asks goes out all the same.
+    let error = leg.send(None, &gone, &none(), post("{}")).await.map(drop).unwrap_err();
+    assert_eq!(error.reason, Reason::UpstreamUnreachable);
+    let moved = server(upstream.url());
+    assert_eq!(moved.id, gone.id);
+    let entry = leg.enter(&moved, 7).unwrap();
+    text(leg.send(Some(&entry), &moved, &none(), post("{}")).await.unwrap()).await;
+    assert_eq!(leg.used().0, 1);
+    drop(entry);
+    assert_eq!(leg.used().0, 0);
 }
 
 struct Here;
