@@ -30,9 +30,9 @@ async fn whoever_comes_in_a_burst_is_answered_or_turned_away_and_recorded() {
         let mut calls = Vec::new();
         for n in 0..600 {
             calls.push(call(&bob, "slow_call"));
-            if n % 20 == 19 {
+            if n % 10 == 9 {
                 // Not a closed loop: the next ones come whether the last ones are answered or not.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(15)).await;
             }
         }
         for probe in ["live", "ready"] {
@@ -57,7 +57,7 @@ async fn whoever_comes_in_a_burst_is_answered_or_turned_away_and_recorded() {
         }
         println!("{served} served, {away} turned away");
         assert!(away >= 100, "{away} of 600: nothing was turned away early");
-        assert!(served >= 20, "{served} of 600: nothing goes on");
+        assert!(served >= 10, "{served} of 600: nothing goes on");
         assert_eq!(rig.upstream.receipts().len(), served, "what was turned away had no effect");
         // All of it is in the trail, in few rows.
         eventually("every refusal is counted", Duration::from_secs(40), async || {
