@@ -71,8 +71,11 @@ struct Known {
 /// What a pass over one text needs besides the plan; made once, used for text after text.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// By rule; empty until a literal is seen.
+    /// By rule: which of `progress` is its, from 1 on; empty until a literal is seen.
+    places: Vec<u16>,
+    /// Of the rules whose literals the message has, in the order of their coming: most have few.
     progress: Vec<Progress>,
+    /// Those of `progress` that the present text has used.
     touched: Vec<usize>,
     /// Lengths of the groups of a run of digits.
     groups: Vec<u8>,
@@ -252,12 +255,18 @@ impl Scratch {
     }
 
     fn of(&mut self, n: usize, rules: usize) -> Option<&mut Progress> {
-        if self.progress.is_empty() {
-            self.progress.resize_with(rules, Progress::default);
+        if self.places.is_empty() {
+            self.places.resize(rules, 0);
         }
-        let progress = self.progress.get_mut(n)?;
+        let place = self.places.get_mut(n)?;
+        if *place == 0 {
+            self.progress.push(Progress::default());
+            *place = u16::try_from(self.progress.len()).ok()?;
+        }
+        let at = usize::from(*place) - 1;
+        let progress = self.progress.get_mut(at)?;
         if !std::mem::replace(&mut progress.seen, true) {
-            self.touched.push(n);
+            self.touched.push(at);
         }
         Some(progress)
     }

@@ -1,8 +1,8 @@
 //! The audit trail: no record, no call.
 //!
 //! A [`Trail`] takes an intent before a call leaves ([`Trail::record`] returns once it is committed) and
-//! an event for what came of it ([`Trail::conclude`] never waits). One writer commits what queued in one
-//! transaction and chains it ([`verify`] walks the chains); what cannot be written while Postgres is away
+//! an event for what came of it ([`Trail::conclude`] never waits). Two writers, one for each, commit
+//! what queued in one statement and chain it ([`verify`] walks the chains); what cannot be written while Postgres is away
 //! waits in a spool on disk. `read.rs` answers listings, `recorded.rs` gives calls to ask about
 //! again. This module decides nothing about calls.
 
