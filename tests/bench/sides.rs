@@ -207,7 +207,12 @@ impl Sides {
                 let token = self.provider.token(Algorithm::Es256, CALLER, AUDIENCE);
                 ("authorization", format!("Bearer {token}"))
             }
-            _ => ("x-runlayer-api-key", self.key.clone()),
+            Side::Direct
+            | Side::Nginx
+            | Side::Unread
+            | Side::Read
+            | Side::Open
+            | Side::Governed => ("x-runlayer-api-key", self.key.clone()),
         }
     }
 

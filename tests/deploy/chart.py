@@ -51,6 +51,7 @@ REFUSED = [
     ("networkPolicy.egress.database.port=0", "/networkPolicy/egress/database/port"),
     ("config.server.listen=127.0.0.1:1", "config.server.listen is set by the chart"),
     ("config.server.drain=1s", "config.server.drain is set by the chart"),
+    ("config.server.notice=9s", "config.server.notice is set by the chart"),
     ("config.keys.root_file=/x", "config.keys.root_file is set by the chart"),
     ("config.database.migrate=true", "config.database.migrate is set by the chart"),
     ("config.audit.spool=true", "config.audit.spool needs a persistent volume"),

@@ -20,7 +20,7 @@ def dockerfile():
     text = path.read_text()
     linted = subprocess.run(["hadolint", "--no-color", path], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout + linted.stderr
-    toolchain = (ROOT / "rust-toolchain.toml").read_text().split('channel = "')[1].split('"')[0]
+    toolchain = (ROOT / "Cargo.toml").read_text().split('rust-version = "')[1].split('"')[0]
     assert f"FROM rust:{toolchain}-slim-" in text, f"the builder is not rust:{toolchain}"
     user = [line.split()[1] for line in text.splitlines() if line.startswith("USER ")]
     pod = chart.render()["Deployment"][0]["spec"]["template"]["spec"]["securityContext"]

@@ -21,7 +21,8 @@ def known():
     found = {}
     for place, following in zip(places, [*places[1:], None]):
         until = text[place.end() : following.start() if following else place.end() + 300]
-        labels = re.search(r"&\[([^\]]*)\]", until)
+        # `&["a", "b"]`, or the one label of a gauge: name, help, label.
+        labels = re.match(r'\s*,\s*"[^"]*",\s*("\w+"),?\s*\)', until) or re.search(r"&\[([^\]]*)\]", until)
         found[place[1]] = set(re.findall(r'"(\w+)"', labels[1])) if labels else set()
     assert len(found) >= 15, found
     return found

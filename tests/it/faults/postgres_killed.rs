@@ -25,7 +25,7 @@ async fn killed_under_load_it_takes_no_record_with_it() {
         dice.pause(40).await;
         postgres.kill();
         // Every other time it is back before anybody has noticed.
-        if dice.rounds() % 2 == 0 {
+        if dice.rounds().is_multiple_of(2) {
             load.refused(1 + dice.below(20)).await;
         }
         postgres.start_again();

@@ -56,12 +56,15 @@ fn call(client: &Client) -> reqwest::RequestBuilder {
     nobody.modern_request(&body)
 }
 
+/// How a credential is written.
+type Form = fn(&str) -> String;
+
 /// Credentials of strangers, and what stands beside good ones, on every face.
 async fn in_headers(rig: &Rig, cage: &mut Cage) {
     let bob = rig.client("bob");
     let faces = ["/api/v1/servers", "/api/v1/auditlogs", "/scim/v2/Users", "/account", "/nowhere"];
     let urls = faces.map(|path| format!("{}{path}", rig.gateway.base));
-    let forms: [(&str, fn(&str) -> String); 8] = [
+    let forms: [(&str, Form); 8] = [
         ("authorization", |c| format!("Bearer {c}")),
         ("authorization", |c| format!("Bearer rl_{c}{c}")),
         ("authorization", |c| format!("Bearer eyJhbGciOiJFZERTQSJ9.{c}.{c}")),
@@ -141,7 +144,6 @@ async fn in_forms(rig: &Rig, cage: &mut Cage) {
 /// is passed on are its own words.)
 async fn from_upstreams(rig: &Rig, cage: &mut Cage) {
     let bob = rig.client("bob");
-    let said = |status: u16, body: String| Answer::Json(status, body);
     for status in [401, 403, 407, 500, 502] {
         let canary = cage.next();
         let body =

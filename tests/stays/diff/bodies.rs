@@ -286,8 +286,8 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 /// Doubles a member, puts another's twin beside it, or nests very deep, somewhere.
 fn spoil_members(members: &mut Vec<(String, Node)>, random: &mut Random) {
     let inner = members.iter_mut().filter_map(|(_, node)| match node {
-        Node::Object(inner) if !inner.is_empty() => Some(inner),
-        _ => None,
+        Node::Object(inner) => Some(inner).filter(|inner| !inner.is_empty()),
+        Node::Literal(_) | Node::Text(_) | Node::Array(_) => None,
     });
     let mut inner: Vec<_> = inner.collect();
     if !inner.is_empty() && random.percent(60) {

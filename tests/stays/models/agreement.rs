@@ -127,12 +127,10 @@ impl State {
         self.replicas[replica] = Replica::Idle;
         for statement in &mut self.statements {
             match statement {
-                Statement::Take { from } | Statement::Read { from, .. }
-                    if *from == Some(replica) =>
-                {
-                    *from = None
+                Statement::Take { from } | Statement::Read { from, .. } => {
+                    *from = from.filter(|from| *from != replica);
                 }
-                _ => {}
+                Statement::Taken { .. } | Statement::Return { .. } => {}
             }
         }
         self.statements.retain(|s| !matches!(s, Statement::Taken { from, .. } if *from == replica));
@@ -226,7 +224,9 @@ impl Model for Agreements {
         for statement in &state.statements {
             match statement {
                 Statement::Taken { .. } => actions.push(Action::Hear(*statement)),
-                _ => actions.extend([Action::Execute(*statement), Action::Lose(*statement)]),
+                Statement::Take { .. } | Statement::Read { .. } | Statement::Return { .. } => {
+                    actions.extend([Action::Execute(*statement), Action::Lose(*statement)]);
+                }
             }
         }
         for (i, row) in state.rows.iter().enumerate() {

@@ -179,7 +179,7 @@ impl State {
             .unwrap()
     }
 
-    fn to_disk(&mut self, call: usize, fault: Fault) {
+    fn spool(&mut self, call: usize, fault: Fault) {
         let Phase::Concluding(replica) = self.calls[call].phase else { return };
         self.statements.retain(|s| !(s.what == What::Event && s.call == call));
         self.calls[call].phase = Phase::Finished;
@@ -288,8 +288,10 @@ impl Model for Records {
                 let call = &mut state.calls[statement.call];
                 match statement.what {
                     What::Intent => call.intent = true,
-                    _ if call.events == 0 || self.fault == Fault::NoConflict => call.events += 1,
-                    _ => {}
+                    What::Event | What::Spooled | What::Closing => {
+                        let taken = call.events == 0 || self.fault == Fault::NoConflict;
+                        call.events += u8::from(taken);
+                    }
                 }
                 if statement.from.is_some() {
                     state.statements.insert(Statement { executed: true, ..statement });
@@ -306,7 +308,7 @@ impl Model for Records {
                 state.calls[i].phase = Phase::Forwarded(state.calls[i].phase.replica()?);
                 state.calls[i].forwarded = true;
             }
-            Action::ToDisk(i) => state.to_disk(i, self.fault),
+            Action::ToDisk(i) => state.spool(i, self.fault),
             Action::Replay(i) => state.send(What::Spooled, i, state.calls[i].spooled?),
             Action::Sweep(i, replica) => {
                 if state.calls[i].phase != Phase::Gone {

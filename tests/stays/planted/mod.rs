@@ -12,7 +12,6 @@ use serde::Deserialize;
 const TREE: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
-    "rust-toolchain.toml",
     "RELIABILITY.md",
     "deploy",
     "justfile",

@@ -36,6 +36,7 @@ server:
   public_url: {{ .Values.publicUrl | quote }}
   allowed_hosts: {{ .Values.allowedHosts | toJson }}
   drain: {{ printf "%ds" (int .Values.drainSeconds) | quote }}
+  notice: null
   tls_cert_file: {{ if .Values.tls.existingSecret }}/run/secrets/tls/tls.crt{{ else }}null{{ end }}
   tls_key_file: {{ if .Values.tls.existingSecret }}/run/secrets/tls/tls.key{{ else }}null{{ end }}
 database:

@@ -7,8 +7,8 @@ use super::base64_runs::{self, Room};
 use super::budget::{CALL, LOOK};
 use super::decode::{self, Decoded};
 use super::detectors::{Look, drop_from, settle};
-use super::hidden;
 use super::plan::Mark;
+use super::{Class, hidden};
 
 /// No built-in rule finds anything shorter, other than characters that do not show.
 const SHORTEST: usize = 4;
@@ -164,9 +164,11 @@ impl<'a> Forms<'a> {
                 if !look.budget().afford(CALL + LOOK * text.len()) {
                     return;
                 }
-                match is_data(text) {
-                    true => look.rules(text, marks),
-                    false => look.text(text, marks),
+                if is_data(text) {
+                    look.rules(text, marks);
+                    drop_from(first, marks, |mark| mark.class == Class::HiddenCharacters);
+                } else {
+                    look.text(text, marks);
                 }
                 for mark in marks.iter_mut().skip(first) {
                     mark.says = Some(text.get(mark.span.clone()).unwrap_or_default().into());

@@ -174,11 +174,10 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || ip.is_multicast()
         || ip.is_broadcast()
         || ip.is_documentation();
-    let registered = match (a, b, c) {
-        (0, ..) | (240..=255, ..) | (192, 0, 0) | (192, 88, 99) => true,
-        (100, 64..=127, _) | (198, 18..=19, _) => true,
-        _ => false,
-    };
+    let registered = matches!(
+        (a, b, c),
+        (0 | 240..=255, ..) | (192, 0, 0) | (192, 88, 99) | (100, 64..=127, _) | (198, 18..=19, _)
+    );
     // Clouds' own, outside of link-local.
     let cloud = [a, b, c, d] == [168, 63, 129, 16];
     !special && !registered && !cloud

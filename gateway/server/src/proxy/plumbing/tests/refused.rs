@@ -271,7 +271,7 @@ async fn bodies_take_no_more_memory_than_they_may_together() {
         }
     };
     within("a refusal", refused).await;
-    first.send([b'x'; 10_000]).await;
+    first.send(vec![b'x'; 10_000]).await;
     assert_eq!(first.answer().await.status, 200, "what was there first is served");
     let mut third = rig.connect().await;
     third.post("/echo", &[b'y'; 20_000]).await;
