@@ -11,7 +11,7 @@ use gateway_core::decision::{Question, Verdict};
 use gateway_core::ids::{PolicyId, ServerId, Slug, UserId};
 use gateway_core::json::Json;
 use gateway_core::label::Label;
-use gateway_core::server::{Endpoint, Server, ServerStatus, Tool, UpstreamAuth};
+use gateway_core::server::{Server, Tool};
 use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
@@ -291,20 +291,10 @@ impl Connector {
             Tool { name, definition: "{}".into(), hash: [0; 32], pin: [0; 32], annotations }
         });
         Server {
-            id,
             title: self.slug.to_string(),
-            slug: self.slug,
-            description: String::new(),
-            endpoint: Endpoint::InProcess,
-            auth: UpstreamAuth::None,
-            status: ServerStatus::Active,
-            eras: None,
-            sensitive: false,
             labels: self.labels,
-            icon: None,
-            catalog_entry: None,
-            admins: vec![],
             tools: Arc::new(tools.collect()),
+            ..Server::named(id, self.slug)
         }
     }
 }

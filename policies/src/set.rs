@@ -18,7 +18,7 @@ use crate::glob::hidden_character;
 use crate::path::Arguments;
 use crate::platform::{Platform, Stance};
 use crate::request::{Asked, Engine};
-use crate::slice::{Covered, Known, Slice, Slices};
+use crate::slice::{Covered, Slice, Slices};
 use crate::spec::{Problem, Source};
 use crate::statement::{ARGUMENTS, Body, CIRCUMSTANCES, Statement, TargetKind};
 
@@ -210,7 +210,7 @@ impl PolicySet {
             matches!(statement.body, Body::Structured(_)) && !statement.ends()
         };
         match numbers.iter().all(is_fixed) {
-            true => covered.outcome(Known { statements: numbers.clone(), confirmed }, ask),
+            true => covered.outcome(&numbers, confirmed, ask),
             false => ask(),
         }
     }
@@ -219,7 +219,8 @@ impl PolicySet {
     /// one that fails there could not be satisfied, and evaluating it is what takes the time.
     fn left(&self, covered: &Covered, view: &View<'_>, mode: Mode, confirmed: bool) -> Left {
         let (mut numbers, mut held) = (vec![], vec![]);
-        let mut tested: Vec<Option<bool>> = vec![];
+        // By condition, for several statements may have the same.
+        let mut tested: Vec<Option<bool>> = vec![None; self.compiled.conditions.len()];
         for number in covered.statements.iter().copied() {
             let statement = self.statement(number);
             let Body::Structured(structured) = &statement.body else {
@@ -229,7 +230,6 @@ impl PolicySet {
             if confirmed && matches!(statement.effect, Effect::Confirm(_)) {
                 continue;
             }
-            tested.resize(self.compiled.conditions.len(), None);
             let all = structured.when.iter().all(|condition| {
                 *tested[*condition].get_or_insert_with(|| self.holds(*condition, view, mode))
             });

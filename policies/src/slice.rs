@@ -63,29 +63,31 @@ struct Remembered {
 pub(crate) struct Covered {
     /// The statements that cover it: of raw Cedar all.
     pub(crate) statements: Vec<usize>,
-    outcomes: RwLock<Vec<(Known, Outcome)>>,
-}
-
-/// All that Cedar's answer hangs on where only structured statements without an end are left: the class of people,
-/// the server and the target are those of the memory, and of the conditions just those of the statements hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) statements: Vec<usize>,
-    pub(crate) confirmed: bool,
+    /// By the statements that were left, and whether people had agreed.
+    outcomes: RwLock<Vec<(Vec<usize>, bool, Outcome)>>,
 }
 
 impl Covered {
-    /// The outcome for what is left, asked for once.
-    pub(crate) fn outcome(&self, known: Known, ask: impl FnOnce() -> Outcome) -> Outcome {
+    /// The outcome where only structured statements without an end are `left`, asked for once. Cedar's answer hangs on
+    /// nothing else: the class of people, the server and the target are those of the memory, and of the conditions just
+    /// those of the statements hold.
+    pub(crate) fn outcome(
+        &self,
+        left: &[usize],
+        confirmed: bool,
+        ask: impl FnOnce() -> Outcome,
+    ) -> Outcome {
         let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, outcome)) = outcomes.iter().find(|(earlier, _)| *earlier == known) {
+        let known =
+            outcomes.iter().find(|(earlier, agreed, _)| earlier == left && *agreed == confirmed);
+        if let Some((_, _, outcome)) = known {
             return outcome.clone();
         }
         drop(outcomes);
         let outcome = ask();
         let mut outcomes = self.outcomes.write().unwrap_or_else(PoisonError::into_inner);
         if outcomes.len() < MAX_OUTCOMES {
-            outcomes.push((known, outcome.clone()));
+            outcomes.push((left.to_vec(), confirmed, outcome.clone()));
         }
         outcome
     }

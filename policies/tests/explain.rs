@@ -1,14 +1,12 @@
 //! What people are told about a verdict.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::sync::Arc;
-
 use gateway_core::Timestamp;
 use gateway_core::caller::{PrincipalKind, User};
 use gateway_core::decision::{Circumstances, Question, Target};
 use gateway_core::ids::{PolicyId, ServerId, UserId};
 use gateway_core::json::Json;
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::Server;
 use policies::{Explanation, PolicySet, PolicySpec, Source};
 use serde_json::json;
 use uuid::Uuid;
@@ -39,22 +37,7 @@ fn explain(tool: &str, arguments: &str) -> Explanation {
         attributes: Default::default(),
         active: true,
     };
-    let server = Server {
-        id: ServerId(Uuid::nil()),
-        slug: "s".parse().unwrap(),
-        title: String::new(),
-        description: String::new(),
-        endpoint: Endpoint::InProcess,
-        auth: UpstreamAuth::None,
-        status: ServerStatus::Active,
-        eras: None,
-        sensitive: false,
-        labels: vec![],
-        icon: None,
-        catalog_entry: None,
-        admins: vec![],
-        tools: Arc::new(vec![]),
-    };
+    let server = Server::named(ServerId(Uuid::nil()), "s".parse().unwrap());
     let circumstances = Circumstances {
         client: String::new(),
         ip: [127, 0, 0, 1].into(),

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use gateway_tests::auditor::{EventRow, events, intents};
 use gateway_tests::postgres::Database;
+use gateway_tests::random::SplitMix64;
 use gateway_tests::rig::Rig;
 use gateway_tests::upstream::Upstream;
 use gateway_tests::wait::eventually;
@@ -38,9 +39,9 @@ use uuid::Uuid;
 /// How long a gateway may take to work again once everything it needs is back; far beyond what it takes.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// Random numbers from a seed that can be given again (SplitMix64).
+/// Random numbers from a seed that can be given again.
 pub(crate) struct Dice {
-    state: u64,
+    state: SplitMix64,
     rounds: (Instant, usize),
 }
 
@@ -54,15 +55,12 @@ impl Dice {
         let given = std::env::var("GATEWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
         println!("{test}: GATEWAY_TEST_SEED={seed}");
-        Dice { state: seed, rounds: (Instant::now(), 0) }
+        Dice { state: SplitMix64(seed), rounds: (Instant::now(), 0) }
     }
 
     /// Less than `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        self.state.draw() % bound
     }
 
     /// True as long as another round is wanted: `least` of them, and more as long as there is time.

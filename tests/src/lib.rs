@@ -16,6 +16,7 @@ pub mod haproxy;
 pub mod idp;
 pub mod postgres;
 pub mod process;
+pub mod random;
 pub mod rig;
 pub mod scanner;
 pub mod scissors;

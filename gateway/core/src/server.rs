@@ -328,6 +328,26 @@ impl Approval {
 }
 
 impl Server {
+    /// A server of which only its name is known: in this process, active, without anything.
+    pub fn named(id: ServerId, slug: Slug) -> Server {
+        Server {
+            id,
+            slug,
+            title: String::new(),
+            description: String::new(),
+            endpoint: Endpoint::InProcess,
+            auth: UpstreamAuth::None,
+            status: ServerStatus::Active,
+            eras: None,
+            sensitive: false,
+            labels: vec![],
+            icon: None,
+            catalog_entry: None,
+            admins: vec![],
+            tools: Arc::default(),
+        }
+    }
+
     /// The tool of that name, as last read.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.name == name)

@@ -54,21 +54,7 @@ impl Tokens {
         key_set: String,
         now: Timestamp,
     ) -> Result<Tokens, SnapshotError> {
-        let catalogue = Catalogue {
-            version: 1,
-            users,
-            servers: vec![],
-            policies: vec![],
-            limits: vec![],
-            scanners: vec![],
-            pins: Default::default(),
-            keys: vec![],
-            agents: vec![],
-            delegations: vec![],
-            signing_keys: vec![],
-            revoked: vec![],
-            ended_sessions: vec![],
-        };
+        let catalogue = Catalogue { version: 1, users, ..Catalogue::default() };
         let snapshot = Snapshot::build(catalogue, None, now)?;
         let identity = Identity::new(settings, Arc::new(KeySet(key_set)), Arc::new(Always(now)));
         Ok(Tokens { identity, snapshot })

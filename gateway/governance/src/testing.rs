@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::ids::{KeyId, ServerId, UserId};
 use gateway_core::keys::RootKey;
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::Server;
 use gateway_core::{Clock, Timestamp};
 use gateway_store::api_key::StoredKey;
 use gateway_store::catalogue::Catalogue;
@@ -130,21 +130,7 @@ pub(crate) fn key(number: u128, owner: &User, hash: [u8; 32]) -> StoredKey {
 
 /// A snapshot of these people and keys, no servers, no policies but the defaults.
 pub(crate) fn snapshot(users: Vec<User>, keys: Vec<StoredKey>) -> Snapshot {
-    let catalogue = Catalogue {
-        version: 1,
-        users,
-        servers: vec![],
-        policies: vec![],
-        limits: vec![],
-        scanners: vec![],
-        pins: Default::default(),
-        keys,
-        agents: vec![],
-        delegations: vec![],
-        signing_keys: vec![],
-        revoked: vec![],
-        ended_sessions: vec![],
-    };
+    let catalogue = Catalogue { version: 1, users, keys, ..Catalogue::default() };
     Snapshot::build(catalogue, None, Timestamp::UNIX_EPOCH).unwrap()
 }
 
@@ -166,20 +152,5 @@ pub(crate) fn provider() -> Provider {
 
 /// A server of which nothing is known.
 pub(crate) fn server(id: ServerId, slug: &str) -> Server {
-    Server {
-        id,
-        slug: slug.parse().unwrap(),
-        title: String::new(),
-        description: String::new(),
-        endpoint: Endpoint::InProcess,
-        auth: UpstreamAuth::None,
-        status: ServerStatus::Active,
-        eras: None,
-        sensitive: false,
-        labels: vec![],
-        admins: vec![],
-        icon: None,
-        catalog_entry: None,
-        tools: Arc::default(),
-    }
+    Server::named(id, slug.parse().unwrap())
 }

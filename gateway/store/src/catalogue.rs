@@ -18,7 +18,7 @@ use crate::signing_key::{self, StoredSigningKey};
 use crate::{ended_session, server, user};
 
 /// The catalogue at one version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     /// Counts every committed change. Compare with `!=`: a restored backup goes back.
     pub version: i64,

@@ -7,7 +7,7 @@ use gateway_core::Timestamp;
 use gateway_core::caller::{PrincipalKind, Role, User};
 use gateway_core::decision::{Circumstances, Target};
 use gateway_core::ids::{PolicyId, ServerId, UserId};
-use gateway_core::server::{Endpoint, Server, ServerStatus, Tool, UpstreamAuth};
+use gateway_core::server::{Server, Tool};
 use policies::{ConditionSpec, PolicySpec, Source};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -307,20 +307,11 @@ fn server(number: usize, random: &mut Random) -> Server {
         Tool { name, definition: "{}".into(), hash: [0; 32], pin: [0; 32], annotations }
     });
     Server {
-        id: ServerId(Uuid::from_u128(number as u128)),
-        slug: format!("s{number}").parse().unwrap(),
-        title: String::new(),
-        description: String::new(),
-        endpoint: Endpoint::InProcess,
-        auth: UpstreamAuth::None,
-        status: ServerStatus::Active,
-        eras: None,
-        sensitive: false,
-        labels: vec![],
-        icon: None,
-        catalog_entry: None,
-        admins: vec![],
         tools: Arc::new(tools.collect()),
+        ..Server::named(
+            ServerId(Uuid::from_u128(number as u128)),
+            format!("s{number}").parse().unwrap(),
+        )
     }
 }
 

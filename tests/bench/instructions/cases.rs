@@ -14,7 +14,7 @@ use gateway_core::mcp::{Client, understand};
 use gateway_core::record::{ActionType, Event, Intent, Outcome, Subject};
 use gateway_core::scan::{Detectors, Guard, Modes, message};
 use gateway_core::seal::Sealer;
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::Server;
 use gateway_server::proxy::doors::{Handles, cut_tools};
 use gateway_store::audit::doors::Encoder;
 use policies::{PolicySet, PolicySpec, Source};
@@ -194,22 +194,7 @@ impl World {
         let sources: Vec<Source> = (0..policies).map(source).collect::<Result<_>>()?;
         let set =
             PolicySet::compile(&sources).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-        let server = Server {
-            id: ServerId(Uuid::from_u128(1)),
-            slug: "orders".parse()?,
-            title: String::new(),
-            description: String::new(),
-            endpoint: Endpoint::InProcess,
-            auth: UpstreamAuth::None,
-            status: ServerStatus::Active,
-            eras: None,
-            sensitive: false,
-            labels: vec![],
-            admins: vec![],
-            icon: None,
-            catalog_entry: None,
-            tools: Default::default(),
-        };
+        let server = Server::named(ServerId(Uuid::from_u128(1)), "orders".parse()?);
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let circumstances = Circumstances { client: "Cursor".into(), ip, now: at(0) };
         Ok(World { set, caller: caller(), server, circumstances })

@@ -8,9 +8,9 @@ use gateway_tests::gateway::Options;
 use gateway_tests::postgres::Postgres;
 use gateway_tests::rig::{Rig, Setup};
 
+use super::Dice;
 use super::load::{Load, callers};
-use super::postgres_killed::judge;
-use super::{Dice, all_closed, chains_are_whole};
+use super::postgres_killed::nothing_is_lost;
 
 const ROUNDS: usize = 6;
 const MODES: [Mode; 4] = [Mode::Refuse, Mode::Reset, Mode::Stall, Mode::Trickle];
@@ -41,9 +41,5 @@ async fn a_bad_way_to_postgres_loses_nothing() {
         longest = longest.max(back.elapsed());
     }
     println!("{} rounds; longest way back {longest:.2?}", dice.rounds());
-    let seen = load.stop().await;
-    all_closed(&rig.database).await;
-    judge(&rig, &seen).await;
-    chains_are_whole(&rig);
-    rig.finish().await;
+    nothing_is_lost(rig, &load.stop().await).await;
 }

@@ -34,14 +34,18 @@ async fn killed_under_load_it_takes_no_record_with_it() {
         longest = longest.max(back.elapsed());
     }
     println!("{} rounds; longest way back {longest:.2?}", dice.rounds());
-    let seen = load.stop().await;
+    nothing_is_lost(rig, &load.stop().await).await;
+}
+
+/// Looks at what became of every call, and ends the rig.
+pub(super) async fn nothing_is_lost(rig: Rig, seen: &[Seen]) {
     all_closed(&rig.database).await;
-    judge(&rig, &seen).await;
+    judge(&rig, seen).await;
     chains_are_whole(&rig);
     rig.finish().await;
 }
 
-pub(super) async fn judge(rig: &Rig, seen: &[Seen]) {
+async fn judge(rig: &Rig, seen: &[Seen]) {
     let receipts = ledger(&rig.upstream);
     let told = Told::by(&rig.database).await;
     let mut refused = 0;

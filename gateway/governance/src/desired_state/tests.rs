@@ -1,9 +1,7 @@
 //! Files that are wrong: each error names file, line and key, and all come at once.
 
-use std::sync::Arc;
-
 use gateway_core::ids::{PolicyId, ServerId, UserId};
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::{Endpoint, Server};
 use gateway_store::catalogue::Catalogue;
 use gateway_store::policy::StoredPolicy;
 use uuid::Uuid;
@@ -391,20 +389,8 @@ fn there() -> Catalogue {
         active: true,
     };
     let server = Server {
-        id: ServerId(id(2)),
-        slug: "wiki".parse().unwrap(),
-        title: String::new(),
-        description: String::new(),
         endpoint: Endpoint::Http("http://127.0.0.1:1/".into()),
-        auth: UpstreamAuth::None,
-        status: ServerStatus::Active,
-        eras: None,
-        sensitive: false,
-        labels: vec![],
-        icon: None,
-        catalog_entry: None,
-        admins: vec![],
-        tools: Arc::default(),
+        ..Server::named(ServerId(id(2)), "wiki".parse().unwrap())
     };
     let policy = StoredPolicy {
         id: PolicyId(id(3)),
@@ -423,15 +409,7 @@ fn there() -> Catalogue {
         users: vec![user],
         servers: vec![server],
         policies: vec![policy],
-        limits: vec![],
-        pins: Default::default(),
-        scanners: vec![],
-        keys: vec![],
-        agents: vec![],
-        delegations: vec![],
-        signing_keys: vec![],
-        revoked: vec![],
-        ended_sessions: vec![],
+        ..Catalogue::default()
     }
 }
 

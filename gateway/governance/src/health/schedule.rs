@@ -235,7 +235,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use gateway_core::server::{ServerStatus, UpstreamAuth};
+    use gateway_core::server::UpstreamAuth;
     use time::macros::datetime;
     use uuid::Uuid;
 
@@ -246,20 +246,11 @@ mod tests {
 
     fn server(number: u128) -> Arc<Server> {
         Arc::new(Server {
-            id: ServerId(Uuid::from_u128(number)),
-            slug: format!("s{number}").parse().unwrap(),
-            title: String::new(),
-            description: String::new(),
             endpoint: Endpoint::Http("http://127.0.0.1:9/mcp".into()),
-            auth: UpstreamAuth::None,
-            status: ServerStatus::Active,
-            eras: None,
-            sensitive: false,
-            labels: vec![],
-            icon: None,
-            catalog_entry: None,
-            admins: vec![],
-            tools: Arc::default(),
+            ..Server::named(
+                ServerId(Uuid::from_u128(number)),
+                format!("s{number}").parse().unwrap(),
+            )
         })
     }
 

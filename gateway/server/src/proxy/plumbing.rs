@@ -2,9 +2,9 @@
 //!
 //! Knows nothing of MCP, callers or policies. Each exchange runs whole in one async function,
 //! [`serve`]: head ([`head`]) and body ([`body`]) are read, it waits for its turn (`crate::turns`), the handler
-//! answers, the answer goes out ([`answer`]). [`door`] meets a new connection before any byte of it is trusted. The listening service
-//! runs in the caller's tokio runtime, so a process may start and drain any number of them; pingora's own
-//! `Server` is not used: on SIGTERM it sleeps its whole grace period and then cuts every stream.
+//! answers, the answer goes out ([`answer`]). [`door`] meets a new connection before any byte of it is trusted. The
+//! listening service runs in the caller's tokio runtime, so a process may start and drain any number of them; pingora's
+//! own `Server` is not used: on SIGTERM it sleeps its whole grace period and then cuts every stream.
 
 mod answer;
 mod body;

@@ -90,12 +90,8 @@ pub(super) async fn known(
     let (mut known, mut ids, mut calls) = (HashSet::new(), HashSet::new(), HashSet::new());
     let mut first = Vec::with_capacity(entries.len());
     for (place, entry) in places(entries) {
-        let concluded = match entry {
-            Entry::Event { row, .. } if row.concludes => Some(row.call_id),
-            Entry::Event { .. } | Entry::Intent { .. } => None,
-        };
         let is_new_id = ids.insert(entry.id());
-        if concluded.is_none_or(|call| calls.insert(call)) && is_new_id {
+        if entry.concluded().is_none_or(|call| calls.insert(call)) && is_new_id {
             first.push((place, entry));
         } else {
             known.insert(place);

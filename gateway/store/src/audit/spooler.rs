@@ -23,7 +23,7 @@ pub(super) async fn spooler(shared: Arc<Shared>, mut entries: mpsc::Receiver<Que
     let mut group = Vec::new();
     let stopped = async {
         shared.stopping.cancelled().await;
-        // The writers hand over what it has left before the tracker is empty but for us.
+        // The writers hand over what they have left before the tracker is empty but for us.
         while shared.tasks.len() > 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

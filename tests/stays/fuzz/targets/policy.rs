@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use gateway_core::decision::{Circumstances, Question, Target as Wanted, Verdict};
 use gateway_core::ids::{PolicyId, ServerId};
 use gateway_core::json::Json;
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::Server;
 use policies::{PolicySet, PolicySpec, Source};
 use uuid::Uuid;
 
@@ -52,22 +52,8 @@ pub(super) const TARGET: Target = Target {
     ],
 };
 
-static SERVER: LazyLock<Server> = LazyLock::new(|| Server {
-    id: ServerId(Uuid::from_u128(1)),
-    slug: "tickets".parse().unwrap(),
-    title: String::new(),
-    description: String::new(),
-    endpoint: Endpoint::InProcess,
-    auth: UpstreamAuth::None,
-    status: ServerStatus::Active,
-    eras: None,
-    sensitive: false,
-    labels: vec![],
-    admins: vec![],
-    icon: None,
-    catalog_entry: None,
-    tools: Default::default(),
-});
+static SERVER: LazyLock<Server> =
+    LazyLock::new(|| Server::named(ServerId(Uuid::from_u128(1)), "tickets".parse().unwrap()));
 
 /// One `[[policies]]` table in TOML.
 fn run(input: &[u8]) {

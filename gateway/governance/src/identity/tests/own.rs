@@ -1,12 +1,10 @@
 //! Tokens of our own authorization server: each vector spoils one thing of a good one, and none gets in
 //! (security.md D1). They are signed with ring here, whatever they say.
 
-use std::sync::Arc;
-
 use gateway_core::caller::{AuthMethod, Caller, PrincipalKind, User};
 use gateway_core::ids::{DelegationId, ServerId, SessionId, UserId};
 use gateway_core::reason::Reason;
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::{Endpoint, Server};
 use gateway_core::{Clock, Timestamp};
 use gateway_store::agent::{StoredAgent, StoredDelegation};
 use gateway_store::catalogue::Catalogue;
@@ -50,20 +48,9 @@ fn key(kid: &str, keys: &Keys) -> StoredSigningKey {
 
 fn server(id: u128, slug: &str) -> Server {
     Server {
-        id: ServerId(Uuid::from_u128(id)),
-        slug: slug.parse().unwrap(),
         title: slug.into(),
-        description: String::new(),
         endpoint: Endpoint::Http("http://127.0.0.1:9/mcp".into()),
-        auth: UpstreamAuth::None,
-        status: ServerStatus::Active,
-        eras: None,
-        sensitive: false,
-        labels: vec![],
-        icon: None,
-        catalog_entry: None,
-        admins: vec![],
-        tools: Arc::default(),
+        ..Server::named(ServerId(Uuid::from_u128(id)), slug.parse().unwrap())
     }
 }
 
@@ -109,11 +96,6 @@ fn catalogue() -> Catalogue {
         version: 1,
         users: vec![user(1, "bob@example.com"), user(2, "eve@example.com"), gone],
         servers: vec![server(A, "a"), server(B, "b")],
-        policies: vec![],
-        limits: vec![],
-        pins: Default::default(),
-        scanners: vec![],
-        keys: vec![],
         agents: vec![agent(AGENT, true), agent(OFF, false)],
         delegations: vec![leave(AGENT, 1), leave(OFF, 2)],
         signing_keys: vec![
@@ -122,7 +104,7 @@ fn catalogue() -> Catalogue {
             StoredSigningKey { algorithm: "ES256".into(), ..key("es", &KEYS) },
         ],
         revoked: vec![SessionId(ENDED.parse().unwrap())],
-        ended_sessions: vec![],
+        ..Catalogue::default()
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::credential::Credential;
 use gateway_core::ids::ServerId;
-use gateway_core::server::{Endpoint, Server, ServerStatus, UpstreamAuth};
+use gateway_core::server::{Endpoint, Server};
 use http::{Method, Request};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,20 +49,8 @@ pub(super) fn leg_with(settings: LegSettings) -> Leg {
 
 pub(super) fn server(url: impl Into<String>) -> Server {
     Server {
-        id: ServerId(Uuid::from_u128(1)),
-        slug: "fake".parse().unwrap(),
-        title: String::new(),
-        description: String::new(),
         endpoint: Endpoint::Http(url.into()),
-        auth: UpstreamAuth::None,
-        status: ServerStatus::Active,
-        eras: None,
-        sensitive: false,
-        labels: vec![],
-        icon: None,
-        catalog_entry: None,
-        admins: vec![],
-        tools: Arc::default(),
+        ..Server::named(ServerId(Uuid::from_u128(1)), "fake".parse().unwrap())
     }
 }
 
