@@ -1,6 +1,6 @@
 //! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, in alternating rounds
 //! against the same upstream. Prints Markdown tables. Run with `just bench`; not part of CI.
-//! `bench overload` measures something else: see there.
+//! `bench overload` measures something else: see there. `bench pinned` gives the proxy one core and all the rest another.
 //!
 //! Governance on means: an API key (or a JWT), a hundred policies with confirm rules among them, and a durable audit
 //! record with payloads in a Postgres of its own with fsync on.
@@ -47,8 +47,13 @@ async fn main() -> anyhow::Result<()> {
         let seconds = std::env::args().nth(2).map_or(Ok(8), |text| text.parse())?;
         return overload::measure(Duration::from_secs(seconds)).await;
     }
-    let asked = arguments()?;
-    let sides = Sides::start().await?;
+    let mut arguments = std::env::args().skip(1).peekable();
+    let pinned = arguments.next_if(|text| text == "pinned").is_some();
+    let asked = asked(arguments)?;
+    if pinned {
+        apart()?;
+    }
+    let sides = Sides::start(if pinned { &["taskset", "-c", "0"] } else { &[] }).await?;
     let mut out = std::io::stdout().lock();
     for part in &asked.parts {
         writeln!(out, "### {}\n", part.title)?;
@@ -92,10 +97,18 @@ async fn table(
     Ok(())
 }
 
-/// `bench [SECONDS [ROUNDS [PART...]]]`: a measurement's length, how often each is repeated, and which tables:
+/// Load, upstream and Postgres leave the first core to the proxy that is measured.
+fn apart() -> anyhow::Result<()> {
+    let this = std::process::id().to_string();
+    let taskset = std::process::Command::new("taskset").args(["-a", "-p", "-c", "1", &this]).output();
+    let output = taskset.context("taskset (Debian: util-linux)")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// `bench [pinned] [SECONDS [ROUNDS [PART...]]]`: a measurement's length, how often each is repeated, and which tables:
 /// `calls`, `lists`, `sizes`, each perhaps with numbers of clients, as in `calls:16,64`.
-fn arguments() -> anyhow::Result<Asked> {
-    let mut arguments = std::env::args().skip(1);
+fn asked(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Asked> {
     let seconds: u64 = arguments.next().map_or(Ok(4), |text| text.parse())?;
     let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse())?;
     anyhow::ensure!((1..=60).contains(&seconds), "SECONDS: expected 1 to 60");

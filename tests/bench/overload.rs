@@ -54,7 +54,7 @@ pub(crate) async fn measure(length: Duration) -> anyhow::Result<()> {
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|")?;
     for scarce in [Scarce::Processor, Scarce::Places] {
-        let sides = Sides::start_with(scarce.config()).await?;
+        let sides = Sides::start_with(scarce.config(), &[]).await?;
         let target = scarce.target(&sides)?;
         run(&target, CLIENTS, length / 2).await?;
         let capacity = run(&target, CLIENTS, length).await?.calls_per_second;

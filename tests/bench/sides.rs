@@ -146,13 +146,14 @@ const CALLER: &str = "caller@example.com";
 const AUDIENCE: &str = "https://mcp.example.com";
 
 impl Sides {
-    /// Starts the upstream, nginx where it is installed, and the gateway.
-    pub(crate) async fn start() -> anyhow::Result<Sides> {
-        Sides::start_with("").await
+    /// Starts the upstream, nginx where it is installed, and the gateway. `launcher`: words before a proxy's command
+    /// line, as those of `taskset`.
+    pub(crate) async fn start(launcher: &[&str]) -> anyhow::Result<Sides> {
+        Sides::start_with("", launcher).await
     }
 
     /// The same, with this in the gateway's configuration.
-    pub(crate) async fn start_with(config: &str) -> anyhow::Result<Sides> {
+    pub(crate) async fn start_with(config: &str, launcher: &[&str]) -> anyhow::Result<Sides> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let upstream = listener.local_addr()?;
         tokio::spawn(serve(listener, service_fn(answer)));
@@ -165,9 +166,10 @@ impl Sides {
             provider.issuer()
         );
         options.state = Some(state(upstream));
+        options.launcher = launcher.iter().map(|word| (*word).into()).collect();
         let gateway = Gateway::start(options).await;
         let key = gateway.key(CALLER);
-        let nginx = nginx(upstream).await?;
+        let nginx = nginx(upstream, launcher).await?;
         Ok(Sides { upstream, nginx, gateway, key, provider, database, postgres })
     }
 
@@ -398,7 +400,7 @@ fn governed(server: &str, policies: usize, upstream: SocketAddr) -> String {
     text
 }
 
-async fn nginx(upstream: SocketAddr) -> anyhow::Result<Option<(SocketAddr, Tied)>> {
+async fn nginx(upstream: SocketAddr, launcher: &[&str]) -> anyhow::Result<Option<(SocketAddr, Tied)>> {
     if Command::new("nginx").arg("-v").output().is_err() {
         writeln!(
             std::io::stderr(),
@@ -411,7 +413,7 @@ async fn nginx(upstream: SocketAddr) -> anyhow::Result<Option<(SocketAddr, Tied)
     let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse()?;
     let config = format!(
         r"
-        daemon off; worker_processes 2; pid {dir}/nginx.pid; error_log stderr warn;
+        daemon off; worker_processes {workers}; pid {dir}/nginx.pid; error_log stderr warn;
         events {{ worker_connections 4096; }}
         http {{
             access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
@@ -426,12 +428,14 @@ async fn nginx(upstream: SocketAddr) -> anyhow::Result<Option<(SocketAddr, Tied)
             }}
         }}
         ",
-        dir = dir.display()
+        dir = dir.display(),
+        workers = if launcher.is_empty() { 2 } else { 1 },
     );
     let file = dir.join("nginx.conf");
     fs::write(&file, config)?;
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(&dir).arg("-c").arg(&file);
+    let mut words = launcher.iter().copied().chain(["nginx"]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).arg("-p").arg(&dir).arg("-c").arg(&file);
     let process = Tied::start(command, &dir.join("log"), "TERM", Some(&dir)).context("nginx")?;
     for _ in 0..100 {
         if tokio::net::TcpStream::connect(address).await.is_ok() {
