@@ -100,7 +100,8 @@ async fn table(
 /// Load, upstream and Postgres leave the first core to the proxy that is measured.
 fn apart() -> anyhow::Result<()> {
     let this = std::process::id().to_string();
-    let taskset = std::process::Command::new("taskset").args(["-a", "-p", "-c", "1", &this]).output();
+    let taskset =
+        std::process::Command::new("taskset").args(["-a", "-p", "-c", "1", &this]).output();
     let output = taskset.context("taskset (Debian: util-linux)")?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())

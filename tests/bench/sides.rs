@@ -400,7 +400,10 @@ fn governed(server: &str, policies: usize, upstream: SocketAddr) -> String {
     text
 }
 
-async fn nginx(upstream: SocketAddr, launcher: &[&str]) -> anyhow::Result<Option<(SocketAddr, Tied)>> {
+async fn nginx(
+    upstream: SocketAddr,
+    launcher: &[&str],
+) -> anyhow::Result<Option<(SocketAddr, Tied)>> {
     if Command::new("nginx").arg("-v").output().is_err() {
         writeln!(
             std::io::stderr(),

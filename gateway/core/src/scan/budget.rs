@@ -16,7 +16,7 @@ const PER_TEXT: usize = 5 * FIND;
 const POT: usize = 1 << 19;
 
 /// Trying a pattern at a place.
-pub(super) const ATTEMPT: usize = 90;
+pub(super) const ATTEMPT: usize = 110;
 /// Asking a function at a place.
 pub(super) const CALL: usize = 4;
 /// Something that was found.

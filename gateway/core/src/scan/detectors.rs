@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{Budget, FIND, TOO_DENSE};
 use super::own::{self, Own};
 use super::plan::{self, Classes, Mark, Plan, Scratch};
-use super::rule::Rule;
+use super::rule::{Name, Rule};
 use super::{Class, Guard, Mode, Modes, actions, hidden, injection, personal, secrets};
 
 /// The built-in rules, table by table.
@@ -46,7 +46,7 @@ pub struct BadPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hit {
     pub(super) class: Class,
-    pub(super) rule: Arc<str>,
+    pub(super) rule: Name,
     pub(super) span: Range<usize>,
 }
 
@@ -152,7 +152,7 @@ impl<'a> Look<'a> {
 
     /// One find of each class that is looked for, under the rule that a text was too dense to be read.
     pub(super) fn too_dense(&self, span: &Range<usize>, marks: &mut Vec<Mark<'a>>) {
-        static RULE: LazyLock<Arc<str>> = LazyLock::new(|| TOO_DENSE.into());
+        static RULE: Name = Name::BuiltIn(TOO_DENSE);
         let wanted = Class::ALL.into_iter().filter(|class| self.classes & 1 << *class as u8 != 0);
         marks.extend(wanted.map(|class| Mark {
             class,
@@ -183,9 +183,9 @@ fn only_what_counts(marks: &mut Vec<Mark<'_>>, first: usize) {
         return;
     }
     let mut weights = [0u32; Class::ALL.len()];
-    let mut rules: Vec<&Arc<str>> = vec![];
+    let mut rules: Vec<&Name> = vec![];
     for mark in new {
-        if !rules.iter().any(|rule| Arc::ptr_eq(rule, mark.rule)) {
+        if !rules.iter().any(|rule| std::ptr::eq(*rule, mark.rule)) {
             rules.push(mark.rule);
             weights[mark.class as usize] += u32::from(mark.weight);
         }
@@ -208,9 +208,12 @@ pub(super) fn drop_from(
 /// In order of place; those of one class that overlap become one, which covers them all and bears the name of the
 /// weightiest, of equal ones the longest, and says what that one says. `text` is what they were found in.
 pub(super) fn settle(marks: &mut Vec<Mark<'_>>, text: &str) {
+    if marks.len() < 2 {
+        return;
+    }
     marks.sort_by(|a, b| {
         let key = |m: &Mark| (m.class, m.span.start, Reverse(m.span.end), Reverse(m.weight));
-        key(a).cmp(&key(b)).then_with(|| a.rule.cmp(b.rule)).then_with(|| a.says.cmp(&b.says))
+        key(a).cmp(&key(b)).then_with(|| (**a.rule).cmp(b.rule)).then_with(|| a.says.cmp(&b.says))
     });
     marks.dedup_by(|next, kept| {
         if next.class != kept.class || next.span.start >= kept.span.end {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::rule::Name;
 use super::{Class, Found};
 use crate::json::{Json, Kind};
 
@@ -146,7 +147,7 @@ pub fn judged(message: &str, texts: &[Text], answer: &Answer) -> Result<Judged, 
         let span = bytes(message, text, &place).ok_or_else(|| wrong("offset", "no place"))?;
         found.push(Found {
             class: told.class,
-            rule: Arc::from(told.rule.as_str()),
+            rule: Name::Given(Arc::from(told.rule.as_str())),
             path: told.path.clone(),
             span,
             plain: text.text.chars().skip(place.start).take(place.len()).collect(),

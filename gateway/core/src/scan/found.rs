@@ -15,7 +15,7 @@ impl Found {
         Finding {
             guard,
             class: self.class,
-            rule: self.rule.clone(),
+            rule: (&self.rule).into(),
             mode,
             path: self.path.clone(),
             offset: self.span.start,
@@ -67,6 +67,7 @@ fn excerpt(plain: &str) -> String {
 mod tests {
     use super::*;
     use crate::scan::Class;
+    use crate::scan::rule::Name;
 
     #[test]
     fn excerpts_give_little_away() {
@@ -86,7 +87,7 @@ mod tests {
     fn the_strictest_are_recorded_when_there_are_too_many() {
         let one = |class, start: usize, plain: &str| Found {
             class,
-            rule: "r".into(),
+            rule: Name::BuiltIn("r"),
             path: String::new(),
             span: start..start + 1,
             plain: plain.into(),

@@ -4,11 +4,12 @@
 //! flags, variation selectors behind symbols, colours in a terminal's output. Everything else that does not show is found,
 //! run by run; several of them in a row carry data, whatever they are.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use super::Class;
 use super::budget::{Budget, FIND};
 use super::plan::Mark;
+use super::rule::Name;
 
 const TAGS: &str = "tag_characters";
 const BIDI: &str = "bidirectional_override";
@@ -100,9 +101,9 @@ impl Hits<'_, '_> {
     }
 }
 
-/// The name as findings carry it: one allocation for all.
-fn shared(name: &'static str) -> Option<&'static Arc<str>> {
-    static SHARED: LazyLock<[Arc<str>; NAMES.len()]> = LazyLock::new(|| NAMES.map(Arc::from));
+/// The name as findings carry it.
+fn shared(name: &'static str) -> Option<&'static Name> {
+    static SHARED: LazyLock<[Name; NAMES.len()]> = LazyLock::new(|| NAMES.map(Name::BuiltIn));
     SHARED.iter().find(|known| ***known == *name)
 }
 

@@ -1,11 +1,11 @@
 //! Walks a message, looks at every key, string and number of it, and says where in its bytes what was found stands.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::forms::Forms;
 use super::path::Path;
 use super::plan::Mark;
+use super::rule::Name;
 use super::tokens::{Token, Tokens};
 use super::{Class, Detectors, Guard, Mode, Modes};
 
@@ -28,7 +28,7 @@ pub struct Found {
     /// Of which class.
     pub class: Class,
     /// By which rule.
-    pub rule: Arc<str>,
+    pub rule: Name,
     /// Where, as a JSON Pointer (RFC 6901) of at most 256 bytes. Keys in which something was found are masked in it.
     pub path: String,
     /// Its bytes in the text, escapes and all: a part of a key or string, a whole run of base64, a whole number; all of a

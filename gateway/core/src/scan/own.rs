@@ -2,7 +2,6 @@
 //! so that no pattern makes a text take more than time in proportion to its length.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use regex_automata::util::syntax;
 use regex_automata::{Input, PatternID, meta};
@@ -10,6 +9,7 @@ use regex_automata::{Input, PatternID, meta};
 use super::budget::TOO_DENSE;
 use super::detectors::{BadPattern, Pattern};
 use super::plan::{self, Classes, Mark};
+use super::rule::Name;
 use super::{Class, hidden};
 
 /// Most patterns of an organisation.
@@ -31,7 +31,7 @@ const MATCHES: usize = 1_000;
 /// One of the organisation's patterns, ready to be looked for.
 #[derive(Debug)]
 pub(super) struct Own {
-    name: Arc<str>,
+    name: Name,
     class: Class,
     regex: meta::Regex,
     it: Option<usize>,
@@ -51,7 +51,7 @@ pub(super) fn compile(patterns: &[Pattern]) -> Result<Vec<Own>, BadPattern> {
         }
         let regex = regex(index, &pattern.pattern)?;
         let it = regex.group_info().to_index(PatternID::ZERO, "it");
-        own.push(Own { name: name.as_str().into(), class: pattern.class, regex, it });
+        own.push(Own { name: Name::Given(name.as_str().into()), class: pattern.class, regex, it });
     }
     Ok(own)
 }

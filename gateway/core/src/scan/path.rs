@@ -1,8 +1,8 @@
 //! Where in a message a walk stands, as a JSON Pointer that holds nothing which was found.
 
 use std::ops::Range;
-use std::sync::Arc;
 
+use super::rule::Name;
 use super::{decode, fold};
 
 /// Longest pointer, bytes.
@@ -21,7 +21,7 @@ struct Place {
     /// Of an object: its present key's bytes.
     key: Range<usize>,
     /// The rule that found something in that key.
-    hidden_by: Option<Arc<str>>,
+    hidden_by: Option<Name>,
 }
 
 impl<'a> Path<'a> {
@@ -59,7 +59,7 @@ impl<'a> Path<'a> {
     }
 
     /// The present key is not to be shown.
-    pub(super) fn hide_key(&mut self, rule: &Arc<str>) {
+    pub(super) fn hide_key(&mut self, rule: &Name) {
         if let Some(place) = self.around.last_mut() {
             place.hidden_by.get_or_insert_with(|| rule.clone());
         }

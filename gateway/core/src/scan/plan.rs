@@ -2,7 +2,7 @@
 //! stands its rule is asked. Classes that are off are not in the plan and cost nothing.
 
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, MatchKind, dfa};
@@ -10,7 +10,7 @@ use aho_corasick::{Anchored, MatchKind, dfa};
 use super::budget::{ATTEMPT, Budget, CALL, FIND, LOOK, STEP};
 use super::detectors::TABLES;
 use super::pattern::{Compiled, Progress};
-use super::rule::{Rule, Seek};
+use super::rule::{Name, Rule, Seek};
 use super::{Class, Guard};
 
 /// A set of classes, a bit each.
@@ -20,8 +20,7 @@ pub(super) type Classes = u8;
 #[derive(Debug, Clone)]
 pub(super) struct Mark<'a> {
     pub(super) class: Class,
-    /// Its name is one allocation, whoever refers to it.
-    pub(super) rule: &'a Arc<str>,
+    pub(super) rule: &'a Name,
     pub(super) weight: u8,
     pub(super) span: Range<usize>,
     /// What it says, if the text does not say it at `span` as it is.
@@ -37,9 +36,15 @@ pub(super) struct Plan {
     begin: Vec<(Vec<usize>, usize)>,
     /// By byte: whether it is a `DIGIT`, and where in `bytes`, from 1 on, the rules are that ask for it.
     marks: [u8; 256],
-    bytes: Vec<Vec<usize>>,
+    bytes: Vec<Vec<Asked>>,
     /// Rules that ask for digits, and of which lengths a run must have groups in a row; none: any run.
     digits: Vec<(usize, Vec<Row>)>,
+}
+
+/// A rule that asks for a byte.
+struct Asked {
+    known: &'static Known,
+    find: fn(&str, usize) -> Option<Range<usize>>,
 }
 
 /// A digit, where some rule asks for digits.
@@ -64,7 +69,7 @@ impl Row {
 /// A built-in rule; its pattern is compiled when its literal is first seen.
 struct Known {
     rule: &'static Rule,
-    name: Arc<str>,
+    name: Name,
     pattern: OnceLock<Option<Compiled>>,
 }
 
@@ -85,7 +90,9 @@ pub(super) struct Scratch {
 
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     let rules = TABLES.iter().copied().flatten();
-    rules.map(|rule| Known { rule, name: rule.name.into(), pattern: OnceLock::new() }).collect()
+    rules
+        .map(|rule| Known { rule, name: Name::BuiltIn(rule.name), pattern: OnceLock::new() })
+        .collect()
 });
 
 /// The plan of `guard` for some classes. The first asking builds it, which takes milliseconds.
@@ -141,7 +148,9 @@ impl Plan {
                 Seek::Literals { literals, .. } => {
                     literals.iter().for_each(|literal| plan.begins(literal, n, &mut texts));
                 }
-                Seek::Byte { bytes, .. } => bytes.iter().for_each(|byte| plan.ask(*byte, n)),
+                Seek::Byte { bytes, find } => {
+                    bytes.iter().for_each(|byte| plan.ask(*byte, Asked { known, find }));
+                }
                 Seek::Digits { groups, .. } => {
                     (b'0'..=b'9').for_each(|byte| plan.marks[usize::from(byte)] |= DIGIT);
                     plan.digits.push((n, groups.iter().map(|lengths| Row::of(lengths)).collect()));
@@ -164,8 +173,8 @@ impl Plan {
         }
     }
 
-    /// Rule `n` asks for `byte`.
-    fn ask(&mut self, byte: u8, n: usize) {
+    /// A rule asks for `byte`.
+    fn ask(&mut self, byte: u8, asked: Asked) {
         let mark = &mut self.marks[usize::from(byte)];
         if *mark & !DIGIT == 0 {
             // There are fewer bytes to ask for than marks: all ASCII.
@@ -173,7 +182,7 @@ impl Plan {
             *mark |= u8::try_from(self.bytes.len()).unwrap_or(0);
         }
         if let Some(rules) = self.bytes.get_mut(usize::from(*mark & !DIGIT).wrapping_sub(1)) {
-            rules.push(n);
+            rules.push(asked);
         }
     }
 
@@ -296,7 +305,7 @@ impl Pass<'_, '_> {
                 }
             }
             let mark = self.plan.marks[usize::from(*byte)];
-            if mark != 0 {
+            if mark != 0 && !(mark == DIGIT && i < self.digits) {
                 self.byte(mark, i);
                 if self.scratch.budget.is_used_up() {
                     return;
@@ -311,7 +320,7 @@ impl Pass<'_, '_> {
         }
         for (i, byte) in self.text.as_bytes().iter().enumerate() {
             let mark = self.plan.marks[usize::from(*byte)];
-            if mark != 0 {
+            if mark != 0 && !(mark == DIGIT && i < self.digits) {
                 self.byte(mark, i);
                 if self.scratch.budget.is_used_up() {
                     return;
@@ -352,11 +361,9 @@ impl Pass<'_, '_> {
         let plan = self.plan;
         if let Some(rules) = plan.bytes.get(usize::from(mark & !DIGIT).wrapping_sub(1)) {
             self.scratch.budget.spend(CALL * rules.len());
-            for known in rules.iter().filter_map(|n| plan.rules.get(*n).copied()) {
-                if let Seek::Byte { find, .. } = known.rule.seek
-                    && let Some(span) = find(self.text, at)
-                {
-                    self.counts(known, span);
+            for asked in rules {
+                if let Some(span) = (asked.find)(self.text, at) {
+                    self.counts(asked.known, span);
                 }
             }
         }

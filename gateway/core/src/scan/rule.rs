@@ -1,6 +1,7 @@
 //! What a rule is. The files of rules beside this one hold nothing but these.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use super::{Class, Guard};
 
@@ -54,4 +55,48 @@ pub enum Seek {
         /// Finds it.
         find: fn(&str, Range<usize>) -> Option<Range<usize>>,
     },
+}
+
+/// A rule's name. Finds carry it, of which a message may have a hundred thousand: a built-in rule's costs nothing to
+/// copy.
+#[derive(Debug, Clone)]
+pub enum Name {
+    /// Of a rule that is always there.
+    BuiltIn(&'static str),
+    /// Of a pattern of the organisation, or said by its own scanner.
+    Given(Arc<str>),
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Name::BuiltIn(name) => name,
+            Name::Given(name) => name,
+        }
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Name {}
+
+impl From<&Name> for Arc<str> {
+    fn from(name: &Name) -> Arc<str> {
+        match name {
+            Name::BuiltIn(name) => Arc::from(*name),
+            Name::Given(name) => name.clone(),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{
 use proptest::prelude::*;
 
 use super::message::{DESCRIBED, mask, mask_text, mask_where, read, read_text};
+use super::rule::Name;
 use super::{Class, Detectors, Found, Guard, Mode, Modes, Pattern};
 use crate::json::{Json, write_string};
 
@@ -211,7 +212,7 @@ proptest! {
         // Spans of another text.
         let found: Vec<_> = spans
             .into_iter()
-            .map(|(a, b)| Found { class: Class::Secrets, rule: "r".into(), path: String::new(), span: a.min(b)..a.max(b), plain: String::new() })
+            .map(|(a, b)| Found { class: Class::Secrets, rule: Name::BuiltIn("r"), path: String::new(), span: a.min(b)..a.max(b), plain: String::new() })
             .collect();
         mask(&text, &found);
         mask_text(&text, &found);
@@ -224,7 +225,7 @@ proptest! {
             .into_iter()
             .map(|(at, len)| {
                 let start = text.floor_char_boundary(at);
-                Found { class: Class::Secrets, rule: "r".into(), path: String::new(), span: start..text.ceil_char_boundary(start + len), plain: String::new() }
+                Found { class: Class::Secrets, rule: Name::BuiltIn("r"), path: String::new(), span: start..text.ceil_char_boundary(start + len), plain: String::new() }
             })
             // Finds stand at borders of escapes.
             .filter(|one| !text.get(one.span.start.saturating_sub(12)..text.ceil_char_boundary(one.span.end + 12).min(text.len())).unwrap_or("\\").contains('\\'))

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use gateway_core::Timestamp;
 use gateway_core::ids::ServerId;
 use gateway_core::json::{Json, Kind};
+use gateway_core::scan::rule::Name;
 use gateway_core::scan::{Class, Found, lookalike};
 use gateway_core::server::{Endpoint, ServerStatus};
 
@@ -77,10 +78,10 @@ impl Names {
     pub(super) fn of_tool(&self, server: ServerId, name: &str, raw: &str) -> Vec<Found> {
         let json = Json::checked_before(raw);
         let mut found = Vec::new();
-        let mut about_name = |class, rule: &str| {
+        let mut about_name = |class, rule: &'static str| {
             let span = json.get("name").and_then(|name| name.span_in(raw)).unwrap_or_default();
             let (path, plain) = ("/name".to_owned(), name.to_owned());
-            found.push(Found { class, rule: rule.into(), path, span, plain });
+            found.push(Found { class, rule: Name::BuiltIn(rule), path, span, plain });
         };
         if lookalike::is_odd(name) {
             about_name(Class::HiddenCharacters, ODD_NAME);
@@ -147,7 +148,7 @@ impl Names {
                 for (rule, word) in self.steered(server, name, &text) {
                     let span = place(raw, json, &word);
                     let (class, path) = (Class::Injection, path.to_owned());
-                    found.push(Found { class, rule: rule.into(), path, span, plain: word });
+                    found.push(Found { class, rule: Name::BuiltIn(rule), path, span, plain: word });
                 }
             }
             Kind::Number | Kind::Bool | Kind::Null => {}
