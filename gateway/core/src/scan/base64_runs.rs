@@ -86,9 +86,11 @@ impl Room {
     /// characters after it on, as ASCII, for where something stands before the run that looks like part of it.
     pub(super) fn texts(&mut self, run: &str, mut show: impl FnMut(&str)) {
         self.values.clear();
-        for line in run.trim_end_matches('=').split('\n') {
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            self.values.extend(line.bytes().map(|b| VALUES[usize::from(b)]));
+        let run = run.trim_end_matches('=');
+        let mut add = |line: &str| self.values.extend(line.bytes().map(|b| VALUES[usize::from(b)]));
+        match run.len() {
+            ..=LINE => add(run),
+            _ => run.split('\n').for_each(|line| add(line.strip_suffix('\r').unwrap_or(line))),
         }
         decode(&self.values, &mut self.bytes);
         utf8(&self.bytes, &mut show);
@@ -144,10 +146,32 @@ fn decode(values: &[u8], out: &mut Vec<u8>) {
 }
 
 fn utf8(bytes: &[u8], show: &mut impl FnMut(&str)) {
-    for chunk in bytes.utf8_chunks() {
+    let mut start = 0;
+    while let Some(window) = bytes.get(start..start + SHORTEST_TEXT) {
+        // Most data is passed in steps of some bytes, as no text goes across what is none.
+        if let Some(other) = (0..SHORTEST_TEXT).rev().find(|at| breaks(window, *at)) {
+            start += other + 1;
+            continue;
+        }
+        let Some(chunk) = bytes.get(start..).unwrap_or_default().utf8_chunks().next() else {
+            return;
+        };
         if chunk.valid().len() >= SHORTEST_TEXT {
             show(chunk.valid());
         }
+        start += chunk.valid().len() + chunk.invalid().len();
+    }
+}
+
+/// True when the byte at `at` is seen to be no part of a character in UTF-8 that begins in the window.
+fn breaks(window: &[u8], at: usize) -> bool {
+    let byte = |at: usize| window.get(at).copied();
+    let goes_on = |byte: u8| matches!(byte, 0x80..=0xBF);
+    match byte(at) {
+        Some(0x80..=0xBF) => at.checked_sub(1).and_then(byte).is_none_or(|before| before < 0x80),
+        Some(0xC2..=0xF4) => byte(at + 1).is_some_and(|next| !goes_on(next)),
+        Some(0xC0 | 0xC1 | 0xF5..) => true,
+        Some(_) | None => false,
     }
 }
 
@@ -202,6 +226,7 @@ fn ascii(bytes: &[u8], show: &mut impl FnMut(&str)) {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -225,6 +250,29 @@ mod tests {
             (format!("{line}\n"), &line),
         ] {
             assert_eq!(next(&text, 0).map(|run| &text[run]).unwrap_or_default(), run);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Every text of eight bytes and more that stands among others is shown, and nothing else.
+        #[test]
+        fn all_utf8_is_shown(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    "[a-zé—😀\u{0}]{0,12}".prop_map(String::into_bytes),
+                    prop::collection::vec(any::<u8>(), 0..4),
+                ],
+                0..12,
+            )
+        ) {
+            let bytes = pieces.concat();
+            let chunks = bytes.utf8_chunks().map(|chunk| chunk.valid().to_owned());
+            let expected: Vec<_> = chunks.filter(|valid| valid.len() >= SHORTEST_TEXT).collect();
+            let mut shown = vec![];
+            utf8(&bytes, &mut |text: &str| shown.push(text.to_owned()));
+            prop_assert_eq!(shown, expected);
         }
     }
 

@@ -18,11 +18,11 @@ const POT: usize = 1 << 19;
 /// Trying a pattern at a place.
 pub(super) const ATTEMPT: usize = 110;
 /// Asking a function at a place.
-pub(super) const CALL: usize = 4;
+pub(super) const CALL: usize = 5;
 /// Something that was found.
 pub(super) const FIND: usize = 150;
 /// Reading one more byte by a pattern.
-pub(super) const STEP: usize = 4;
+pub(super) const STEP: usize = 6;
 /// Looking through one more byte of what a text says once it is decoded.
 pub(super) const LOOK: usize = 3;
 

@@ -208,7 +208,7 @@ pub(super) fn drop_from(
 /// In order of place; those of one class that overlap become one, which covers them all and bears the name of the
 /// weightiest, of equal ones the longest, and says what that one says. `text` is what they were found in.
 pub(super) fn settle(marks: &mut Vec<Mark<'_>>, text: &str) {
-    if marks.len() < 2 {
+    if marks.is_sorted_by(|a, b| a.span.end <= b.span.start) {
         return;
     }
     marks.sort_by(|a, b| {

@@ -4,24 +4,29 @@
 //! flags, variation selectors behind symbols, colours in a terminal's output. Everything else that does not show is found,
 //! run by run; several of them in a row carry data, whatever they are.
 
-use std::sync::LazyLock;
-
 use super::Class;
 use super::budget::{Budget, FIND};
 use super::plan::Mark;
 use super::rule::Name;
 
-const TAGS: &str = "tag_characters";
-const BIDI: &str = "bidirectional_override";
-const ZERO_WIDTH: &str = "zero_width_characters";
-const SOFT_HYPHEN: &str = "soft_hyphen";
-const VARIATION: &str = "variation_selectors";
-const BLANK: &str = "blank_characters";
-const CONTROL: &str = "control_characters";
-
 /// Every rule of this file.
-pub(super) const NAMES: [&str; 7] =
-    [TAGS, BIDI, ZERO_WIDTH, SOFT_HYPHEN, VARIATION, BLANK, CONTROL];
+pub(super) const NAMES: [&str; 7] = [
+    "tag_characters",
+    "bidirectional_override",
+    "zero_width_characters",
+    "soft_hyphen",
+    "variation_selectors",
+    "blank_characters",
+    "control_characters",
+];
+
+static TAGS: Name = Name::BuiltIn(NAMES[0]);
+static BIDI: Name = Name::BuiltIn(NAMES[1]);
+static ZERO_WIDTH: Name = Name::BuiltIn(NAMES[2]);
+static SOFT_HYPHEN: Name = Name::BuiltIn(NAMES[3]);
+static VARIATION: Name = Name::BuiltIn(NAMES[4]);
+static BLANK: Name = Name::BuiltIn(NAMES[5]);
+static CONTROL: Name = Name::BuiltIn(NAMES[6]);
 
 /// True for the name of a rule of this class.
 pub(super) fn is_built_in(name: &str) -> bool {
@@ -30,7 +35,7 @@ pub(super) fn is_built_in(name: &str) -> bool {
 
 /// True for what shows as soon as it is written as an escape: in code `\b` is the end of a word.
 pub(super) fn is_control(rule: &str) -> bool {
-    rule == CONTROL
+    *rule == *CONTROL
 }
 
 /// Appends every run of them, as long as `budget` lasts.
@@ -42,7 +47,7 @@ pub(super) fn find(text: &str, budget: &mut Budget, found: &mut Vec<Mark<'_>>) {
     }
     let mut hits = Hits { first: found.len(), found, budget };
     // What was excused last: a second one right behind it is not.
-    let mut excused: Option<(usize, &'static str, usize)> = None;
+    let mut excused: Option<(usize, &'static Name, usize)> = None;
     let mut before: Option<char> = None;
     let mut at = 0;
     while let Some(rest) = text.get(at..).filter(|_| !hits.budget.is_used_up()) {
@@ -82,29 +87,19 @@ struct Hits<'f, 'm> {
 
 impl Hits<'_, '_> {
     /// One more character of a run, or a run of its own.
-    fn add(&mut self, name: &'static str, start: usize, end: usize) {
+    fn add(&mut self, rule: &'static Name, start: usize, end: usize) {
         match self.found.get_mut(self.first..).and_then(<[Mark<'_>]>::last_mut) {
-            Some(last) if last.span.end == start && **last.rule == *name => last.span.end = end,
+            Some(last) if last.span.end == start && std::ptr::eq(last.rule, rule) => {
+                last.span.end = end;
+            }
             Some(last) if last.span.end > start => {}
             Some(_) | None => {
                 let (class, says) = (Class::HiddenCharacters, None);
                 self.budget.spend(FIND);
-                self.found.extend(shared(name).map(|rule| Mark {
-                    class,
-                    rule,
-                    weight: 100,
-                    span: start..end,
-                    says,
-                }));
+                self.found.push(Mark { class, rule, weight: 100, span: start..end, says });
             }
         }
     }
-}
-
-/// The name as findings carry it.
-fn shared(name: &'static str) -> Option<&'static Name> {
-    static SHARED: LazyLock<[Name; NAMES.len()]> = LazyLock::new(|| NAMES.map(Name::BuiltIn));
-    SHARED.iter().find(|known| ***known == *name)
 }
 
 /// ASCII that shows, and what divides lines and columns.
@@ -113,25 +108,25 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// The rule that a character belongs to, if it does not show.
-fn kind(c: char) -> Option<&'static str> {
+fn kind(c: char) -> Option<&'static Name> {
     match c {
         '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{ac}' => None,
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => Some(CONTROL),
-        '\u{ad}' => Some(SOFT_HYPHEN),
-        '\u{e0000}'..='\u{e007f}' => Some(TAGS),
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some(BIDI),
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => Some(&CONTROL),
+        '\u{ad}' => Some(&SOFT_HYPHEN),
+        '\u{e0000}'..='\u{e007f}' => Some(&TAGS),
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some(&BIDI),
         '\u{200b}'..='\u{200f}' | '\u{61c}' | '\u{2060}' | '\u{feff}' | '\u{34f}' => {
-            Some(ZERO_WIDTH)
+            Some(&ZERO_WIDTH)
         }
         '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{180b}'..='\u{180f}' => {
-            Some(VARIATION)
+            Some(&VARIATION)
         }
-        '\u{2061}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' => Some(BLANK),
-        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{17b4}' | '\u{17b5}' => Some(BLANK),
+        '\u{2061}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' => Some(&BLANK),
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{17b4}' | '\u{17b5}' => Some(&BLANK),
         '\u{1d173}'..='\u{1d17a}' | '\u{e0080}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}' => {
-            Some(BLANK)
+            Some(&BLANK)
         }
-        '\u{1bca0}'..='\u{1bca3}' | '\u{13430}'..='\u{13438}' => Some(BLANK),
+        '\u{1bca0}'..='\u{1bca3}' | '\u{13430}'..='\u{13438}' => Some(&BLANK),
         _ => None,
     }
 }
@@ -232,35 +227,33 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: &[(&str, &str)]) {
+    fn check(text: &str, expected: &[(&Name, &str)]) {
         let mut marks = vec![];
         find(text, &mut Budget::default(), &mut marks);
-        let found: Vec<(String, &str)> =
-            marks.into_iter().map(|hit| (hit.rule.to_string(), &text[hit.span])).collect();
-        let found: Vec<(&str, &str)> =
-            found.iter().map(|(name, it)| (name.as_str(), *it)).collect();
+        let found: Vec<(&Name, &str)> =
+            marks.into_iter().map(|hit| (hit.rule, &text[hit.span])).collect();
         assert_eq!(found, expected, "{text:?}");
     }
 
     #[test]
     fn what_does_not_show_is_found_run_by_run() {
-        check("say \u{e0068}\u{e0069} now", &[(TAGS, "\u{e0068}\u{e0069}")]);
-        check("a\u{202e}b\u{202c}", &[(BIDI, "\u{202e}"), (BIDI, "\u{202c}")]);
-        check("\u{2066}x\u{2069}", &[(BIDI, "\u{2066}"), (BIDI, "\u{2069}")]);
-        check("pass\u{200b}word", &[(ZERO_WIDTH, "\u{200b}")]);
-        check("a\u{200c}b\u{200d}c", &[(ZERO_WIDTH, "\u{200c}"), (ZERO_WIDTH, "\u{200d}")]);
-        check("a\u{2060}b", &[(ZERO_WIDTH, "\u{2060}")]);
-        check("a\u{feff}b", &[(ZERO_WIDTH, "\u{feff}")]);
-        check("a\u{200e}b", &[(ZERO_WIDTH, "\u{200e}")]);
-        check("in\u{ad}struc\u{ad}tion", &[(SOFT_HYPHEN, "\u{ad}"), (SOFT_HYPHEN, "\u{ad}")]);
-        check("a\u{fe0f}", &[(VARIATION, "\u{fe0f}")]);
-        check("x\u{e0100}\u{e0101}", &[(VARIATION, "\u{e0100}\u{e0101}")]);
-        check("a\u{3164}b\u{ffa0}", &[(BLANK, "\u{3164}"), (BLANK, "\u{ffa0}")]);
-        check("f\u{2061}x\u{2064}", &[(BLANK, "\u{2061}"), (BLANK, "\u{2064}")]);
-        check("a\0b\u{7f}c\u{9b}", &[(CONTROL, "\0"), (CONTROL, "\u{7f}"), (CONTROL, "\u{9b}")]);
-        check("a\u{8}b", &[(CONTROL, "\u{8}")]);
-        check("\u{1b}[8mhidden\u{1b}[0m", &[(CONTROL, "\u{1b}")]);
-        check("\u{1b}]0;title\u{7}", &[(CONTROL, "\u{1b}"), (CONTROL, "\u{7}")]);
+        check("say \u{e0068}\u{e0069} now", &[(&TAGS, "\u{e0068}\u{e0069}")]);
+        check("a\u{202e}b\u{202c}", &[(&BIDI, "\u{202e}"), (&BIDI, "\u{202c}")]);
+        check("\u{2066}x\u{2069}", &[(&BIDI, "\u{2066}"), (&BIDI, "\u{2069}")]);
+        check("pass\u{200b}word", &[(&ZERO_WIDTH, "\u{200b}")]);
+        check("a\u{200c}b\u{200d}c", &[(&ZERO_WIDTH, "\u{200c}"), (&ZERO_WIDTH, "\u{200d}")]);
+        check("a\u{2060}b", &[(&ZERO_WIDTH, "\u{2060}")]);
+        check("a\u{feff}b", &[(&ZERO_WIDTH, "\u{feff}")]);
+        check("a\u{200e}b", &[(&ZERO_WIDTH, "\u{200e}")]);
+        check("in\u{ad}struc\u{ad}tion", &[(&SOFT_HYPHEN, "\u{ad}"), (&SOFT_HYPHEN, "\u{ad}")]);
+        check("a\u{fe0f}", &[(&VARIATION, "\u{fe0f}")]);
+        check("x\u{e0100}\u{e0101}", &[(&VARIATION, "\u{e0100}\u{e0101}")]);
+        check("a\u{3164}b\u{ffa0}", &[(&BLANK, "\u{3164}"), (&BLANK, "\u{ffa0}")]);
+        check("f\u{2061}x\u{2064}", &[(&BLANK, "\u{2061}"), (&BLANK, "\u{2064}")]);
+        check("a\0b\u{7f}c\u{9b}", &[(&CONTROL, "\0"), (&CONTROL, "\u{7f}"), (&CONTROL, "\u{9b}")]);
+        check("a\u{8}b", &[(&CONTROL, "\u{8}")]);
+        check("\u{1b}[8mhidden\u{1b}[0m", &[(&CONTROL, "\u{1b}")]);
+        check("\u{1b}]0;title\u{7}", &[(&CONTROL, "\u{1b}"), (&CONTROL, "\u{7}")]);
     }
 
     #[test]
@@ -284,13 +277,13 @@ mod tests {
 
     #[test]
     fn what_is_excused_once_is_not_in_a_row() {
-        check("😀\u{fe0f}\u{fe01}\u{fe02}", &[(VARIATION, "\u{fe0f}\u{fe01}\u{fe02}")]);
-        check("می\u{200c}\u{200c}خ", &[(ZERO_WIDTH, "\u{200c}\u{200c}")]);
-        check("ไ\u{200b}\u{200b}ท", &[(ZERO_WIDTH, "\u{200b}\u{200b}")]);
+        check("😀\u{fe0f}\u{fe01}\u{fe02}", &[(&VARIATION, "\u{fe0f}\u{fe01}\u{fe02}")]);
+        check("می\u{200c}\u{200c}خ", &[(&ZERO_WIDTH, "\u{200c}\u{200c}")]);
+        check("ไ\u{200b}\u{200b}ท", &[(&ZERO_WIDTH, "\u{200b}\u{200b}")]);
         // More tags than a flag has, and tags that end nowhere.
         let tags: String =
             "abcdefghi".chars().map(|c| char::from_u32(0xe0000 + c as u32).unwrap()).collect();
-        check(&format!("🏴{tags}\u{e007f}"), &[(TAGS, &format!("{tags}\u{e007f}"))]);
-        check("🏴\u{e0067}\u{e0062}", &[(TAGS, "\u{e0067}\u{e0062}")]);
+        check(&format!("🏴{tags}\u{e007f}"), &[(&TAGS, &format!("{tags}\u{e007f}"))]);
+        check("🏴\u{e0067}\u{e0062}", &[(&TAGS, "\u{e0067}\u{e0062}")]);
     }
 }

@@ -465,7 +465,7 @@ fn bit(length: u8) -> u64 {
 /// Whether groups of the lengths of one of `wanted` follow each other; `lengths` are those that there are, a bit each.
 fn may_hold(groups: &[u8], lengths: u64, wanted: &[Row]) -> bool {
     let follow = |row: &Row| memchr::memmem::find(groups, row.lengths).is_some();
-    let is_there = |row: &Row| row.set & lengths == row.set;
+    let is_there = |row: &Row| row.set & lengths == row.set && row.lengths.len() <= groups.len();
     wanted.is_empty()
         || wanted.iter().any(|row| is_there(row) && (row.lengths.len() == 1 || follow(row)))
 }

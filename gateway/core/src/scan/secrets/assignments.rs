@@ -144,9 +144,12 @@ fn kind(name: &str) -> Option<Kind> {
 fn name_before(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let before = bytes.get(at.saturating_sub(8)..at)?;
     // `"name":`, `name :=`, `name ?=`, `["name"] =`
-    let gap = before.iter().rev().take_while(|b| b" \t\"'`]\\:?+".contains(b)).count();
+    let is_gap = |b: &&u8| {
+        matches!(b, b' ' | b'\t' | b'"' | b'\'' | b'`' | b']' | b'\\' | b':' | b'?' | b'+')
+    };
+    let gap = before.iter().rev().take_while(is_gap).count();
     let end = at - gap;
-    let is_name = |b: &&u8| b.is_ascii_alphanumeric() || b"_-.".contains(b);
+    let is_name = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let before = bytes.get(end.saturating_sub(NAME)..end)?;
     let length = before.iter().rev().take_while(is_name).count();
     let name = before.get(before.len() - length..)?;
