@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
+use memchr::memchr2;
+
 /// Deepest nesting of arrays and objects that is read.
 pub const MAX_DEPTH: usize = 64;
 
@@ -97,7 +99,7 @@ impl<'a> Json<'a> {
         }
         let text =
             std::str::from_utf8(bytes).map_err(|e| JsonError::Utf8 { at: e.valid_up_to() })?;
-        let mut check = Check { bytes: text.as_bytes(), at: 0 };
+        let mut check = Check { text, bytes: text.as_bytes(), at: 0 };
         check.space();
         let start = check.at;
         check.value(0)?;
@@ -348,11 +350,11 @@ impl<'a> Cursor<'a> {
 /// The offset behind the closing quote of the string that opens at `open`.
 fn end_of_string(bytes: &[u8], open: usize) -> usize {
     let mut at = open + 1;
-    while let Some(&b) = bytes.get(at) {
-        match b {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    while let Some(rest) = bytes.get(at..) {
+        match memchr2(b'"', b'\\', rest) {
+            Some(plain) if rest.get(plain) == Some(&b'"') => return at + plain + 1,
+            Some(plain) => at += plain + 2,
+            None => break,
         }
     }
     bytes.len()
@@ -408,6 +410,8 @@ fn hex4(chars: &mut std::str::Chars<'_>) -> u32 {
 
 /// The checking pass over text of unknown quality.
 struct Check<'a> {
+    text: &'a str,
+    /// The same.
     bytes: &'a [u8],
     at: usize,
 }
@@ -496,17 +500,24 @@ impl<'a> Check<'a> {
         }
         let start = self.at;
         loop {
-            match self.bytes.get(self.at) {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let shown = rest.get(..plain).unwrap_or_default();
+            // All of them at once: hardly any string has one.
+            if shown.iter().fold(false, |any, byte| any | (*byte < 0x20)) {
+                self.at += shown.iter().take_while(|byte| **byte >= 0x20).count();
+                return Err(self.expected("an escaped control character"));
+            }
+            self.at += plain;
+            match rest.get(plain) {
                 Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
-                Some(0..=0x1F) => return Err(self.expected("an escaped control character")),
-                Some(_) => self.at += 1,
+                Some(_) => self.escape()?,
                 None => return Err(self.expected("'\"'")),
             }
         }
-        let inner = &self.bytes[start..self.at];
+        let inner = self.text.get(start..self.at);
         self.at += 1;
-        std::str::from_utf8(inner).map_err(|_| JsonError::Utf8 { at: start })
+        inner.ok_or(JsonError::Utf8 { at: start })
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {

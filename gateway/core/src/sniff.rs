@@ -1,6 +1,8 @@
 //! Learns how a JSON-RPC answer ended while its bytes stream past, whatever its size and however it is
 //! cut: only member names down to the second level are looked at, nothing is kept.
 
+use memchr::memchr2;
+
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ending {
@@ -66,6 +68,12 @@ impl Word {
         self.bytes.get(..self.len).is_some_and(|bytes| bytes.ends_with(text.as_bytes()))
     }
 
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        room.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+        self.len += bytes.len();
+    }
+
     fn push(&mut self, b: u8) {
         if let Some(slot) = self.bytes.get_mut(self.len) {
             *slot = b;
@@ -81,8 +89,21 @@ impl Word {
 impl Sniffer {
     /// Reads the next piece.
     pub fn feed(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.byte(b);
+        let mut rest = bytes;
+        while let Some((byte, behind)) = rest.split_first() {
+            if !self.in_string || self.escaped {
+                self.byte(*byte);
+                rest = behind;
+                continue;
+            }
+            let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let (plain, ending) = rest.split_at(plain);
+            self.word.extend(plain);
+            rest = ending;
+            if let Some((byte, behind)) = ending.split_first() {
+                self.string_byte(*byte);
+                rest = behind;
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! Everything here is a trait, so that this crate knows nothing of sockets and tests decide what the
 //! world answers. The server crate implements them over its pooled, guarded upstream leg.
 
+use std::cell::RefCell;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_core::caller::Caller;
@@ -190,14 +192,52 @@ pub trait Random: Send + Sync + 'static {
     fn fill(&self, out: &mut [u8]);
 }
 
-/// The operating system's randomness.
+/// The operating system's randomness. Few bytes come out of a stock that each thread fetches for many askings, for each
+/// fetching is a call of the system; what was given is erased from it.
 #[derive(Debug)]
 pub struct SystemRandom(ring::rand::SystemRandom);
 
+/// Random bytes that were fetched.
+struct Stock {
+    bytes: [u8; 512],
+    left: usize,
+}
+
+thread_local! {
+    static STOCK: RefCell<Stock> = const { RefCell::new(Stock { bytes: [0; 512], left: 0 }) };
+}
+
+impl Stock {
+    /// Gives the last of them; `fetch` fills it up where there are too few.
+    fn take(&mut self, out: &mut [u8], fetch: impl FnOnce(&mut [u8])) {
+        if self.left < out.len() {
+            fetch(&mut self.bytes);
+            self.left = self.bytes.len();
+        }
+        let first = self.left.saturating_sub(out.len());
+        if let Some(taken) = self.bytes.get_mut(first..self.left) {
+            out.copy_from_slice(taken);
+            taken.fill(0);
+        }
+        self.left = first;
+    }
+}
+
 impl SystemRandom {
+    /// From so many bytes on an asking is worth a call of its own.
+    const MANY: usize = 64;
+
     /// A source; opening it costs nothing.
     pub fn new() -> SystemRandom {
         SystemRandom(ring::rand::SystemRandom::new())
+    }
+
+    fn fetch(&self, out: &mut [u8]) {
+        #[expect(
+            clippy::expect_used,
+            reason = "without randomness nothing here is safe to continue"
+        )]
+        self.0.fill(out).expect("the operating system gives random bytes");
     }
 }
 
@@ -209,11 +249,12 @@ impl Default for SystemRandom {
 
 impl Random for SystemRandom {
     fn fill(&self, out: &mut [u8]) {
-        #[expect(
-            clippy::expect_used,
-            reason = "without randomness nothing here is safe to continue"
-        )]
-        self.0.fill(out).expect("the operating system gives random bytes");
+        match out.len() {
+            ..SystemRandom::MANY => {
+                STOCK.with_borrow_mut(|stock| stock.take(out, |bytes| self.fetch(bytes)));
+            }
+            _ => self.fetch(out),
+        }
     }
 }
 
@@ -234,4 +275,39 @@ pub fn uuid7(now: Timestamp, random: &dyn Random) -> Uuid {
     let millis = (now.unix_timestamp_nanos() / 1_000_000).max(0);
     uuid::Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or(0), &bytes)
         .into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Nothing is given twice, what was given is gone, and a stock that is too small is fetched anew.
+    #[test]
+    fn random_bytes_come_once() {
+        let mut stock = Stock { bytes: [0; 512], left: 0 };
+        let (mut fetched, mut given) = (0_u8, vec![]);
+        for _ in 0..52 {
+            let mut out = [0; 10];
+            stock.take(&mut out, |bytes| {
+                fetched += 1;
+                bytes.iter_mut().zip((1..=255).cycle()).for_each(|(byte, n)| *byte = n);
+            });
+            given.push(out);
+            assert!(stock.bytes[stock.left..].iter().all(|byte| *byte == 0));
+        }
+        assert_eq!(fetched, 2);
+        assert!(given.iter().flatten().all(|byte| *byte != 0));
+        assert_eq!(given[51], given[0], "the second stock begins like the first here");
+        let random = SystemRandom::new();
+        let many: HashSet<[u8; 16]> = (0..1_000)
+            .map(|_| {
+                let mut out = [0; 16];
+                random.fill(&mut out);
+                out
+            })
+            .collect();
+        assert_eq!(many.len(), 1_000);
+    }
 }
