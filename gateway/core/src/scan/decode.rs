@@ -148,7 +148,11 @@ fn plain_pieces(rest: &[u8]) -> usize {
     const PIECE: usize = 64;
     let may_begin = |b: u8| (b == 0) | (b == b'%') | (b == b'&') | (b == b'\\') | (b >= 0xC2);
     let is_plain = |piece: &&[u8]| !piece.iter().fold(false, |any, b| any | may_begin(*b));
-    rest.chunks(PIECE).take_while(is_plain).count() * PIECE
+    match rest.len() {
+        // Not worth it.
+        ..PIECE => 0,
+        _ => rest.chunks(PIECE).take_while(is_plain).count() * PIECE,
+    }
 }
 
 /// Bytes with which an encoded character may begin.

@@ -135,6 +135,9 @@ impl<'a> Forms<'a> {
         for stretch in self.loose.changed(AROUND) {
             let first = self.marks.len();
             let text = self.loose.text.get(stretch.clone()).unwrap_or_default();
+            if text.len() < SHORTEST && !self.look.has_own() {
+                continue;
+            }
             if !self.look.budget().afford(CALL + LOOK * text.len()) {
                 return;
             }

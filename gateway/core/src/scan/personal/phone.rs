@@ -141,7 +141,8 @@ fn with_country(bytes: &[u8], whole: usize, start: usize) -> Option<usize> {
     let rest = bytes.get(start..)?;
     let is_code = |(code, then, _, _): &&(&[u8], &[u8], usize, usize)| {
         let next = rest.get(code.len())?;
-        Some(rest.starts_with(code) && (then.is_empty() || then.contains(next)))
+        let is_so = rest.first() == code.first() && rest.starts_with(code);
+        Some(is_so && (then.is_empty() || then.contains(next)))
     };
     let (_, _, least, most) = COUNTRIES.iter().find(|one| is_code(one).unwrap_or(false))?;
     let (mut at, mut count, mut fits) = (start, 0, None);
