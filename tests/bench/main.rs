@@ -1,13 +1,15 @@
 //! The benchmark: direct, nginx as a plain proxy, and the gateway with governance fully on, in alternating rounds
 //! against the same upstream. Prints Markdown tables. Run with `just bench`; not part of CI.
-//! `bench overload` measures something else: see there. `bench pinned` gives the proxy one core and all the rest another.
+//! `bench overload`, `half`, `idle` and `trail` measure something else: see there. `bench pinned` gives the proxy one core and all the rest another.
 //!
 //! Governance on means: an API key (or a JWT), a hundred policies with confirm rules among them, and a durable audit
 //! record with payloads in a Postgres of its own with fsync on.
 
+mod idle;
 mod load;
 mod overload;
 mod sides;
+mod trail;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -43,11 +45,16 @@ struct Asked {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     gateway_tests::install_crypto();
-    if std::env::args().nth(1).as_deref() == Some("overload") {
-        let seconds = std::env::args().nth(2).map_or(Ok(8), |text| text.parse())?;
-        return overload::measure(Duration::from_secs(seconds)).await;
-    }
     let mut arguments = std::env::args().skip(1).peekable();
+    let word = arguments.peek().cloned().unwrap_or_default();
+    let number = |otherwise| std::env::args().nth(2).map_or(Ok(otherwise), |text| text.parse());
+    match &*word {
+        "overload" => return overload::measure(Duration::from_secs(number(8)?)).await,
+        "half" => return overload::at_half(Duration::from_secs(number(8)?)).await,
+        "trail" => return trail::measure(Duration::from_secs(number(8)?)).await,
+        "idle" => return idle::measure(usize::try_from(number(9_000)?)?).await,
+        _ => {}
+    }
     let pinned = arguments.next_if(|text| text == "pinned").is_some();
     let asked = asked(arguments)?;
     if pinned {

@@ -72,6 +72,52 @@ pub(crate) async fn measure(length: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What calls take at half of what a closed loop gets through; each side at its own half, and nginx at the gateway's,
+/// too.
+pub(crate) async fn at_half(length: Duration) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "| side | calls/s | of capacity | p50 ms | p99 ms | other |\n|---|---|---|---|---|---|"
+    )?;
+    let sides = Sides::start(&[]).await?;
+    let mut gateways = f64::NAN;
+    for side in [Side::Unread, Side::Read, Side::Token, Side::Nginx] {
+        let Some(target) = sides.target(side, What::Call { kilobytes: 1 }) else { continue };
+        run(&target, CLIENTS, length / 2).await?;
+        let capacity = run(&target, CLIENTS, length).await?.calls_per_second;
+        let rates = match side {
+            Side::Nginx => vec![gateways / 2.0, capacity / 2.0],
+            Side::Direct
+            | Side::Unread
+            | Side::Read
+            | Side::Token
+            | Side::Open
+            | Side::Governed => {
+                vec![capacity / 2.0]
+            }
+        };
+        if matches!(side, Side::Read) {
+            gateways = capacity;
+        }
+        for rate in rates {
+            let seen = open_loop(&target, rate, length).await?;
+            let served = seen.times(200);
+            writeln!(
+                out,
+                "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {} |",
+                side.name(),
+                served.len() as f64 / seen.seconds,
+                rate / capacity,
+                percentile(&served, 0.5),
+                percentile(&served, 0.99),
+                seen.shots.len() - served.len() + seen.unmade,
+            )?;
+        }
+    }
+    Ok(())
+}
+
 impl Scarce {
     fn name(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
 use gateway_tests::gateway::{Gateway, Options};
 use gateway_tests::idp::{Algorithm, IdentityProvider};
 use gateway_tests::postgres::{Database, Postgres};
@@ -18,8 +19,8 @@ use gateway_tests::process::{Tied, free_port};
 use gateway_tests::serve::serve;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -86,6 +87,8 @@ pub(crate) enum What {
     },
     /// A listing of 200 tools.
     List,
+    /// A stream on which nothing is told.
+    Listen,
 }
 
 impl What {
@@ -94,13 +97,14 @@ impl What {
         match self {
             What::Call { kilobytes } => format!("{kilobytes} KB"),
             What::List => "200 tools".into(),
+            What::Listen => "a stream".into(),
         }
     }
 
     /// The upstream's path.
     fn path(self) -> &'static str {
         match self {
-            What::Call { .. } => "/mcp",
+            What::Call { .. } | What::Listen => "/mcp",
             What::List => "/many/mcp",
         }
     }
@@ -110,6 +114,7 @@ impl What {
             What::Call { kilobytes } => kilobytes * 1_000,
             // Half of them may stay unseen.
             What::List => 40_000,
+            What::Listen => 0,
         }
     }
 
@@ -117,6 +122,7 @@ impl What {
         match self {
             What::Call { .. } => "tools/call",
             What::List => "tools/list",
+            What::Listen => "subscriptions/listen",
         }
     }
 }
@@ -225,7 +231,7 @@ impl Sides {
 }
 
 /// What people write and programs answer: words, dates, versions, ids, an address.
-const PROSE: &str = "The deployment of service-42 (v2.14.3) finished on 2026-03-14T09:26:53Z; 3 of 3 pods are ready. \
+pub(crate) const PROSE: &str = "The deployment of service-42 (v2.14.3) finished on 2026-03-14T09:26:53Z; 3 of 3 pods are ready. \
     Build 7f3a9c21 took 412 s. See https://ci.example.com/builds/84213 for its log, or docs/runbook.md, section 4. ";
 
 /// A modern request; of a tool call 673 bytes or so, as real ones are.
@@ -242,12 +248,15 @@ fn message(what: What) -> Value {
         params["name"] = json!(TOOL);
         params["arguments"] = json!({ "query": query, "limit": 20, "kilobytes": kilobytes, "fields": ["id", "title"] });
     }
+    if what == What::Listen {
+        params["notifications"] = json!({ "toolsListChanged": true });
+    }
     json!({ "jsonrpc": "2.0", "id": 7, "method": what.method(), "params": params })
 }
 
 fn headers(host: &str, what: What) -> HeaderMap {
     let named = [("mcp-name", TOOL)];
-    let named = if what == What::List { &named[1..] } else { &named[..] };
+    let named = if matches!(what, What::Call { .. }) { &named[..] } else { &named[1..] };
     let pairs = [
         ("host", host),
         ("content-type", "application/json"),
@@ -270,6 +279,7 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = match message["method"].as_str() {
+        Some("subscriptions/listen") => return Ok(silence()),
         Some("server/discover") => answered(
             &message,
             &json!({
@@ -292,6 +302,20 @@ async fn answer(
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
     Ok(response)
+}
+
+/// A stream that begins and tells nothing more.
+fn silence() -> Response<BoxBody<Bytes, Infallible>> {
+    let first = json!({
+        "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+        "params": { "_meta": { "io.modelcontextprotocol/subscriptionId": 7 }, "notifications": { "toolsListChanged": true } },
+    });
+    let first = Ok(Frame::data(Bytes::from(format!("data: {first}\n\n"))));
+    let events = stream::once(future::ready(first)).chain(stream::pending());
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(events)));
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
 }
 
 fn answered(message: &Value, result: &Value) -> Bytes {
