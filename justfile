@@ -50,7 +50,8 @@ deploy ONLY="":
 deny:
     cargo deny --locked check
 
-# Compare direct, nginx and the gateway; takes some minutes and needs nginx.
+# Compare direct, nginx and the gateway; takes some minutes and needs nginx: just bench [pinned] [SECONDS [ROUNDS [PART...]]]
+# Others: just bench half [SECONDS], just bench trail [SECONDS], just bench idle [STREAMS]
 bench *ARGS:
     SQLX_OFFLINE=true cargo build --release --workspace
     GATEWAY_BIN="$PWD/target/release/gateway" target/release/bench {{ARGS}}

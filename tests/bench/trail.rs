@@ -64,13 +64,21 @@ async fn rows(spool: &Path, length: Duration) -> anyhow::Result<()> {
             TrailSettings::new(Uuid::now_v7(), spool.join("spool"), [7; 32], Arc::new(SystemClock));
         let trail = Trail::start(&store, settings).await?;
         // The first second warms connections and statements.
-        write(&trail, what, Duration::from_secs(1)).await?;
+        let (warm, _, _) = write(&trail, what, Duration::from_secs(1)).await?;
         let processes: Vec<u32> = postgres.process_id().into_iter().collect();
         let before = (Usage::of(&[std::process::id()]), Usage::of(&processes));
         let started = Instant::now();
         let (written, failed, most) = write(&trail, what, length).await?;
         anyhow::ensure!(trail.flush(Duration::from_secs(30)).await, "the trail does not end");
         let seconds = started.elapsed().as_secs_f64();
+        let rows = database.count("SELECT count(*) FROM audit_intent").await;
+        let ended = database.count("SELECT count(*) FROM audit_event").await;
+        let all = i64::try_from(warm + written)?;
+        let expected = if matches!(what, What::Calls) { all } else { 0 };
+        anyhow::ensure!(
+            (rows, ended) == (all, expected),
+            "{rows} intents and {ended} events for {all}"
+        );
         let after = (Usage::of(&[std::process::id()]), Usage::of(&processes));
         let each = |after: Usage, before: Usage| {
             (after.cpu_seconds - before.cpu_seconds) * 1e3 / written.max(1) as f64

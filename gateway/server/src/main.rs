@@ -7,5 +7,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages, in which what is spread out takes two megabytes at a time (DECISIONS 93). Where
+    // they cannot be switched off everything takes more memory and works.
+    #[cfg(target_os = "linux")]
+    rustix::thread::disable_transparent_huge_pages(true).ok();
     gateway_server::cli::main(std::env::args_os(), std::env::vars_os())
 }

@@ -70,8 +70,12 @@ fn count(case: &str, rounds: u64) -> Result<u64> {
     let run = run.context("valgrind, from the package of that name")?;
     let said = String::from_utf8_lossy(&run.stderr);
     ensure!(run.status.success(), "{case}: {said}");
-    let line = said.lines().find_map(|line| line.split_once("I refs:"));
-    let (_, figure) = line.with_context(|| format!("valgrind did not count: {said}"))?;
+    // `I refs:`, or in older versions `I   refs:`
+    let figure = said.lines().find_map(|line| {
+        let (name, figure) = line.split_once("refs:")?;
+        name.trim_end().ends_with('I').then_some(figure)
+    });
+    let figure = figure.with_context(|| format!("valgrind did not count: {said}"))?;
     Ok(figure.trim().replace(',', "").parse()?)
 }
 

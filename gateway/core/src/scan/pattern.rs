@@ -2,6 +2,7 @@
 //! one stood at the same place takes over what that one came to, so attempts that overlap do not read twice.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use regex_automata::hybrid::{LazyStateID, dfa};
 use regex_automata::util::pool::Pool;
@@ -25,9 +26,9 @@ const COURSES: usize = 4;
 /// A pattern, ready to be tried.
 pub(super) struct Compiled {
     automaton: Kind,
-    /// For the group `it`, and where the automaton gives up.
-    regex: meta::Regex,
-    it: Option<usize>,
+    pattern: &'static str,
+    /// For the group `it`, and where the automaton gives up: made when that first happens, for most rules never.
+    regex: OnceLock<Option<meta::Regex>>,
 }
 
 enum Kind {
@@ -78,18 +79,24 @@ impl Progress {
 
 impl Compiled {
     /// Compiles one of the built-in rules' patterns; a test compiles them all.
-    pub(super) fn new(pattern: &str) -> Option<Compiled> {
-        let regex = meta::Builder::new()
-            .configure(meta::Config::new().utf8_empty(false))
-            .syntax(automaton::syntax())
-            .build(pattern)
-            .ok()?;
-        let it = regex.group_info().to_index(PatternID::ZERO, "it");
+    pub(super) fn new(pattern: &'static str) -> Option<Compiled> {
         let automaton = match automaton::table(pattern) {
             Ok(table) => Kind::Table(Box::new(table)),
             Err(_) => Kind::lazy(pattern)?,
         };
-        Some(Compiled { automaton, regex, it })
+        Some(Compiled { automaton, pattern, regex: OnceLock::new() })
+    }
+
+    /// `None` for no pattern of a rule, as a test says.
+    pub(super) fn regex(&self) -> Option<&meta::Regex> {
+        let make = || {
+            meta::Builder::new()
+                .configure(meta::Config::new().utf8_empty(false))
+                .syntax(automaton::syntax())
+                .build(self.pattern)
+                .ok()
+        };
+        self.regex.get_or_init(make).as_ref()
     }
 
     /// Bytes of its table; `None` if it has none.
@@ -113,16 +120,20 @@ impl Compiled {
         let end = walked.unwrap_or_else(|GaveUp| {
             progress.read += SHORT_WINDOW;
             let input = anchored(text, at, text.len().min(at + SHORT_WINDOW));
-            self.regex.search_half(&input).map(|half| half.offset())
+            self.regex()?.search_half(&input).map(|half| half.offset())
         })?;
         Some(text.ceil_char_boundary(end))
     }
 
     /// What was found by a match: its group `it`, if it has one that says something.
     pub(super) fn found(&self, text: &str, matched: Range<usize>) -> Range<usize> {
-        let Some(it) = self.it else { return matched };
-        let mut groups = self.regex.create_captures();
-        self.regex.search_captures(&anchored(text, matched.start, matched.end), &mut groups);
+        if !self.pattern.contains("<it>") {
+            return matched;
+        }
+        let Some(regex) = self.regex() else { return matched };
+        let Some(it) = regex.group_info().to_index(PatternID::ZERO, "it") else { return matched };
+        let mut groups = regex.create_captures();
+        regex.search_captures(&anchored(text, matched.start, matched.end), &mut groups);
         match groups.get_group(it) {
             Some(it) if !it.is_empty() && text.get(it.range()).is_some() => it.range(),
             Some(_) | None => matched,
@@ -313,7 +324,7 @@ mod tests {
     use super::*;
 
     /// The plain way: an anchored search of its own from every place.
-    fn check(pattern: &str, text: &str) {
+    fn check(pattern: &'static str, text: &str) {
         let mut lazy = Compiled::new(pattern).unwrap();
         lazy.automaton = Kind::lazy(pattern).unwrap();
         let regex = meta::Regex::new(pattern).unwrap();

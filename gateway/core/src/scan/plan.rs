@@ -493,6 +493,7 @@ mod tests {
             let Seek::Literals { literals, .. } = rule.seek else { continue };
             assert!(literals.iter().all(|literal| literal.len() >= 2), "{}", rule.name);
             let pattern = known.pattern().unwrap_or_else(|| panic!("{}", rule.name));
+            assert!(pattern.regex().is_some(), "{}", rule.name);
             // Those without a table are searched by an automaton that is built as it goes.
             println!("{:>8} {}", pattern.table_size().unwrap_or(0), rule.name);
         }

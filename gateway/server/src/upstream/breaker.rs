@@ -36,13 +36,18 @@ struct State {
     failures: u32,
     /// Present: open until then, half open after that.
     until: Option<Instant>,
-    /// The call that decides is under way.
-    trying: bool,
+    /// The number of the call that decides, while it is under way.
+    trying: Option<u64>,
+    /// How many have been let through to decide.
+    trials: u64,
 }
 
 /// The call that decides. Dropped without a decision, the next call decides.
 #[derive(Debug)]
-pub(super) struct Trial(Arc<Breaker>);
+pub(super) struct Trial {
+    breaker: Arc<Breaker>,
+    number: u64,
+}
 
 impl Breaker {
     pub(super) fn new(settings: BreakerSettings) -> Arc<Breaker> {
@@ -57,18 +62,19 @@ impl Breaker {
         if !left.is_zero() {
             return Err(left);
         }
-        if state.trying {
+        if state.trying.is_some() {
             return Err(self.settings.pause);
         }
-        state.trying = true;
-        Ok(Some(Trial(Arc::clone(self))))
+        state.trials += 1;
+        state.trying = Some(state.trials);
+        Ok(Some(Trial { breaker: Arc::clone(self), number: state.trials }))
     }
 
     /// The server has answered, whatever it said. True: it had not before.
     pub(super) fn answered(&self) -> bool {
         let mut state = self.state();
         let was_open = state.until.is_some();
-        *state = State::default();
+        *state = State { trials: state.trials, ..State::default() };
         was_open
     }
 
@@ -82,7 +88,7 @@ impl Breaker {
             return false;
         }
         state.until = Some(Instant::now() + self.settings.pause);
-        state.trying = false;
+        state.trying = None;
         !was_open
     }
 
@@ -101,7 +107,11 @@ impl Breaker {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.0.state().trying = false;
+        let mut state = self.breaker.state();
+        // A later one may have begun since.
+        if state.trying == Some(self.number) {
+            state.trying = None;
+        }
     }
 }
 
@@ -154,6 +164,21 @@ mod tests {
         tokio::time::advance(PAUSE).await;
         drop(breaker.pass().unwrap().expect("one is let through"));
         assert!(breaker.pass().unwrap().is_some(), "the next one decides");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_leaves_late_does_not_make_room_beside_the_next() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        tokio::time::advance(PAUSE).await;
+        let late = breaker.pass().unwrap().expect("one is let through");
+        breaker.failed();
+        tokio::time::advance(PAUSE).await;
+        let next = breaker.pass().unwrap().expect("one is let through");
+        drop(late);
+        assert!(breaker.pass().is_err(), "the next one still decides");
+        drop(next);
+        assert!(breaker.pass().unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use super::chain::ChainKey;
 
 /// Shorter than this nothing is won by compressing.
 const RAW_BELOW: usize = 512;
+/// Shorter than this, Huffman tables take longer than all the rest: level -1 does without.
+const SHORT: usize = 4 * 1024;
 /// Nobody reads back more than this from one payload, whatever a row claims.
 const UNPACK_LIMIT: usize = 64 << 20;
 
@@ -102,8 +104,12 @@ fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() < RAW_BELOW {
         return None;
     }
-    let packed =
-        COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())?;
+    let level = if bytes.len() < SHORT { -1 } else { 1 };
+    let packed = COMPRESSOR.with_borrow_mut(|compressor| {
+        let compressor = compressor.as_mut()?;
+        compressor.set_compression_level(level).ok()?;
+        compressor.compress(bytes).ok()
+    })?;
     (packed.len() < bytes.len()).then_some(packed)
 }
 
