@@ -16,6 +16,27 @@ const SHORTEST: usize = 4;
 /// So far about an encoded character its decoded text is looked at, bytes either way; the rest was looked at as it is.
 const AROUND: usize = 1024;
 
+/// Words that the protocol itself writes into most messages, where a third of the strings of a short one are such: no
+/// built-in rule finds anything in them.
+macro_rules! protocols_words {
+    ($($word:literal)*) => {
+        fn is_protocols(text: &str) -> bool {
+            matches!(text, $($word)|*)
+        }
+
+        #[cfg(test)]
+        const WORDS: &[&str] = &[$($word),*];
+    };
+}
+
+protocols_words! {
+    "jsonrpc" "2.0" "id" "method" "params" "_meta" "name" "title" "version" "description" "arguments" "result" "error"
+    "code" "message" "data" "content" "structuredContent" "isError" "type" "text" "resource" "uri" "mimeType"
+    "annotations" "resultType" "complete" "tools/call" "prompts/get" "resources/read" "capabilities" "clientInfo"
+    "protocolVersion" "io.modelcontextprotocol/protocolVersion" "io.modelcontextprotocol/clientInfo"
+    "io.modelcontextprotocol/clientCapabilities" "2026-07-28" "2025-11-25"
+}
+
 /// Looks at text after text with the same room.
 pub(super) struct Forms<'a> {
     look: Look<'a>,
@@ -41,7 +62,8 @@ impl<'a> Forms<'a> {
     pub(super) fn json(&mut self, raw: &str, give: impl FnMut(Mark<'a>, &str)) {
         self.look.budget().begin(raw.len());
         let says_nothing = |b: u8| matches!(b, b' '..=b'~') && b != b'\\';
-        if raw.len() < SHORTEST && !self.has_own() && raw.bytes().all(says_nothing) {
+        let is_short = raw.len() < SHORTEST && raw.bytes().all(says_nothing);
+        if (is_short || is_protocols(raw)) && !self.has_own() {
             return;
         }
         if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
@@ -186,4 +208,31 @@ impl<'a> Forms<'a> {
 fn is_data(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_control() && !b"\t\r\n".contains(&b))
         || (!text.is_ascii() && text.chars().any(|c| matches!(c, '\u{80}'..='\u{9f}')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Detectors, Guard, Modes, Pattern, message};
+    use super::*;
+
+    /// They are passed by unread; written with an escape they are read, and nothing is found. An organisation's own
+    /// pattern finds them.
+    #[test]
+    fn nothing_is_in_the_protocols_own_words() {
+        let own = Pattern { name: "own".into(), class: Class::Secrets, pattern: ".+".into() };
+        let own = Detectors::with(&[own]).unwrap();
+        for word in WORDS {
+            let (first, rest) = word.split_at(1);
+            let escaped = format!("\\u{:04x}{rest}", first.as_bytes()[0]);
+            for (detectors, finds) in [(&Detectors::built_in(), 0), (&own, 2)] {
+                for guard in Guard::ALL {
+                    for text in [word, &*escaped] {
+                        let text = format!(r#"{{"{text}":["{text}"]}}"#);
+                        let found = message::read(detectors, guard, &Modes::default(), &text);
+                        assert_eq!(found.len(), finds, "{text} {found:?}");
+                    }
+                }
+            }
+        }
+    }
 }
