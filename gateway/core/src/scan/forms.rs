@@ -58,12 +58,16 @@ impl<'a> Forms<'a> {
         self.look.has_own()
     }
 
+    /// Too short for any rule, and all of it shows.
+    fn says_nothing(&self, text: &str) -> bool {
+        let shows = |b: u8| matches!(b, b' '..=b'~') && b != b'\\';
+        text.len() < SHORTEST && !self.has_own() && text.bytes().all(shows)
+    }
+
     /// Gives what stands in the inside of a JSON string: spans in its bytes, and what each says.
     pub(super) fn json(&mut self, raw: &str, give: impl FnMut(Mark<'a>, &str)) {
         self.look.budget().begin(raw.len());
-        let says_nothing = |b: u8| matches!(b, b' '..=b'~') && b != b'\\';
-        let is_short = raw.len() < SHORTEST && raw.bytes().all(says_nothing);
-        if (is_short || is_protocols(raw)) && !self.has_own() {
+        if self.says_nothing(raw) || (is_protocols(raw) && !self.has_own()) {
             return;
         }
         if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
@@ -157,7 +161,7 @@ impl<'a> Forms<'a> {
         for stretch in self.loose.changed(AROUND) {
             let first = self.marks.len();
             let text = self.loose.text.get(stretch.clone()).unwrap_or_default();
-            if text.len() < SHORTEST && !self.look.has_own() {
+            if self.says_nothing(text) {
                 continue;
             }
             if !self.look.budget().afford(CALL + LOOK * text.len()) {
@@ -214,6 +218,18 @@ fn is_data(text: &str) -> bool {
 mod tests {
     use super::super::{Detectors, Guard, Modes, Pattern, message};
     use super::*;
+
+    /// However short a text becomes once it is decoded, what does not show is found in it.
+    #[test]
+    fn a_hidden_character_that_is_all_a_text_says_is_found() {
+        for text in ["%E2%80%8B", "a%C2%AD", "&#8203;", "&#x200b;b", r"\\u200b"] {
+            let text = format!("[\"{text}\"]");
+            let (detectors, modes) = (Detectors::built_in(), Modes::default());
+            let found = message::read(&detectors, Guard::ToolCall, &modes, &text);
+            let classes: Vec<Class> = found.iter().map(|one| one.class).collect();
+            assert_eq!(classes, [Class::HiddenCharacters], "{text}");
+        }
+    }
 
     /// They are passed by unread; written with an escape they are read, and nothing is found. An organisation's own
     /// pattern finds them.
