@@ -231,8 +231,13 @@ impl Sides {
 }
 
 /// What people write and programs answer: words, dates, versions, ids, an address.
-pub(crate) const PROSE: &str = "The deployment of service-42 (v2.14.3) finished on 2026-03-14T09:26:53Z; 3 of 3 pods are ready. \
+const PROSE: &str = "The deployment of service-42 (v2.14.3) finished on 2026-03-14T09:26:53Z; 3 of 3 pods are ready. \
     Build 7f3a9c21 took 412 s. See https://ci.example.com/builds/84213 for its log, or docs/runbook.md, section 4. ";
+
+/// So many characters of it.
+pub(crate) fn prose(length: usize) -> String {
+    PROSE.chars().cycle().take(length).collect()
+}
 
 /// A modern request; of a tool call 673 bytes or so, as real ones are.
 fn message(what: What) -> Value {
@@ -244,9 +249,8 @@ fn message(what: What) -> Value {
         },
     });
     if let What::Call { kilobytes } = what {
-        let query: String = PROSE.chars().take(200).collect();
         params["name"] = json!(TOOL);
-        params["arguments"] = json!({ "query": query, "limit": 20, "kilobytes": kilobytes, "fields": ["id", "title"] });
+        params["arguments"] = json!({ "query": prose(200), "limit": 20, "kilobytes": kilobytes, "fields": ["id", "title"] });
     }
     if what == What::Listen {
         params["notifications"] = json!({ "toolsListChanged": true });
@@ -350,7 +354,7 @@ fn result(kilobytes: u64) -> Bytes {
     static MADE: LazyLock<Mutex<HashMap<u64, Bytes>>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let make = || {
-        let text: String = PROSE.chars().cycle().take(1_000 * kilobytes as usize).collect();
+        let text = prose(1_000 * kilobytes as usize);
         let content = json!([{ "type": "text", "text": text }]);
         let result = json!({ "resultType": "complete", "content": content, "isError": false });
         answered(&json!({ "id": 7 }), &result)

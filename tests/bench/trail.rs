@@ -1,5 +1,5 @@
 //! `bench trail`: the trail's writer by itself, on a Postgres of its own with `fsync` on: intents alone, and whole calls
-//! (an intent before, an event after, arguments of 340 bytes and results of 1 KB kept).
+//! (an intent before, an event after, arguments of 212 bytes and results of 1 KB kept).
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,6 @@ use anyhow::Context;
 use bytes::Bytes;
 use gateway_core::Clock;
 use gateway_core::ids::{CallId, EventId, ServerId, UserId};
-
 use gateway_core::record::{ActionType, Event, Intent, Outcome, Subject};
 use gateway_governance::SystemClock;
 use gateway_store::audit::{Trail, TrailSettings};
@@ -19,7 +18,7 @@ use gateway_tests::postgres::Postgres;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::sides::PROSE;
+use crate::sides::prose;
 use crate::usage::Usage;
 
 /// Calls under way at once.
@@ -112,14 +111,14 @@ impl What {
 async fn write(trail: &Trail, what: What, length: Duration) -> anyhow::Result<(u64, u64, usize)> {
     let until = Instant::now() + length;
     let mut calls = JoinSet::new();
-    let subject = Arc::new(subject());
+    let made = Made::new();
     for _ in 0..CALLS {
-        let (trail, subject) = (trail.clone(), Arc::clone(&subject));
+        let (trail, made) = (trail.clone(), made.clone());
         calls.spawn(async move {
             let (mut written, mut failed) = (0, 0);
             while Instant::now() < until && failed < 1_000 {
-                let intent = intent(&subject);
-                let event = matches!(what, What::Calls).then(|| event(&intent));
+                let intent = made.intent();
+                let event = matches!(what, What::Calls).then(|| made.event(&intent));
                 match trail.record(intent).await {
                     Ok(durable) => {
                         written += 1;
@@ -145,6 +144,55 @@ async fn write(trail: &Trail, what: What, length: Duration) -> anyhow::Result<(u
     Ok((written, failed, most))
 }
 
+/// What all calls share: making it should not be what is measured.
+#[derive(Clone)]
+struct Made {
+    subject: Arc<Subject>,
+    arguments: Bytes,
+    result: Bytes,
+}
+
+impl Made {
+    fn new() -> Made {
+        Made {
+            subject: Arc::new(subject()),
+            arguments: format!("{{\"query\":\"{}\"}}", prose(200)).into(),
+            result: format!("{{\"text\":\"{}\"}}", prose(1_000)).into(),
+        }
+    }
+
+    fn intent(&self) -> Intent {
+        Intent {
+            id: CallId(Uuid::now_v7()),
+            at: SystemClock.now(),
+            subject: Arc::clone(&self.subject),
+            arguments: Some(self.arguments.clone()),
+            request_bytes: 673,
+        }
+    }
+
+    fn event(&self, intent: &Intent) -> Event {
+        Event {
+            id: EventId(Uuid::now_v7()),
+            at: SystemClock.now(),
+            call: intent.id,
+            concludes_intent: true,
+            subject: Arc::clone(&intent.subject),
+            action: ActionType::ToolCallSuccess,
+            outcome: Outcome::Ok,
+            reason: None,
+            detail: None,
+            latency_us: Some(1_200),
+            upstream_us: Some(300),
+            request_bytes: Some(673),
+            response_bytes: Some(1_113),
+            arguments: None,
+            result: Some(self.result.clone()),
+            count: 1,
+        }
+    }
+}
+
 fn subject() -> Subject {
     Subject {
         actor_id: Some(UserId(Uuid::from_u128(1))),
@@ -159,37 +207,5 @@ fn subject() -> Subject {
         resource_name: Some("lookup".into()),
         policy_ids: vec![Uuid::from_u128(3).to_string()],
         ..Subject::default()
-    }
-}
-
-fn intent(subject: &Arc<Subject>) -> Intent {
-    Intent {
-        id: CallId(Uuid::now_v7()),
-        at: SystemClock.now(),
-        subject: Arc::clone(subject),
-        arguments: PROSE.get(..200).map(|text| Bytes::from(format!("{{\"query\":\"{text}\"}}"))),
-        request_bytes: 673,
-    }
-}
-
-fn event(intent: &Intent) -> Event {
-    let text: String = PROSE.chars().cycle().take(1_000).collect();
-    Event {
-        id: EventId(Uuid::now_v7()),
-        at: SystemClock.now(),
-        call: intent.id,
-        concludes_intent: true,
-        subject: Arc::clone(&intent.subject),
-        action: ActionType::ToolCallSuccess,
-        outcome: Outcome::Ok,
-        reason: None,
-        detail: None,
-        latency_us: Some(1_200),
-        upstream_us: Some(300),
-        request_bytes: Some(673),
-        response_bytes: Some(1_113),
-        arguments: None,
-        result: Some(Bytes::from(format!("{{\"text\":\"{text}\"}}"))),
-        count: 1,
     }
 }

@@ -99,7 +99,7 @@ impl<'a> Json<'a> {
         }
         let text =
             std::str::from_utf8(bytes).map_err(|e| JsonError::Utf8 { at: e.valid_up_to() })?;
-        let mut check = Check { text, bytes: text.as_bytes(), at: 0 };
+        let mut check = Check { text, at: 0 };
         check.space();
         let start = check.at;
         check.value(0)?;
@@ -322,7 +322,7 @@ impl<'a> Cursor<'a> {
         while let Some(&b) = bytes.get(self.at) {
             match b {
                 b'"' => {
-                    self.at = end_of_string(bytes, self.at);
+                    self.at = (end_of_string(bytes, self.at + 1) + 1).min(bytes.len());
                     if depth == 0 {
                         break;
                     }
@@ -347,12 +347,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The offset behind the closing quote of the string that opens at `open`.
-fn end_of_string(bytes: &[u8], open: usize) -> usize {
-    let mut at = open + 1;
+/// Where the string whose inside begins at `start` ends: at its closing quote.
+pub(crate) fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    let mut at = start;
     while let Some(rest) = bytes.get(at..) {
         match memchr2(b'"', b'\\', rest) {
-            Some(plain) if rest.get(plain) == Some(&b'"') => return at + plain + 1,
+            Some(plain) if rest.get(plain) == Some(&b'"') => return at + plain,
             Some(plain) => at += plain + 2,
             None => break,
         }
@@ -411,20 +411,22 @@ fn hex4(chars: &mut std::str::Chars<'_>) -> u32 {
 /// The checking pass over text of unknown quality.
 struct Check<'a> {
     text: &'a str,
-    /// The same.
-    bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Check<'a> {
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
     fn space(&mut self) {
-        while self.bytes.get(self.at).copied().is_some_and(is_space) {
+        while self.bytes().get(self.at).copied().is_some_and(is_space) {
             self.at += 1;
         }
     }
 
     fn value(&mut self, depth: usize) -> Result<(), JsonError> {
-        match self.bytes.get(self.at) {
+        match self.bytes().get(self.at) {
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
             Some(b'"') => self.string().map(|_| ()),
@@ -500,7 +502,7 @@ impl<'a> Check<'a> {
         }
         let start = self.at;
         loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let rest = self.bytes().get(self.at..).unwrap_or_default();
             let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
             let shown = rest.get(..plain).unwrap_or_default();
             // All of them at once: hardly any string has one.
@@ -522,7 +524,7 @@ impl<'a> Check<'a> {
 
     fn escape(&mut self) -> Result<(), JsonError> {
         let start = self.at;
-        match self.bytes.get(self.at + 1) {
+        match self.bytes().get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
             Some(b'u') => {
                 self.at += 2;
@@ -547,7 +549,7 @@ impl<'a> Check<'a> {
     fn hex4(&mut self) -> Result<u32, JsonError> {
         let mut code = 0;
         for _ in 0..4 {
-            let digit = self.bytes.get(self.at).and_then(|b| (*b as char).to_digit(16));
+            let digit = self.bytes().get(self.at).and_then(|b| (*b as char).to_digit(16));
             code = code * 16 + digit.ok_or_else(|| self.expected("four hexadecimal digits"))?;
             self.at += 1;
         }
@@ -568,7 +570,7 @@ impl<'a> Check<'a> {
             }
             self.digits()?;
         }
-        match self.bytes.get(self.at) {
+        match self.bytes().get(self.at) {
             Some(b'0'..=b'9') => Err(self.expected("no leading zero")),
             _ => Ok(()),
         }
@@ -576,14 +578,14 @@ impl<'a> Check<'a> {
 
     fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
-        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+        while self.bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
         if start == self.at { Err(self.expected("a digit")) } else { Ok(()) }
     }
 
     fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
-        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+        if !self.bytes()[self.at..].starts_with(word.as_bytes()) {
             return Err(self.expected("a JSON value"));
         }
         self.at += word.len();
@@ -591,7 +593,7 @@ impl<'a> Check<'a> {
     }
 
     fn take(&mut self, b: u8) -> bool {
-        let found = self.bytes.get(self.at) == Some(&b);
+        let found = self.bytes().get(self.at) == Some(&b);
         self.at += usize::from(found);
         found
     }

@@ -90,20 +90,16 @@ impl Sniffer {
     /// Reads the next piece.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while let Some((byte, behind)) = rest.split_first() {
-            if !self.in_string || self.escaped {
-                self.byte(*byte);
-                rest = behind;
-                continue;
+        loop {
+            if self.in_string && !self.escaped {
+                let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                let (plain, ending) = rest.split_at(plain);
+                self.word.extend(plain);
+                rest = ending;
             }
-            let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-            let (plain, ending) = rest.split_at(plain);
-            self.word.extend(plain);
-            rest = ending;
-            if let Some((byte, behind)) = ending.split_first() {
-                self.string_byte(*byte);
-                rest = behind;
-            }
+            let Some((byte, behind)) = rest.split_first() else { return };
+            self.byte(*byte);
+            rest = behind;
         }
     }
 
@@ -153,6 +149,7 @@ impl Sniffer {
         }
     }
 
+    /// A quote or a backslash, or any byte behind a backslash.
     fn string_byte(&mut self, b: u8) {
         if self.escaped {
             self.escaped = false;
@@ -160,10 +157,8 @@ impl Sniffer {
             self.word.push(0);
         } else if b == b'\\' {
             self.escaped = true;
-        } else if b == b'"' {
-            self.in_string = false;
         } else {
-            self.word.push(b);
+            self.in_string = false;
         }
     }
 

@@ -304,12 +304,8 @@ impl Pass<'_, '_> {
                     return;
                 }
             }
-            let mark = self.plan.marks[usize::from(*byte)];
-            if mark != 0 && !(mark == DIGIT && i < self.digits) {
-                self.byte(mark, i);
-                if self.scratch.budget.is_used_up() {
-                    return;
-                }
+            if !self.marked(*byte, i) {
+                return;
             }
         }
     }
@@ -319,14 +315,22 @@ impl Pass<'_, '_> {
             return;
         }
         for (i, byte) in self.text.as_bytes().iter().enumerate() {
-            let mark = self.plan.marks[usize::from(*byte)];
-            if mark != 0 && !(mark == DIGIT && i < self.digits) {
-                self.byte(mark, i);
-                if self.scratch.budget.is_used_up() {
-                    return;
-                }
+            if !self.marked(*byte, i) {
+                return;
             }
         }
+    }
+
+    /// Asks whoever asks for that byte; false where the message may cost no more.
+    #[inline(always)]
+    fn marked(&mut self, byte: u8, at: usize) -> bool {
+        let mark = self.plan.marks[usize::from(byte)];
+        // Most are digits of a run that has been looked at.
+        if mark == 0 || (mark == DIGIT && at < self.digits) {
+            return true;
+        }
+        self.byte(mark, at);
+        !self.scratch.budget.is_used_up()
     }
 
     /// A literal ends at `end`.

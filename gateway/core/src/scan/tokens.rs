@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use crate::json::end_of_string;
 
 /// A piece of a JSON text; spans are in bytes, without the quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,19 +76,6 @@ impl Iterator for Tokens<'_> {
         self.at += 1;
         Some(single)
     }
-}
-
-/// Where the string that begins at `start` ends: at its closing quote.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start;
-    while let Some(rest) = bytes.get(at..) {
-        match memchr2(b'"', b'\\', rest) {
-            Some(i) if rest.get(i) == Some(&b'"') => return at + i,
-            Some(i) => at += i + 2,
-            None => break,
-        }
-    }
-    bytes.len()
 }
 
 fn is_space(b: u8) -> bool {

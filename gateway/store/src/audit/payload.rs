@@ -63,9 +63,9 @@ impl Codec {
 }
 
 thread_local! {
-    // A context is about 1 MB and slow to make: one a thread. `None` where it cannot be made.
+    // A context is about 1 MB and slow to make: one a thread, whose level each payload sets. `None` where it cannot be made.
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
-        RefCell::new(zstd::bulk::Compressor::new(-1).ok());
+        RefCell::new(zstd::bulk::Compressor::new(1).ok());
 }
 
 impl Packed {
